@@ -1,0 +1,66 @@
+"""Train tiny-ddpm: an unconditional pixel-space DDPM of the world (Ho et al. 2020, eq. 14)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .training import Average, Pictures, Progress, autocast, batches, one_cycle, to_model_range
+
+STEPS, BATCH, LEARNING_RATE = 5000, 24, 1e-3
+
+
+def build():
+    """The untrained UNet2DModel, 2.7 M parameters, attention at 8x8."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(16, 32, 64, 128),
+        norm_num_groups=8,
+        attention_head_dim=32,
+        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+    )
+
+
+def scheduler():
+    """The scheduler of google/ddpm-church-256."""
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="linear",
+        beta_start=1e-4,
+        beta_end=0.02,
+        clip_sample=True,
+        variance_type="fixed_small",
+    )
+
+
+def train(pictures: Pictures, *, seed: int, device: str, steps: int = STEPS):
+    """Return the averaged UNet2DModel, taught to predict the noise."""
+    torch.manual_seed(seed)
+    unet, noise_schedule = build().to(device), scheduler()
+    average = Average(unet)
+    optimizer, schedule = one_cycle(list(unet.parameters()), LEARNING_RATE, steps)
+    progress = Progress("ddpm", steps)
+    for step, index in enumerate(batches(len(pictures.scenes), BATCH, steps, seed)):
+        picture = to_model_range(pictures.pixels[index]).to(device)
+        noise = torch.randn_like(picture)
+        timesteps = torch.randint(0, 1000, (len(picture),), device=device)
+        noisy = noise_schedule.add_noise(picture, noise, timesteps)
+        with autocast(device):
+            predicted = unet(noisy, timesteps).sample
+        loss = F.mse_loss(predicted.float(), noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        average.update(unet)
+        progress(step, loss)
+    return average.module

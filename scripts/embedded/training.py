@@ -1,0 +1,104 @@
+"""What the four training scripts share: data, schedules, averaging, half-precision files."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .world import Jitter, Scene, caption, draw, random_scene
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Pictures:
+    """Drawn pictures, uint8 (N, 3, H, W), their scenes and one caption each."""
+
+    pixels: torch.Tensor
+    scenes: list[Scene]
+    captions: list[str]
+
+
+def draw_pictures(count: int, seed: int, *, from_held_out: bool = False) -> Pictures:
+    """Draw `count` pictures from one side of the split, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    scenes = [random_scene(rng, from_held_out=from_held_out) for _ in range(count)]
+    pictures = [np.round(draw(s, Jitter.random(rng)) * 255).astype(np.uint8) for s in scenes]
+    captions = [caption(s, rng).text for s in scenes]
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return Pictures(pixels, scenes, captions)
+
+
+def to_model_range(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return pixels.float() / 127.5 - 1.0
+
+
+def batches(count: int, size: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
+    """`steps` index tensors of `size`, epoch after epoch in a new order."""
+    generator = torch.Generator().manual_seed(seed)
+    queue = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        while len(queue) < size:
+            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+class Average:
+    """Exponential moving average of a module's parameters, with the usual warm-up."""
+
+    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+        self.module, self.decay, self.step = copy.deepcopy(module).eval(), decay, 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        for mine, theirs in zip(self.module.parameters(), module.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+
+
+class Progress:
+    """One log line every `every` steps: step, smoothed loss, time left."""
+
+    def __init__(self, name: str, steps: int, every: int = 100) -> None:
+        self.name, self.steps, self.every = name, steps, every
+        self.start, self.losses = time.monotonic(), []
+
+    def __call__(self, step: int, loss: torch.Tensor) -> None:
+        self.losses.append(float(loss.detach()))
+        if (step + 1) % self.every == 0 or step + 1 == self.steps:
+            mean = sum(self.losses) / len(self.losses)
+            left = (time.monotonic() - self.start) / (step + 1) * (self.steps - step - 1) / 60
+            line = "%s  step %d/%d  loss %.5f  %.1f min left"
+            log.info(line, self.name, step + 1, self.steps, mean, left)
+            self.losses.clear()
+
+
+def autocast(device: str) -> torch.autocast:
+    """bfloat16 arithmetic where it is native; float32 elsewhere (slower, same recipe)."""
+    native = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=native)
+
+
+def one_cycle(parameters: list[nn.Parameter], lr: float, steps: int, weight_decay: float = 1e-2):
+    """AdamW with a one-cycle learning rate: (optimizer, schedule)."""
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=lr, total_steps=steps, pct_start=0.08, final_div_factor=100.0
+    )
+    return optimizer, schedule
+
+
+def save_half(module: nn.Module, folder: Path, *, variant: str | None = None) -> None:
+    """Save a diffusers or transformers module as float16 safetensors."""
+    module.half().save_pretrained(folder, variant=variant, safe_serialization=True)
