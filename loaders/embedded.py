@@ -1,0 +1,15 @@
+"""The models that ship with the pack, under `assets/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EMBEDDED_MODELS = ("tiny-sdxl", "tiny-ddpm")
+EMBEDDED_REWARDS = ("tiny-imagereward",)
+
+
+def asset_folder(name: str) -> Path:
+    """The folder of an embedded model. Raises KeyError for a name that is none."""
+    if name not in (*EMBEDDED_MODELS, *EMBEDDED_REWARDS):
+        raise KeyError(name)
+    return Path(__file__).resolve().parent.parent / "assets" / name

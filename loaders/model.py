@@ -1,0 +1,79 @@
+"""`DiffusionModel`: the immutable handle that travels on TASTE_MODEL wires."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Architecture = Literal["sdxl", "ddpm"]
+
+
+@dataclass(frozen=True, eq=False)
+class DiffusionModel:
+    """A diffusion model ready to use. Handles may share modules; using one changes none.
+
+    Attributes:
+        name: what the user picked, for messages.
+        architecture: `"sdxl"` (text to image, latent) or `"ddpm"` (unconditional, pixels).
+        modules: `unet`, and for SDXL `vae`, `text_encoder`, `text_encoder_2`; frozen, in eval mode.
+        tokenizers: two CLIP tokenizers for SDXL, none for DDPM.
+        scheduler_config: the model's own scheduler config, `_class_name` included.
+        fingerprint: names the weights and configs it was read from.
+        zero_empty_prompt: an empty negative prompt is all-zero embeddings, not an encoded "".
+    """
+
+    name: str
+    architecture: Architecture
+    modules: Mapping[str, nn.Module]
+    tokenizers: tuple[Any, ...]
+    scheduler_config: Mapping[str, Any]
+    fingerprint: str
+    zero_empty_prompt: bool = False
+
+    @property
+    def conditional(self) -> bool:
+        """Whether prompts mean anything to it."""
+        return self.architecture != "ddpm"
+
+    @property
+    def unet(self) -> nn.Module:
+        return self.modules["unet"]
+
+    @property
+    def vae(self) -> nn.Module | None:
+        return self.modules.get("vae")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def channels(self) -> int:
+        """C of what the UNet denoises: 4 latent channels, or 3 of pixels."""
+        return int(self.unet.config.in_channels)
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent along one side; 1 for models that denoise pixels."""
+        return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths must be multiples of this many pixels."""
+        return self.downscale * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def native_size(self) -> tuple[int, int]:
+        """(height, width) in pixels the model was trained at."""
+        size = self.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else tuple(size)
+        return int(height) * self.downscale, int(width) * self.downscale

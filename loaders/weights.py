@@ -1,0 +1,165 @@
+"""Weight files: finding them by name, knowing what they are, reading them strictly."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ModelFileError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MAX_JSON_BYTES = 4 * 2**20
+MAX_HEADER_BYTES = 100 * 2**20  # the safetensors library's own limit
+_SHOWN_KEYS = 5
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object of at most 4 MiB. Raises ModelFileError."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelFileError(f"{path.name} in {path.parent.name} is larger than 4 MiB: no model config is.")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise ModelFileError(f"{path.parent.name} has no {path.name}. Download the model again.") from e
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as e:
+        raise ModelFileError(f"{path.name} in {path.parent.name} cannot be read as JSON: {e}.") from e
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{path.name} in {path.parent.name} is not a JSON object.")
+    return content
+
+
+def describe_file(path: Path) -> str:
+    """What a file is, from its first bytes: `safetensors`, or the name of what it is instead."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    size = path.stat().st_size
+    if size == 0:
+        return "an empty file"
+    if head[:1] == b"\x80" or head[:2] == b"PK":
+        return "a pickle (a PyTorch .bin, .ckpt or .pt under another name)"
+    if head.lstrip()[:1] == b"<":
+        return "a web page (the download was refused, or the link was to a page)"
+    if head[:7] == b"version":
+        return "a Git LFS pointer (clone again with git-lfs installed)"
+    if size < 10 or head[8:9] != b"{":
+        return "not a safetensors file"
+    (header,) = struct.unpack("<Q", head[:8])
+    if header > min(size - 8, MAX_HEADER_BYTES):
+        return "a truncated safetensors file (download it again)"
+    return "safetensors"
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read one file into memory of its own. Raises ModelFileError naming what the file is.
+
+    The tensors are cloned: mapped ones are unaligned, which changes results in the last bits on a
+    CPU, and change when somebody writes the file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
+    kind = describe_file(path)
+    if kind != "safetensors":
+        raise ModelFileError(f"{path.name} in {path.parent.name} is {kind}; a safetensors file is needed.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as e:
+        raise ModelFileError(
+            f"{path.name} in {path.parent.name} is damaged ({e}). Download it again."
+        ) from e
+
+
+def find_weights(folder: Path, stem: str, *, prefer_half: bool) -> list[Path]:
+    """The safetensors files of a component, read from the file names, sharded ones too.
+
+    `stem` is `diffusion_pytorch_model` or `model`. Both the plain and the `fp16` variant are known;
+    `prefer_half` picks which when both are there. Raises ModelFileError listing what is there.
+    """
+    variants = [".fp16", ""] if prefer_half else ["", ".fp16"]
+    for variant in variants:
+        whole = folder / f"{stem}{variant}.safetensors"
+        if whole.is_file():
+            return [whole]
+        index = folder / f"{stem}.safetensors.index{variant}.json"
+        if index.is_file():
+            return _shards(folder, index)
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) if folder.is_dir() else "no folder"
+    raise ModelFileError(
+        f"{folder.parent.name}/{folder.name} holds no {stem}.safetensors or {stem}.fp16.safetensors "
+        f"(found: {there or 'nothing'}). Download the model again, with its safetensors files."
+    )
+
+
+def _shards(folder: Path, index: Path) -> list[Path]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise ModelFileError(f"{index.name} in {folder.name} has no weight_map of file names.")
+    shards = sorted(set(names.values()))
+    for name in shards:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelFileError(f"{index.name} in {folder.name} names a file outside its folder: {name!r}.")
+    return [folder / name for name in shards]
+
+
+def read_component(folder: Path, stem: str, *, prefer_half: bool) -> dict[str, torch.Tensor]:
+    """All tensors of a component of a model folder."""
+    state: dict[str, torch.Tensor] = {}
+    for path in find_weights(folder, stem, prefer_half=prefer_half):
+        state.update(read_safetensors(path))
+    return state
+
+
+def _some(keys: Iterable[str]) -> str:
+    keys = sorted(keys)
+    more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
+    return ", ".join(keys[:_SHOWN_KEYS]) + more
+
+
+def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, where: str) -> None:
+    """Put a state dict into a module built on the `meta` device, strictly.
+
+    `position_ids`, which some transformers versions store and others make, may be absent or extra.
+    Raises ModelFileError with the names of missing, unexpected or misshapen keys.
+    """
+    import torch
+
+    wanted = module.state_dict()
+    optional = {k for k in {*wanted, *state} if k.endswith("position_ids")}
+    missing, extra = set(wanted) - set(state) - optional, set(state) - set(wanted) - optional
+    if missing or extra:
+        parts = [f"missing {_some(missing)}"] if missing else []
+        parts += [f"unexpected {_some(extra)}"] if extra else []
+        raise ModelFileError(f"The weights of {where} do not fit its config: {'; '.join(parts)}.")
+    misshapen = [k for k in wanted if k in state and wanted[k].shape != state[k].shape]
+    if misshapen:
+        key = misshapen[0]
+        raise ModelFileError(
+            f"The weights of {where} do not fit its config: {key} has shape {tuple(state[key].shape)}, "
+            f"the config says {tuple(wanted[key].shape)}."
+        )
+    bad = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if bad:
+        raise ModelFileError(f"The weights of {where} hold NaN or infinity in {_some(bad)}.")
+    kept = {k: v for k, v in state.items() if k in wanted and k not in optional}
+    module.load_state_dict(kept, strict=False, assign=True)
+    _make_position_ids(module)
+    left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.is_meta]
+    if left:
+        raise ModelFileError(f"The weights of {where} leave {_some(left)} without a value.")
+
+
+def _make_position_ids(module: nn.Module) -> None:
+    import torch
+
+    for part in module.modules():
+        ids = getattr(part, "position_ids", None)
+        if isinstance(ids, torch.Tensor) and ids.is_meta:
+            part.position_ids = torch.arange(ids.shape[-1]).expand(ids.shape).clone()

@@ -1,0 +1,51 @@
+"""Pictures to the pixels a reward model was trained on, bit-equal to the references' Pillow code."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    """One image (H, W, 3) in [0, 1] as 8-bit RGB, rounded to the nearest level."""
+    array = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    return Image.fromarray(array)
+
+
+def resized_crop(picture: Image.Image, size: int) -> Image.Image:
+    """Short side to `size` by bicubic, then the middle square (torchvision's Resize, CenterCrop)."""
+    width, height = picture.size
+    if width <= height:
+        new = (size, int(size * height / width))
+    else:
+        new = (int(size * width / height), size)
+    if new != picture.size:
+        picture = picture.resize(new, Image.Resampling.BICUBIC)
+    left = round((picture.width - size) / 2.0)
+    top = round((picture.height - size) / 2.0)
+    return picture.crop((left, top, left + size, top + size))
+
+
+def pil_pixels(
+    pictures: list[Image.Image], size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> torch.Tensor:
+    """Resized, cropped, RGB, normalised: float32 (B, 3, size, size).
+
+    Like the reference, RGB comes after resizing, so transparency is dropped, not blended.
+    """
+    crops = [resized_crop(p, size).convert("RGB") for p in pictures]
+    array = np.stack([np.asarray(c, dtype=np.float32) for c in crops]) / 255.0  # (B, H, W, 3)
+    pixels = torch.from_numpy(array).permute(0, 3, 1, 2)
+    shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - shift) / scale
+
+
+def normalized_pixels(
+    images: torch.Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]
+) -> torch.Tensor:
+    """`pil_pixels` of images (B, H, W, 3) in [0, 1]."""
+    return pil_pixels([to_pil(image) for image in images], size, mean, std)

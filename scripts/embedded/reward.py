@@ -1,0 +1,198 @@
+"""Train tiny-imagereward: ImageReward's architecture and its pairwise loss, on the captioned world.
+
+For each caption four pictures are ranked: one that matches, one with a single thing wrong (or the
+right one spoilt by blur or noise), one with two or three things wrong, and an unrelated one. The
+loss is the paper's (eq. 1): -log sigmoid(r_i - r_j), averaged over all pairs that i should win.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tastemaker.rewards.imagereward import (
+    SCORE_MEAN,
+    SCORE_STD,
+    ImageRewardModel,
+    load_tokenizer,
+    tokenize,
+)
+from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD
+
+from .tokenizers import write_bert_vocabulary
+from .training import Average, Progress, autocast, one_cycle
+from .world import (
+    COLOURS,
+    POSITIONS,
+    SHAPES,
+    SIZES,
+    Caption,
+    Jitter,
+    Scene,
+    caption,
+    draw,
+    held_out,
+    random_scene,
+)
+
+STEPS, BATCH, LEARNING_RATE = 3500, 24, 1e-3
+DRAWINGS = 2  # jittered pictures kept of each scene
+RANKS = 4  # pictures ranked for each caption
+VIT = {"image_size": 64, "patch_size": 8, "width": 96, "depth": 4, "heads": 4}
+_VALUES = {
+    "shape": tuple(SHAPES),
+    "colour": tuple(COLOURS),
+    "background": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "position": tuple(POSITIONS),
+}
+
+
+def med_config(vocab_size: int) -> dict[str, object]:
+    """The small model's `med_config.json`."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": 96,
+        "encoder_width": VIT["width"],
+        "intermediate_size": 192,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "layer_norm_eps": 1e-12,
+        "hidden_act": "gelu",
+    }
+
+
+def altered(scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
+    """The scene with each of `fields` changed to another value; the two colours stay different."""
+    while True:
+        changes = {f: str(rng.choice([v for v in _VALUES[f] if v != getattr(scene, f)])) for f in fields}
+        changed = dataclasses.replace(scene, **changes)
+        if changed.colour != changed.background:
+            return changed
+
+
+def unrelated(scene: Scene, rng: np.random.Generator, *, from_held_out: bool) -> Scene:
+    """A random scene with another shape, colour and background."""
+    while True:
+        other = random_scene(rng, from_held_out=from_held_out)
+        if all(getattr(other, f) != getattr(scene, f) for f in ("shape", "colour", "background")):
+            return other
+
+
+class Gallery:
+    """Pictures of every scene outside the held-out combinations, uint8 (3, H, W) each."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        every = (Scene(*values) for values in itertools.product(*_VALUES.values()))
+        self.scenes = [s for s in every if s.colour != s.background and not held_out(s)]
+        self.pictures = {
+            s: [_to_bytes(draw(s, Jitter.random(rng))) for _ in range(DRAWINGS)] for s in self.scenes
+        }
+
+    def show(self, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+        return self.pictures[scene][rng.integers(DRAWINGS)]
+
+
+def _to_bytes(picture: np.ndarray) -> np.ndarray:
+    return np.round(picture * 255).astype(np.uint8)
+
+
+def _spoilt(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blurred to 12-20 px, or covered with noise."""
+    if rng.random() < 0.5:
+        noise = rng.normal(0, rng.uniform(25, 60), picture.shape)
+        return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    size = int(rng.integers(12, 20))
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    small = F.interpolate(tensor, size=(size, size), mode="bilinear", antialias=True)
+    large = F.interpolate(small, size=picture.shape[:2], mode="bicubic").clamp(0, 255)
+    return large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
+
+
+def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> tuple[Caption, list[np.ndarray]]:
+    """A caption and its four pictures, best first."""
+    scene = gallery.scenes[rng.integers(len(gallery.scenes))]
+    said = caption(scene, rng)
+    best = gallery.show(scene, rng)
+    if rng.random() < 0.15:
+        second = _spoilt(best, rng)
+    else:
+        second = gallery.show(_inside(gallery, scene, [rng.choice(said.mentions)], rng), rng)
+    count = int(rng.integers(2, 4))
+    third = gallery.show(_inside(gallery, scene, rng.permutation(said.mentions)[:count], rng), rng)
+    fourth = gallery.show(unrelated(scene, rng, from_held_out=False), rng)
+    return said, [best, second, third, fourth]
+
+
+def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
+    while True:
+        changed = altered(scene, fields, rng)
+        if changed in gallery.pictures:
+            return changed
+
+
+def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """uint8 pictures (64, 64, 3) to normalised (B, 3, 64, 64)."""
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
+    return (pixels - shift) / scale
+
+
+def ranking_loss(scores: torch.Tensor) -> torch.Tensor:
+    """Pairwise loss over rankings. Shape: scores (B, K), best first."""
+    pairs = list(itertools.combinations(range(scores.shape[1]), 2))
+    better, worse = ([p[i] for p in pairs] for i in (0, 1))
+    return -F.logsigmoid(scores[:, better] - scores[:, worse]).mean()
+
+
+def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageRewardModel:
+    """Return the averaged network; writes `vocab.txt` under `folder`."""
+    torch.manual_seed(seed)
+    vocab_size = write_bert_vocabulary(folder)
+    tokenizer = load_tokenizer(folder / "vocab.txt")
+    network = ImageRewardModel(VIT, med_config(vocab_size)).to(device).train()
+    average = Average(network)
+    optimizer, schedule = one_cycle(list(network.parameters()), LEARNING_RATE, steps)
+    progress, gallery, rng = Progress("reward", steps), Gallery(seed), np.random.default_rng(seed)
+    for step in range(steps):
+        fours = [_ranked_four(gallery, rng) for _ in range(BATCH)]
+        pixels = to_pixels([p for _, pictures in fours for p in pictures])
+        pixels = (pixels + 0.03 * torch.randn(len(pixels), 1, 1, 1) * torch.randn_like(pixels)).to(device)
+        ids, mask = (t.repeat_interleave(RANKS, 0) for t in tokenize(tokenizer, [c.text for c, _ in fours]))
+        with autocast(device):
+            scores = network(pixels, ids.to(device), mask.to(device))
+        loss = ranking_loss(scores.view(BATCH, RANKS))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        average.update(network)
+        progress(step, loss)
+    standardise(average.module, tokenizer, gallery, seed=seed, device=device)
+    return average.module
+
+
+@torch.no_grad()
+def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str) -> None:
+    """Rescale the last layer so that scores of matching and unrelated pictures spread about 0 by 1."""
+    rng = np.random.default_rng(seed + 1)
+    raw = []
+    for _ in range(8):
+        fours = [_ranked_four(gallery, rng) for _ in range(32)]
+        ids, mask = (t.repeat_interleave(RANKS, 0) for t in tokenize(tokenizer, [c.text for c, _ in fours]))
+        pixels = to_pixels([p for _, pictures in fours for p in pictures])
+        raw.append(network(pixels.to(device), ids.to(device), mask.to(device)) * SCORE_STD + SCORE_MEAN)
+    raw = torch.cat(raw)
+    last = network.mlp[-1]
+    scale = SCORE_STD / raw.std()
+    last.weight.mul_(scale)
+    last.bias.copy_((last.bias - raw.mean()) * scale + SCORE_MEAN)
