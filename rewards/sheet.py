@@ -1,0 +1,118 @@
+"""A labelled contact sheet of a ranked table, as one picture."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .preprocess import to_pil
+from .table import ScoreTable
+
+BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
+GOLD, BAR = (245, 196, 81), (96, 165, 250)
+GAP = 12
+MAX_PICTURES = 400
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text on one line, with three dots where it had to be cut to fit."""
+    text = " ".join(text.split())
+    if draw.textlength(text, font) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if draw.textlength(text[:middle] + "...", font) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + "..."
+
+
+def _cell_width(table: ScoreTable) -> int:
+    side = max(table.images.shape[1:3])
+    return min(max(side, 160), 320)
+
+
+def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Image:
+    """Draw a ranked table, best first, a heading above each prompt. RGB, at most 400 pictures.
+
+    `columns` 0 chooses: up to 8, fewer for few or large pictures.
+    """
+    table = table.rows(range(min(len(table), MAX_PICTURES)))
+    by_prompt = table.group_by == "prompt" and len(set(table.prompts)) > 1
+    groups = _groups(table) if by_prompt else [list(range(len(table)))]
+    longest = max(len(g) for g in groups)
+    columns = columns or min(longest, 8 if _cell_width(table) <= 200 else 5, max(4, math.ceil(math.sqrt(longest))))
+    cell = _Cell(table)
+    one_prompt = len(set(table.prompts)) == 1
+    heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, best first")
+    width = GAP + columns * (cell.width + GAP)
+    rows = sum(math.ceil(len(g) / columns) for g in groups)
+    height = 64 + rows * (cell.height + GAP) + (34 * len(groups) if by_prompt else 0) + GAP // 2
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((GAP, 10), _shortened(draw, heading, _font(20), width - 2 * GAP), TEXT, _font(20))
+    draw.text((GAP, 37), f"{table.main}: higher is better", DIM, _font(14))
+    y = 64
+    for group in groups:
+        if by_prompt:
+            text = _shortened(draw, f'"{table.prompts[group[0]]}"', _font(16), width - 2 * GAP)
+            draw.text((GAP, y + 6), text, TEXT, _font(16))
+            y += 34
+        for place, i in enumerate(group):
+            column, row = place % columns, place // columns
+            corner = (GAP + column * (cell.width + GAP), y + row * (cell.height + GAP))
+            cell.paint(canvas, corner, i, show_prompt=not (by_prompt or one_prompt))
+        y += math.ceil(len(group) / columns) * (cell.height + GAP)
+    return canvas
+
+
+def _groups(table: ScoreTable) -> list[list[int]]:
+    return [list(g) for _, g in groupby(range(len(table)), key=lambda i: table.prompts[i])]
+
+
+class _Cell:
+    """One picture with its rank, score, seed and a bar that shows where the score lies."""
+
+    def __init__(self, table: ScoreTable) -> None:
+        self.table = table
+        height, width = table.images.shape[1:3]
+        self.width = _cell_width(table)
+        self.picture_height = max(1, round(self.width * height / width))
+        several = len(set(table.prompts)) > 1 and table.group_by == "all"
+        self.height = self.picture_height + (66 if several else 48)
+        values = table.scores[table.main].tolist()
+        self.low, self.high = min(values), max(values)
+
+    def paint(self, canvas: Image.Image, corner: tuple[int, int], i: int, *, show_prompt: bool) -> None:
+        x, y = corner
+        draw = ImageDraw.Draw(canvas)
+        rank = None if self.table.ranks is None else int(self.table.ranks[i])
+        best = rank == 1
+        draw.rounded_rectangle((x, y, x + self.width, y + self.height), 6, PANEL)
+        picture = to_pil(self.table.images[i]).resize((self.width, self.picture_height), Image.Resampling.LANCZOS)
+        canvas.paste(picture, (x, y))
+        if best:
+            draw.rectangle((x, y, x + self.width - 1, y + self.picture_height - 1), outline=GOLD, width=3)
+        score = float(self.table.scores[self.table.main][i])
+        base = y + self.picture_height
+        label = "" if rank is None else f"#{rank}"
+        draw.text((x + 8, base + 7), label, GOLD if best else TEXT, _font(17))
+        draw.text((x + self.width - 8, base + 7), f"{score:+.3f}", TEXT, _font(17), anchor="ra")
+        seed = self.table.seeds[i]
+        if seed is not None:
+            draw.text((x + 8, base + 28), f"seed {seed}", DIM, _font(12))
+        share = 0.5 if self.high <= self.low else (score - self.low) / (self.high - self.low)
+        left, right = x + self.width // 2, x + self.width - 8
+        draw.rounded_rectangle((left, base + 33, right, base + 37), 2, (58, 62, 72))
+        draw.rounded_rectangle((left, base + 33, left + max(4, int((right - left) * share)), base + 37), 2, BAR)
+        if show_prompt:
+            text = _shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
+            draw.text((x + 8, base + 46), text, DIM, _font(12))

@@ -1,0 +1,101 @@
+"""One denoising step as mathematics: mean, standard deviation, log-probability.
+
+Notation: `a_t` is alphas_cumprod at this timestep, `a_p` at the next one of the schedule (or the
+final value past its end); x_t (B, C, H, W) is the noisy sample, e the noise in it, x0 the clean one.
+The same functions sample and, later, weigh trajectories in training.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+class Coefficients(NamedTuple):
+    """What one step needs of the noise schedule; plain numbers, so no device is asked anything."""
+
+    a_t: float
+    a_p: float
+    prediction_type: str = "epsilon"
+    clip_range: float | None = None  # clamp x0 to [-clip_range, clip_range]; None leaves it alone
+
+
+class StepDistribution(NamedTuple):
+    """The Gaussian a step draws from, and the clean sample it foresees.
+
+    Attributes:
+        mean: (B, C, H, W) float32.
+        std: standard deviation; 0 marks a step without noise, which has no log-probability.
+        x0: (B, C, H, W) float32, the predicted clean sample.
+    """
+
+    mean: torch.Tensor
+    std: float
+    x0: torch.Tensor
+
+
+def predict_x0(
+    x_t: torch.Tensor, output: torch.Tensor, c: Coefficients
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x0, e) from a network's output. DDPM eq. 15 for epsilon; Salimans & Ho 2022, app. D, for v.
+
+    Shape: x_t, output and both results (B, C, H, W). x0 is clipped if the schedule says so; e is not
+    derived again from a clipped x0, as in diffusers.
+    """
+    signal, noise = math.sqrt(c.a_t), math.sqrt(1 - c.a_t)
+    if c.prediction_type == "epsilon":
+        x0, e = (x_t - noise * output) / signal, output
+    elif c.prediction_type == "v_prediction":
+        x0, e = signal * x_t - noise * output, signal * output + noise * x_t
+    elif c.prediction_type == "sample":
+        x0, e = output, (x_t - signal * output) / noise
+    else:
+        raise ValueError(f"prediction_type {c.prediction_type!r} is none of {PREDICTION_TYPES}")
+    if c.clip_range is not None:
+        x0 = x0.clamp(-c.clip_range, c.clip_range)
+    return x0, e
+
+
+def ddim_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, eta: float) -> StepDistribution:
+    """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16).
+
+    sigma^2 = eta^2 (1-a_p)/(1-a_t) (1 - a_t/a_p);  mean = sqrt(a_p) x0 + sqrt(1-a_p-sigma^2) e.
+    """
+    x0, e = predict_x0(x_t, output, c)
+    std = eta * math.sqrt(max((1 - c.a_p) / (1 - c.a_t) * (1 - c.a_t / c.a_p), 0.0))
+    direction = math.sqrt(max(1 - c.a_p - std**2, 0.0))
+    return StepDistribution(math.sqrt(c.a_p) * x0 + direction * e, std, x0)
+
+
+def ddpm_step(
+    x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance_type: str
+) -> StepDistribution:
+    """DDPM (Ho et al. 2020, arXiv 2006.11239, eq. 7), with `fixed_small` or `fixed_large` variance.
+
+    With alpha = a_t/a_p and beta = 1-alpha:
+    mean = sqrt(a_p) beta/(1-a_t) x0 + sqrt(alpha) (1-a_p)/(1-a_t) x_t;
+    variance = (1-a_p)/(1-a_t) beta (small, the posterior's) or beta (large).
+    """
+    x0, _ = predict_x0(x_t, output, c)
+    alpha = c.a_t / c.a_p
+    beta = 1 - alpha
+    mean = (math.sqrt(c.a_p) * beta * x0 + math.sqrt(alpha) * (1 - c.a_p) * x_t) / (1 - c.a_t)
+    posterior = (1 - c.a_p) / (1 - c.a_t) * beta
+    return StepDistribution(mean, math.sqrt(max(beta if variance_type == "fixed_large" else posterior, 0.0)), x0)
+
+
+def log_prob(x_p: torch.Tensor, mean: torch.Tensor, std: float) -> torch.Tensor:
+    """Log-density of x_p under N(mean, std^2), averaged over C, H, W (Black et al. 2023, sec. 4).
+
+    Shape: x_p, mean (B, C, H, W); result (B,), float32. Raises ValueError for std 0: leave steps
+    without noise out instead.
+    """
+    if std <= 0:
+        raise ValueError("a step without noise (std 0) has no log-probability")
+    squared = (x_p.float() - mean.float()) ** 2
+    density = -squared / (2 * std**2) - math.log(std) - 0.5 * math.log(2 * math.pi)
+    return density.mean(dim=(1, 2, 3))
