@@ -42,3 +42,14 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, chunk: int = 8) -> t
             f"The VAE of {model.name} made NaN or infinite pixels in {dtype}. Load the model in float32."
         )
     return to_images(pixels)
+
+
+def rough_preview(latents: torch.Tensor) -> torch.Tensor:
+    """Grey pictures of large latents without the VAE, for a live preview: (B, h, w, 3) in [0, 1].
+
+    The first SDXL latent channel is close to brightness; it is stretched to the full range.
+    """
+    light = latents[:, 0].float()  # (B, h, w)
+    low, high = light.amin((1, 2), keepdim=True), light.amax((1, 2), keepdim=True)
+    grey = (light - low) / (high - low).clamp(min=1e-6)
+    return grey[..., None].expand(-1, -1, -1, 3).cpu()

@@ -3,6 +3,10 @@
 For each caption four pictures are ranked: one that matches, one with a single thing wrong (or the
 right one spoilt by blur or noise), one with two or three things wrong, and an unrelated one. The
 loss is the paper's (eq. 1): -log sigmoid(r_i - r_j), averaged over all pairs that i should win.
+
+ImageReward starts from a BLIP that already sees and reads. Here both towers learn that beside the
+ranking, by naming the fields of the scene from the picture alone and from the caption alone; the
+weight of that falls to nothing, and its heads are thrown away.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from tastemaker.rewards.imagereward import (
     SCORE_MEAN,
@@ -41,7 +47,7 @@ from .world import (
     random_scene,
 )
 
-STEPS, BATCH, LEARNING_RATE = 3500, 24, 1e-3
+STEPS, BATCH, LEARNING_RATE = 3000, 24, 1e-3
 DRAWINGS = 2  # jittered pictures kept of each scene
 RANKS = 4  # pictures ranked for each caption
 VIT = {"image_size": 64, "patch_size": 8, "width": 96, "depth": 4, "heads": 4}
@@ -86,6 +92,31 @@ def unrelated(scene: Scene, rng: np.random.Generator, *, from_held_out: bool) ->
             return other
 
 
+class Naming(nn.Module):
+    """Heads that name the scene's fields from one feature vector; used in training only."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({f: nn.Linear(width, len(v)) for f, v in _VALUES.items()})
+
+    def loss(self, features: torch.Tensor, scenes: Sequence[Scene], said: Sequence[Sequence[str]]) -> torch.Tensor:
+        """Mean cross entropy over the fields each row `said`. Shape: features (B, D)."""
+        losses = []
+        for name, head in self.heads.items():
+            rows = [i for i, fields in enumerate(said) if name in fields]
+            if rows:
+                target = torch.tensor([_VALUES[name].index(getattr(scenes[i], name)) for i in rows])
+                losses.append(F.cross_entropy(head(features[rows]).float(), target.to(features.device)))
+        return torch.stack(losses).mean()
+
+
+def _start_wide(network: nn.Module) -> None:
+    """Linear layers of unit gain: at this width BERT's 0.02 would hide the picture from the text."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+
+
 class Gallery:
     """Pictures of every scene outside the held-out combinations, uint8 (3, H, W) each."""
 
@@ -117,8 +148,15 @@ def _spoilt(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return large[0].permute(1, 2, 0).round().to(torch.uint8).numpy()
 
 
-def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> tuple[Caption, list[np.ndarray]]:
-    """A caption and its four pictures, best first."""
+class Four(NamedTuple):
+    """A scene, its caption, and four pictures ranked by how well they fit it, best first."""
+
+    scene: Scene
+    said: Caption
+    pictures: list[np.ndarray]
+
+
+def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> Four:
     scene = gallery.scenes[rng.integers(len(gallery.scenes))]
     said = caption(scene, rng)
     best = gallery.show(scene, rng)
@@ -129,7 +167,7 @@ def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> tuple[Caption, l
     count = int(rng.integers(2, 4))
     third = gallery.show(_inside(gallery, scene, rng.permutation(said.mentions)[:count], rng), rng)
     fourth = gallery.show(unrelated(scene, rng, from_held_out=False), rng)
-    return said, [best, second, third, fourth]
+    return Four(scene, said, [best, second, third, fourth])
 
 
 def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
@@ -158,20 +196,28 @@ def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageR
     torch.manual_seed(seed)
     vocab_size = write_bert_vocabulary(folder)
     tokenizer = load_tokenizer(folder / "vocab.txt")
-    network = ImageRewardModel(VIT, med_config(vocab_size)).to(device).train()
+    network = ImageRewardModel(VIT, med_config(vocab_size))
+    _start_wide(network)
+    network.to(device).train()
+    naming = nn.ModuleList([Naming(VIT["width"]), Naming(96)]).to(device)
     average = Average(network)
-    optimizer, schedule = one_cycle(list(network.parameters()), LEARNING_RATE, steps)
+    optimizer, schedule = one_cycle([*network.parameters(), *naming.parameters()], LEARNING_RATE, steps)
     progress, gallery, rng = Progress("reward", steps), Gallery(seed), np.random.default_rng(seed)
     for step in range(steps):
         fours = [_ranked_four(gallery, rng) for _ in range(BATCH)]
-        pixels = to_pixels([p for _, pictures in fours for p in pictures])
-        pixels = (pixels + 0.03 * torch.randn(len(pixels), 1, 1, 1) * torch.randn_like(pixels)).to(device)
-        ids, mask = (t.repeat_interleave(RANKS, 0) for t in tokenize(tokenizer, [c.text for c, _ in fours]))
+        pixels, ids, mask = (t.to(device) for t in _inputs(tokenizer, fours))
+        pixels = pixels + 0.03 * torch.rand_like(pixels[:, :1, :1, :1]) * torch.randn_like(pixels)
         with autocast(device):
-            scores = network(pixels, ids.to(device), mask.to(device))
+            image = network.vision(pixels).last_hidden_state
+            scores = network.score_features(image, ids, mask)
+            words = network.text(input_ids=ids[::RANKS], attention_mask=mask[::RANKS]).last_hidden_state
+        scenes, every = [f.scene for f in fours], [tuple(_VALUES)] * BATCH
+        see = naming[0].loss(image[::RANKS, 0].float(), scenes, every)
+        reads = naming[1].loss(words[:, 0].float(), scenes, [f.said.mentions for f in fours])
         loss = ranking_loss(scores.view(BATCH, RANKS))
+        total = loss + max(0.0, 1 - step / (0.7 * steps)) * (see + reads)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -181,6 +227,13 @@ def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageR
     return average.module
 
 
+def _inputs(tokenizer, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pixels (B*4, 3, H, W), token ids and mask (B*4, 35)."""
+    pixels = to_pixels([p for four in fours for p in four.pictures])
+    ids, mask = tokenize(tokenizer, [four.said.text for four in fours])
+    return pixels, ids.repeat_interleave(RANKS, 0), mask.repeat_interleave(RANKS, 0)
+
+
 @torch.no_grad()
 def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str) -> None:
     """Rescale the last layer so that scores of matching and unrelated pictures spread about 0 by 1."""
@@ -188,9 +241,8 @@ def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed:
     raw = []
     for _ in range(8):
         fours = [_ranked_four(gallery, rng) for _ in range(32)]
-        ids, mask = (t.repeat_interleave(RANKS, 0) for t in tokenize(tokenizer, [c.text for c, _ in fours]))
-        pixels = to_pixels([p for _, pictures in fours for p in pictures])
-        raw.append(network(pixels.to(device), ids.to(device), mask.to(device)) * SCORE_STD + SCORE_MEAN)
+        inputs = (t.to(device) for t in _inputs(tokenizer, fours))
+        raw.append(network(*inputs) * SCORE_STD + SCORE_MEAN)
     raw = torch.cat(raw)
     last = network.mlp[-1]
     scale = SCORE_STD / raw.std()

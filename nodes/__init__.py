@@ -1,0 +1,27 @@
+"""The ComfyUI nodes. Each translates widgets into library calls; `host` is the door to ComfyUI."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .load import TastemakerLoadModel, TastemakerLoadReward
+from .prompts import TastemakerPrompts
+from .rank import TastemakerRank
+from .sample import TastemakerSample
+from .save import TastemakerSaveRanked
+from .score import TastemakerScore
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    TastemakerLoadModel,
+    TastemakerPrompts,
+    TastemakerSample,
+    TastemakerLoadReward,
+    TastemakerScore,
+    TastemakerRank,
+    TastemakerSaveRanked,
+)
+
+
+class TastemakerExtension(ComfyExtension):
+    """The pack, as ComfyUI asks for it."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)

@@ -1,0 +1,139 @@
+"""Sample: a model and prompts to pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+from ..loaders.errors import InputError
+from ..sampling import SampleSettings
+from ..sampling.settings import MAX_BATCH, MAX_SEED
+from . import host
+from .widgets import widgets
+from .wires import CATEGORY, PromptList, TasteModel, TastePrompts, as_prompts, prompts_input
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..loaders import DiffusionModel
+    from ..sampling import StepInfo
+
+MAX_PER_PROMPT = 256
+_PREVIEWED = 16  # pictures shown in the live preview
+
+
+class TastemakerSample(io.ComfyNode):
+    """Makes pictures with a model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerSample",
+            display_name="Sample",
+            category=CATEGORY,
+            description="Makes a batch of pictures: some for each prompt, each from a seed of its own.",
+            inputs=[
+                TasteModel.Input("model", tooltip="From Load Taste Model."),
+                prompts_input("From Prompts, or any text. Leave it unconnected for unconditional models.", optional=True),
+                io.String.Input(
+                    "negative_prompt", default="", tooltip="What should not be in the picture. May stay empty."
+                ),
+                io.Int.Input(
+                    "images_per_prompt",
+                    default=16,
+                    min=1,
+                    max=MAX_PER_PROMPT,
+                    tooltip="Pictures made for each prompt.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=MAX_SEED - MAX_BATCH,
+                    control_after_generate=True,
+                    tooltip="The first picture is made from this seed, the next from seed + 1, and so on. "
+                    "The same seed makes the same picture in any batch.",
+                ),
+                *widgets(SampleSettings, "scheduler", "steps", "guidance_scale", "eta", "height", "width"),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images"),
+                TastePrompts.Output("prompts", display_name="prompts", tooltip="The prompt and seed of each image."),
+                io.Latent.Output("latents", display_name="latents"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: DiffusionModel,
+        negative_prompt: str,
+        images_per_prompt: int,
+        seed: int,
+        scheduler: str,
+        steps: int,
+        guidance_scale: float,
+        eta: float,
+        height: int,
+        width: int,
+        prompts: PromptList | str | None = None,
+    ) -> io.NodeOutput:
+        from ..sampling import sample
+
+        settings = SampleSettings(scheduler, steps, guidance_scale, eta, height, width)
+        texts = [t for t in as_prompts(prompts).texts for _ in range(images_per_prompt)]
+        if not 1 <= images_per_prompt <= MAX_PER_PROMPT or len(texts) > MAX_BATCH:
+            raise InputError(
+                "images_per_prompt",
+                images_per_prompt,
+                f"It must be from 1 to {MAX_PER_PROMPT}, and at most {MAX_BATCH} pictures at once.",
+            )
+        progress = _StepProgress(model)
+        with host.in_use(model, model.modules):
+            samples = sample(
+                model,
+                texts,
+                negative_prompt=negative_prompt,
+                scheduler=settings.scheduler,
+                steps=settings.steps,
+                guidance_scale=settings.guidance_scale,
+                eta=settings.eta,
+                seeds=range(seed, seed + len(texts)),
+                height=settings.height,
+                width=settings.width,
+                on_step=progress,
+            )
+        return io.NodeOutput(
+            samples.images, PromptList(samples.prompts, samples.seeds), {"samples": samples.latents}
+        )
+
+
+class _StepProgress:
+    """Turns steps into progress and a preview of the clean pictures foreseen."""
+
+    def __init__(self, model: DiffusionModel) -> None:
+        self._model, self._bar = model, None
+
+    def __call__(self, info: StepInfo) -> None:
+        if self._bar is None:
+            self._bar = host.Progress(info.total)
+        self._bar.update(info.done, lambda: self._preview(info))
+
+    def _preview(self, info: StepInfo) -> Image.Image:
+        from PIL import Image
+
+        from ..rewards.preprocess import to_pil
+        from ..sampling.decode import decode, rough_preview
+
+        x0 = info.x0[:_PREVIEWED]
+        small = x0.shape[-1] * self._model.downscale <= 128
+        pictures = [to_pil(p) for p in (decode(self._model, x0) if small else rough_preview(x0))]
+        columns = math.ceil(math.sqrt(len(pictures)))
+        width, height = pictures[0].size
+        grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height))
+        for i, picture in enumerate(pictures):
+            grid.paste(picture, (i % columns * width, i // columns * height))
+        scale = max(1, host.PREVIEW_SIDE // max(grid.size))
+        return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.BICUBIC)
