@@ -14,25 +14,38 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_VISION_RENAMES = (
-    (r"^cls_token$", "embeddings.class_embedding"),
-    (r"^pos_embed$", "embeddings.position_embedding"),
-    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
-    (r"^norm\.", "post_layernorm."),
-    (r"^blocks\.(\d+)\.norm([12])\.", r"encoder.layers.\1.layer_norm\2."),
-    (r"^blocks\.(\d+)\.attn\.qkv\.", r"encoder.layers.\1.self_attn.qkv."),
-    (r"^blocks\.(\d+)\.attn\.proj\.", r"encoder.layers.\1.self_attn.projection."),
-    (r"^blocks\.(\d+)\.mlp\.", r"encoder.layers.\1.mlp."),
+_VISION_NAMES = (  # official prefix, transformers' prefix; `*` is a block's number
+    ("cls_token", "embeddings.class_embedding"),
+    ("pos_embed", "embeddings.position_embedding"),
+    ("patch_embed.proj.", "embeddings.patch_embedding."),
+    ("norm.", "post_layernorm."),
+    ("blocks.*.norm1.", "encoder.layers.*.layer_norm1."),
+    ("blocks.*.norm2.", "encoder.layers.*.layer_norm2."),
+    ("blocks.*.attn.qkv.", "encoder.layers.*.self_attn.qkv."),
+    ("blocks.*.attn.proj.", "encoder.layers.*.self_attn.projection."),
+    ("blocks.*.mlp.", "encoder.layers.*.mlp."),
 )
 
 
-def rename_vision_key(key: str) -> str:
+def _renamed(key: str, old: str, new: str) -> str | None:
+    pattern = re.escape(old).replace(r"\*", r"(\d+)")
+    found = re.match(pattern, key)
+    if found is None:
+        return None
+    number = found.group(1) if found.groups() else ""
+    return new.replace("*", number) + key[found.end() :]
+
+
+def transformers_vision_key(key: str) -> str:
     """A key of the official ViT, without `visual_encoder.`, as BlipVisionModel spells it."""
-    for pattern, replacement in _VISION_RENAMES:
-        renamed, count = re.subn(pattern, replacement, key)
-        if count:
-            return renamed
-    return key
+    names = (_renamed(key, official, ours) for official, ours in _VISION_NAMES)
+    return next((name for name in names if name is not None), key)
+
+
+def official_vision_key(key: str) -> str:
+    """A key of BlipVisionModel as the official ViT spells it."""
+    names = (_renamed(key, ours, official) for official, ours in _VISION_NAMES)
+    return next((name for name in names if name is not None), key)
 
 
 def vision_tower(config: Mapping[str, Any]) -> nn.Module:

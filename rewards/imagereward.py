@@ -1,7 +1,7 @@
 """ImageReward (Xu et al. 2023, arXiv 2304.05977): a BLIP encoder and an MLP trained on preferences.
 
-The modules hold the official checkpoint's weights under transformers' names; `official_keys` maps
-the one to the other. Legend: B pictures, L tokens, D features.
+The modules hold the official checkpoint's weights under transformers' names; `from_official` and
+`to_official` map the one to the other. Legend: B pictures, L tokens, D features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 
 from ..loaders.errors import InputError, ModelFileError
 from ..loaders.weights import fill, read_json, read_safetensors
-from .blip import fuse, rename_vision_key, text_tower, vision_tower
+from .blip import fuse, official_vision_key, text_tower, transformers_vision_key, vision_tower
 from .preprocess import CLIP_MEAN, CLIP_STD, normalized_pixels
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class ImageRewardModel(nn.Module):
         return (raw.squeeze(-1).float() - SCORE_MEAN) / SCORE_STD
 
 
-def official_keys(key: str) -> str | None:
+def from_official(key: str) -> str | None:
     """A key of the official `ImageReward.pt` as `ImageRewardModel` spells it; None if unused."""
     if key.endswith("position_ids") or key.startswith(_UNUSED):
         return None
     if key.startswith("blip.visual_encoder."):
-        return "vision." + rename_vision_key(key.removeprefix("blip.visual_encoder."))
+        return "vision." + transformers_vision_key(key.removeprefix("blip.visual_encoder."))
     if key.startswith("blip.text_encoder."):
         return "text." + key.removeprefix("blip.text_encoder.")
     if key.startswith("mlp.layers."):
@@ -70,9 +70,18 @@ def official_keys(key: str) -> str | None:
     return key
 
 
-def to_official(state: Mapping[str, torch.Tensor], official: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Our state dict under the official names, those of `official`."""
-    return {key: state[ours] for key in official if (ours := official_keys(key)) is not None}
+def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict of `ImageRewardModel` under the official key names."""
+    renamed = {}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        if part == "vision":
+            renamed["blip.visual_encoder." + official_vision_key(rest)] = value
+        elif part == "text":
+            renamed["blip.text_encoder." + rest] = value
+        else:
+            renamed["mlp.layers." + rest] = value
+    return renamed
 
 
 def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
@@ -87,7 +96,7 @@ def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
             network = ImageRewardModel(vit, med)
         except (TypeError, KeyError, ValueError) as e:
             raise ModelFileError(f"The config of {folder.name} does not describe an ImageReward: {e}.") from e
-    renamed = {ours: v.to(dtype) for k, v in state.items() if (ours := official_keys(k)) is not None}
+    renamed = {ours: v.to(dtype) for k, v in state.items() if (ours := from_official(k)) is not None}
     fill(network, renamed, where=folder.name)
     return network.requires_grad_(False).eval()
 

@@ -1,0 +1,28 @@
+PYTHON ?= python3
+VENV := .venv/bin/python
+
+.PHONY: demo test studio env test-env lint workflows benchmark
+
+demo: env
+	@$(VENV) -m scripts.demo
+
+studio: env
+	@$(VENV) -m scripts.studio
+
+test: test-env
+	@$(VENV) -m scripts.run_tests
+
+lint: test-env
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+workflows: env
+	@$(VENV) -m scripts.make_workflows
+
+benchmark: env
+	@$(VENV) -m benchmarks.main_job
+
+env:
+	@$(PYTHON) scripts/bootstrap.py
+
+test-env:
+	@$(PYTHON) scripts/bootstrap.py --test

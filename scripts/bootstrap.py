@@ -1,0 +1,130 @@
+"""Make `.venv` with everything the demo and the tests need. Standard library only.
+
+    python3 scripts/bootstrap.py [--test]
+
+Torch is installed once and held where it is: other packages would drag in another build. `TORCH`
+names another version, for a GPU or a newer Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+TORCH = os.environ.get("TORCH", "torch==2.13.0")
+TEST_PACKAGES = ("pytest", "ruff", "playwright", "build")
+
+_SHIM = '''"""Lets torchvision import beside a CPU build of torch, whose PyPI wheel has CUDA operators only.
+
+Declares the schemas of the two operators that torchvision registers on import, just before it is
+imported. For development on a CPU; with a CUDA build of torch this file is not written.
+"""
+
+import importlib.abc
+import sys
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+
+            self.library = torch.library.Library("torchvision", "DEF")
+            self.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            self.library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            sys.modules["_cpu_torchvision"].library = self.library
+        return None
+
+
+sys.meta_path.insert(0, _Finder())
+'''
+
+
+def say(text: str) -> None:
+    print(f"[tastemaker] {text}", flush=True)
+
+
+def pip(*arguments: str) -> None:
+    """Run the environment's pip; its output is shown only when it fails."""
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stdout}\n[tastemaker] This command failed: {' '.join(command)}")
+
+
+def ask(code: str) -> str:
+    """What the environment's Python prints for a line of code; empty when it fails."""
+    done = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def stamp(test: bool, host_requirements: str) -> str:
+    """Names everything the environment was made from."""
+    parts = [TORCH, sys.version, str(test), host_requirements, Path(__file__).read_text(encoding="utf-8")]
+    parts += [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "pyproject.toml")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def install_torch() -> str:
+    """Install torch and the torchvision that belongs to it. Returns torch's version."""
+    version = "import torch; print(torch.__version__.split('+')[0])"
+    if not ask(version):
+        say(f"installing {TORCH} (the largest part)")
+        pip("install", TORCH)
+    major, minor = (int(n) for n in ask(version).split(".")[:2])
+    say("installing torchvision")
+    # torch 2.N goes with torchvision 0.(N+15)
+    pip("install", "--no-deps", f"torchvision=={major - 2}.{minor + 15}.*")
+    site = Path(ask("import sysconfig; print(sysconfig.get_paths()['purelib'])"))
+    if sys.platform == "linux" and ask("import torch; print(torch.version.cuda)") == "None":
+        (site / "_cpu_torchvision.py").write_text(_SHIM, encoding="utf-8")
+        (site / "_cpu_torchvision.pth").write_text("import _cpu_torchvision\n", encoding="utf-8")
+    return ask(version)
+
+
+def without_torch(requirements: str) -> list[str]:
+    """A requirements file without torch, torchvision, torchaudio and comments."""
+    lines = [line.split("#")[0].strip() for line in requirements.splitlines()]
+    return [line for line in lines if line and not line.startswith("torch") or line.startswith("torchsde")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--test", action="store_true", help="the test packages too")
+    test = parser.parse_args().test
+    if sys.version_info < (3, 10):
+        sys.exit("[tastemaker] Python 3.10 or newer is needed.")
+    sys.path.insert(0, str(ROOT))
+    from scripts.comfy.locate import find_or_get
+
+    if not PYTHON.exists():
+        say(f"making {VENV.name} with Python {sys.version.split()[0]}")
+        venv.create(VENV, with_pip=True)
+    host = find_or_get(PYTHON)
+    requirements = (host / "requirements.txt").read_text(encoding="utf-8")
+    # an environment with the test packages serves the demo too
+    done, wanted = VENV / "tastemaker.stamp", stamp(test, requirements)
+    if done.exists() and done.read_text() in (wanted, stamp(True, requirements)):
+        return
+    version = install_torch()
+    held = VENV / "held.txt"
+    held.write_text(f"torch=={version}\n", encoding="utf-8")
+    say("installing ComfyUI's and Tastemaker's requirements")
+    packages = [*without_torch(requirements), "-r", str(ROOT / "requirements.txt")]
+    pip("install", "-c", str(held), *packages, *(TEST_PACKAGES if test else ()))
+    pip("install", "--no-deps", "-e", str(ROOT))
+    done.write_text(wanted)
+    say("the environment is ready")
+
+
+if __name__ == "__main__":
+    main()

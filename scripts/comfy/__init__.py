@@ -1,0 +1,1 @@
+"""A ComfyUI for development: finding it, starting it, talking to it."""

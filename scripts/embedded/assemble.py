@@ -1,0 +1,111 @@
+"""Trained networks to the folders under `assets/`, float16 safetensors in the official layouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tastemaker.loaders.embedded import asset_folder
+
+VARIANT = "fp16"  # Playground v2's file names: diffusion_pytorch_model.fp16.safetensors
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _fresh(name: str) -> Path:
+    folder = asset_folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _save(module, folder: Path, variant: str | None) -> None:
+    module.half().save_pretrained(folder, variant=variant)
+    _drop_versions(folder / "config.json")
+
+
+def _drop_versions(path: Path) -> None:
+    """Configs as any library version would write them: no version, no path of the machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("_diffusers_version", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    _write_json(path, config)
+
+
+def write_sdxl(trained, vae, write_tokenizers) -> None:
+    """`assets/tiny-sdxl`: a StableDiffusionXLPipeline folder."""
+    folder = _fresh("tiny-sdxl")
+    write_tokenizers(folder)
+    _save(trained.unet, folder / "unet", VARIANT)
+    _save(trained.text_encoder, folder / "text_encoder", VARIANT)
+    _save(trained.text_encoder_2, folder / "text_encoder_2", VARIANT)
+    _save(vae, folder / "vae", VARIANT)
+    _write_json(
+        folder / "scheduler" / "scheduler_config.json",
+        {
+            "_class_name": "EulerAncestralDiscreteScheduler",
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "beta_start": 0.00085,
+            "clip_sample": False,
+            "interpolation_type": "linear",
+            "num_train_timesteps": 1000,
+            "prediction_type": "epsilon",
+            "sample_max_value": 1.0,
+            "set_alpha_to_one": False,
+            "skip_prk_steps": True,
+            "steps_offset": 1,
+            "timestep_spacing": "leading",
+            "trained_betas": None,
+            "use_karras_sigmas": False,
+        },
+    )
+    _write_json(
+        folder / "model_index.json",
+        {
+            "_class_name": "StableDiffusionXLPipeline",
+            "force_zeros_for_empty_prompt": True,
+            "scheduler": ["diffusers", "EulerAncestralDiscreteScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "tokenizer_2": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+    )
+
+
+def write_ddpm(unet, scheduler) -> None:
+    """`assets/tiny-ddpm`: a DDPMPipeline folder, as google/ddpm-church-256 has it."""
+    folder = _fresh("tiny-ddpm")
+    _save(unet, folder / "unet", None)
+    scheduler.save_pretrained(folder / "scheduler")
+    _drop_versions(folder / "scheduler" / "scheduler_config.json")
+    _write_json(
+        folder / "model_index.json",
+        {
+            "_class_name": "DDPMPipeline",
+            "scheduler": ["diffusers", "DDPMScheduler"],
+            "unet": ["diffusers", "UNet2DModel"],
+        },
+    )
+
+
+def write_reward(network, write_vocabulary, vit: dict[str, int], med: dict[str, Any]) -> None:
+    """`assets/tiny-imagereward`: official key names, `med_config.json`, the ViT's sizes, the words."""
+    from safetensors.torch import save_file
+
+    from tastemaker.rewards.imagereward import to_official
+
+    folder = _fresh("tiny-imagereward")
+    write_vocabulary(folder)
+    _write_json(folder / "config.json", {"vit": vit})
+    _write_json(folder / "med_config.json", med)
+    state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
+    save_file(to_official(state), folder / "ImageReward.safetensors", metadata={"format": "pt"})
