@@ -7,7 +7,7 @@ demo: env
 	@$(VENV) -m scripts.demo
 
 studio: env
-	@$(VENV) -m scripts.studio
+	@$(VENV) -m scripts.studio --port $(or $(PORT),8188)
 
 test: test-env
 	@$(VENV) -m scripts.run_tests

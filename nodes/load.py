@@ -57,7 +57,7 @@ class TastemakerLoadModel(io.ComfyNode):
                 ),
                 _dtype_input(),
             ],
-            outputs=[TasteModel.Output("model", display_name="model")],
+            outputs=[TasteModel.Output(display_name="model")],
         )
 
     @classmethod
@@ -101,7 +101,7 @@ class TastemakerLoadReward(io.ComfyNode):
                 ),
                 _dtype_input(),
             ],
-            outputs=[TasteReward.Output("reward", display_name="reward")],
+            outputs=[TasteReward.Output(display_name="reward")],
         )
 
     @classmethod

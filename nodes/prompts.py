@@ -42,7 +42,7 @@ class TastemakerPrompts(io.ComfyNode):
                     tooltip="One prompt a line. Blank lines and lines that start with # are left out.",
                 )
             ],
-            outputs=[TastePrompts.Output("prompts", display_name="prompts")],
+            outputs=[TastePrompts.Output(display_name="prompts")],
         )
 
     @classmethod

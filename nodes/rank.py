@@ -46,11 +46,11 @@ class TastemakerRank(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("best", display_name="best", tooltip="The kept pictures, best first."),
-                io.Image.Output("rejects", display_name="rejects", tooltip="The others, best first. Blocked when there are none."),
-                TasteScores.Output("best_scores", display_name="best scores", tooltip="The kept rows, for Save Ranked."),
-                TasteScores.Output("all_scores", display_name="all scores", tooltip="Every row, sorted and ranked."),
-                io.Image.Output("sheet", display_name="sheet", tooltip="The labelled sheet as a picture."),
+                io.Image.Output(display_name="best", tooltip="The kept pictures, best first."),
+                io.Image.Output(display_name="rejects", tooltip="The others, best first. Blocked when there are none."),
+                TasteScores.Output(display_name="best scores", tooltip="The kept rows, for Save Ranked."),
+                TasteScores.Output(display_name="all scores", tooltip="Every row, sorted and ranked."),
+                io.Image.Output(display_name="sheet", tooltip="The labelled sheet as a picture."),
             ],
         )
 

@@ -59,9 +59,9 @@ class TastemakerSample(io.ComfyNode):
                 *widgets(SampleSettings, "scheduler", "steps", "guidance_scale", "eta", "height", "width"),
             ],
             outputs=[
-                io.Image.Output("images", display_name="images"),
-                TastePrompts.Output("prompts", display_name="prompts", tooltip="The prompt and seed of each image."),
-                io.Latent.Output("latents", display_name="latents"),
+                io.Image.Output(display_name="images"),
+                TastePrompts.Output(display_name="prompts", tooltip="The prompt and seed of each image."),
+                io.Latent.Output(display_name="latents"),
             ],
         )
 

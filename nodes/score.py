@@ -31,7 +31,7 @@ class TastemakerScore(io.ComfyNode):
                 prompts_input("From Sample (one prompt for each picture), or one text for all pictures."),
                 TasteReward.Input("reward", tooltip="From Load Reward."),
             ],
-            outputs=[TasteScores.Output("scores", display_name="scores", tooltip="Pictures, prompts, seeds and scores.")],
+            outputs=[TasteScores.Output(display_name="scores", tooltip="Pictures, prompts, seeds and scores.")],
         )
 
     @classmethod

@@ -56,6 +56,7 @@ class ComfyServer:
         if not link.is_symlink():
             link.symlink_to(ROOT, target_is_directory=True)
         command = [sys.executable, "main.py", "--port", str(self.port), "--base-directory", str(self.base)]
+        command += ["--database-url", f"sqlite:///{self.base / 'user' / 'comfyui.db'}"]
         command += ["--disable-auto-launch", *_device_arguments(), *self.arguments]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("w", encoding="utf-8") as log:

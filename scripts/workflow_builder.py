@@ -1,0 +1,141 @@
+"""Graphs in code to workflow files as ComfyUI's page saves them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from .comfy.graph import _WIDGETS
+
+
+@dataclass
+class Node:
+    """A node of a graph to be. `wires` maps an input's name to (node, output name)."""
+
+    type: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+    values: dict[str, Any] = field(default_factory=dict)
+    wires: dict[str, tuple[Node, str]] = field(default_factory=dict)
+    title: str = ""
+
+
+@dataclass
+class Group:
+    """A titled frame behind nodes."""
+
+    title: str
+    bounding: tuple[int, int, int, int]
+    colour: str
+
+
+def _is_widget(spec: list[Any]) -> bool:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    return (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput")
+
+
+def _inputs(info: dict[str, Any]) -> dict[str, list[Any]]:
+    return {n: s for part in ("required", "optional") for n, s in info["input"].get(part, {}).items()}
+
+
+def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any]) -> dict[str, Any]:
+    """A workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
+    ids = {id(node): i for i, node in enumerate(nodes, start=1)}
+    links: list[list[Any]] = []
+    saved = []
+    for node in nodes:
+        if node.type == "MarkdownNote":
+            saved.append(_note(ids[id(node)], node))
+            continue
+        info = object_info[node.type]
+        specs = _inputs(info)
+        unknown = set(node.values) - set(specs) | set(node.wires) - set(specs)
+        if unknown:
+            raise KeyError(f"{node.type} has no input {', '.join(sorted(unknown))}")
+        slots = []
+        for socket, spec in specs.items():
+            if _is_widget(spec):
+                continue
+            link = None
+            if socket in node.wires:
+                source, output = node.wires[socket]
+                outputs = object_info[source.type]["output_name"]
+                kinds = object_info[source.type]["output"]
+                slot = outputs.index(output)
+                link = len(links) + 1
+                links.append([link, ids[id(source)], slot, ids[id(node)], len(slots), kinds[slot]])
+            slots.append({"name": socket, "type": spec[0], "link": link})
+        values: list[Any] = []
+        for widget, spec in specs.items():
+            if not _is_widget(spec):
+                continue
+            kind = "COMBO" if isinstance(spec[0], list) else spec[0]
+            slots.append({"name": widget, "type": kind, "widget": {"name": widget}, "link": None})
+            options = spec[1] if len(spec) > 1 else {}
+            values.append(node.values.get(widget, options.get("default")))
+            if options.get("control_after_generate"):
+                values.append("fixed")
+        saved.append(_node(ids[id(node)], node, info, slots, values))
+    for entry in saved:
+        for slot, output in enumerate(entry["outputs"]):
+            mine = [link[0] for link in links if link[1] == entry["id"] and link[2] == slot]
+            output["links"] = mine or None
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"tastemaker/{name}")),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": saved,
+        "links": links,
+        "groups": [
+            {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
+            for i, g in enumerate(groups, start=1)
+        ],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def _node(
+    number: int, node: Node, info: dict[str, Any], slots: list[dict[str, Any]], values: list[Any]
+) -> dict[str, Any]:
+    entry = {
+        "id": number,
+        "type": node.type,
+        "pos": list(node.pos),
+        "size": list(node.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": slots,
+        "outputs": [
+            {"name": name, "type": kind, "links": None}
+            for name, kind in zip(info["output_name"], info["output"], strict=True)
+        ],
+        "properties": {"Node name for S&R": node.type},
+        "widgets_values": values,
+    }
+    if node.title:
+        entry["title"] = node.title
+    return entry
+
+
+def _note(number: int, node: Node) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": list(node.pos),
+        "size": list(node.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": node.title or "Read me",
+        "properties": {},
+        "widgets_values": [node.values["text"]],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
