@@ -1,0 +1,38 @@
+"""Everything `make test` checks: style, then the tests, the browser's too where there is one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from . import chromium
+from .comfy.locate import ROOT
+
+LOUD = """
+======================================================================
+  THE BROWSER TESTS WERE NOT RUN: no Chromium was found or could be
+  installed. Install Chromium or Chrome, or set CHROMIUM to its path.
+======================================================================
+"""
+
+
+def main() -> None:
+    in_ci = os.environ.get("CI", "").lower() in ("1", "true")
+    for check in (["check"], ["format", "--check"]):
+        if subprocess.run([sys.executable, "-m", "ruff", *check, "--quiet", "."], cwd=ROOT).returncode:
+            sys.exit(f"[tastemaker] ruff {' '.join(check)} failed.")
+    browser = chromium.find_or_get()
+    if browser is None and in_ci:
+        sys.exit(LOUD)
+    environment = os.environ | ({"CHROMIUM": browser} if browser else {})
+    selected = [] if browser else ["-m", "not browser"]
+    command = [sys.executable, "-m", "pytest", "tests", *selected, *sys.argv[1:]]
+    code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+    if browser is None:
+        print(LOUD, flush=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What sampling promises: seeds, batches, immutability, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tastemaker.loaders import InputError, NonFiniteError
+from tastemaker.sampling import SampleSettings, sample
+from tastemaker.sampling.noise import ImageNoise
+
+PROMPT = "a large red heart on a blue background"
+
+
+def test_noise_depends_on_the_seed_alone() -> None:
+    both = ImageNoise([1, 2], (4, 2, 2))
+    alone = ImageNoise([2], (4, 2, 2))
+    for _ in range(3):
+        assert torch.equal(both.draw(torch.device("cpu"))[1:], alone.draw(torch.device("cpu")))
+
+
+@pytest.mark.parametrize(("scheduler", "eta"), [("ddim", 1.0), ("ddpm", 0.0), ("pndm", 0.0)])
+def test_splitting_the_batch_changes_rounding_only(tiny_sdxl, scheduler: str, eta: float) -> None:
+    call = {"scheduler": scheduler, "steps": 5, "eta": eta, "seeds": [4, 5, 6]}
+    whole = sample(tiny_sdxl, PROMPT, **call)
+    split = sample(tiny_sdxl, PROMPT, chunk=2, **call)
+    assert (whole.images - split.images).abs().max() <= 1e-5
+
+
+def test_a_seed_makes_the_same_image_at_any_place(tiny_sdxl) -> None:
+    first = sample(tiny_sdxl, PROMPT, steps=4, seeds=[8, 9])
+    last = sample(tiny_sdxl, PROMPT, steps=4, seeds=[1, 2, 9])
+    assert (first.images[1] - last.images[2]).abs().max() <= 1e-5
+
+
+def test_the_same_call_is_bit_equal_and_changes_no_weight(tiny_sdxl) -> None:
+    before = {k: v.clone() for k, v in tiny_sdxl.unet.state_dict().items()}
+    one = sample(tiny_sdxl, PROMPT, steps=3, seeds=[1, 2])
+    two = sample(tiny_sdxl, PROMPT, steps=3, seeds=[1, 2])
+    assert torch.equal(one.images, two.images)
+    assert all(torch.equal(v, before[k]) for k, v in tiny_sdxl.unet.state_dict().items())
+
+
+def test_shapes_and_range(tiny_sdxl) -> None:
+    samples = sample(tiny_sdxl, [PROMPT, "a small green ring on a white background"], steps=2, seeds=[1, 2])
+    assert samples.images.shape == (2, 64, 64, 3)
+    assert samples.images.dtype == torch.float32
+    assert samples.images.min() >= 0
+    assert samples.images.max() <= 1
+    assert samples.latents.shape == (2, 4, 16, 16)
+    assert samples.seeds == (1, 2)
+    assert samples.prompts[1].startswith("a small green")
+
+
+def test_steps_are_reported_and_can_stop_the_run(tiny_sdxl) -> None:
+    seen = []
+
+    def stop_at_three(info) -> None:
+        seen.append((info.done, info.total))
+        if info.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(tiny_sdxl, PROMPT, steps=10, seeds=[1], on_step=stop_at_three)
+    assert seen == [(1, 10), (2, 10), (3, 10)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("scheduler", "karras"),
+        ("scheduler", "../ddim"),
+        ("steps", 0),
+        ("steps", 1001),
+        ("steps", 2.5),
+        ("steps", True),
+        ("steps", "5"),
+        ("steps", None),
+        ("guidance_scale", float("nan")),
+        ("guidance_scale", float("inf")),
+        ("guidance_scale", 0.5),
+        ("eta", -0.1),
+        ("eta", 2),
+        ("height", 8200),
+        ("width", -8),
+    ],
+)
+def test_a_bad_setting_is_named(field: str, value: object) -> None:
+    with pytest.raises(InputError) as error:
+        SampleSettings(**{field: value})
+    assert str(error.value).startswith(f"{field}:")
+    assert repr(value) in str(error.value)
+
+
+def test_eta_without_ddim_is_refused_not_ignored() -> None:
+    with pytest.raises(InputError, match="pndm has no eta"):
+        SampleSettings(scheduler="pndm", eta=0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"seeds": [2**63]}, "seeds"),
+        ({"seeds": [1.5]}, "seeds"),
+        ({"seeds": [True]}, "seeds"),
+        ({"prompts": ["a", "b"], "seeds": [1, 2, 3]}, "2 prompts for 3 seeds"),
+        ({"prompts": ["word " * 100]}, "nothing is cut"),
+        ({"prompts": ["x" * 10_001]}, "at most 10,000"),
+        ({"prompts": ["bad \ud800 text"]}, "surrogate"),
+        ({"prompts": [None]}, "must be text"),
+        ({"height": 60}, "multiples of 8"),
+    ],
+)
+def test_bad_calls_say_what_is_wrong(tiny_sdxl, call: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sample(tiny_sdxl, **({"prompts": PROMPT, "steps": 2} | call))
+
+
+def test_an_unconditional_model_refuses_text(tiny_ddpm) -> None:
+    with pytest.raises(InputError, match="unconditional"):
+        sample(tiny_ddpm, "a cat", steps=2)
+
+
+@pytest.mark.parametrize("prompt", ["", "<img src=x onerror=alert(1)>", "\U0001f600 emoji", "=HYPERLINK(1)"])
+def test_odd_prompts_are_only_text(tiny_sdxl, prompt: str) -> None:
+    assert torch.isfinite(sample(tiny_sdxl, prompt, steps=1, seeds=[1]).images).all()
+
+
+def test_nan_stops_with_the_name_of_the_model(tiny_ddpm) -> None:
+    from dataclasses import replace
+
+    class Broken(torch.nn.Module):
+        config = tiny_ddpm.unet.config
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, t):
+            from types import SimpleNamespace
+
+            return SimpleNamespace(sample=x * float("nan"))
+
+    with pytest.raises(NonFiniteError, match="tiny-ddpm"):
+        sample(replace(tiny_ddpm, modules={"unet": Broken()}), steps=2)

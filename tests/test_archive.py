@@ -1,0 +1,91 @@
+"""What the published archive holds: everything a user needs, nothing a registry scan would flag."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FLAGGED = re.compile(
+    r"\b(subprocess|os\.environ|requests\.get\(|\.connect\(|exec\(|eval\(|import_module|pickle\.load|urlopen|"
+    r"os\.system)"
+)
+
+
+def archive() -> list[Path]:
+    """Tracked files that `.comfyignore` leaves in."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    rules = [r for r in (ROOT / ".comfyignore").read_text().split("\n") if r]
+
+    def ignored(name: str) -> bool:
+        parts = name.split("/")
+        return any(
+            any(fnmatch.fnmatch(part, rule.rstrip("/")) for part in (parts[:-1] if rule.endswith("/") else parts))
+            for rule in rules
+        )
+
+    return [ROOT / name for name in tracked.stdout.splitlines() if not ignored(name)]
+
+
+def test_development_files_stay_out() -> None:
+    tops = {path.relative_to(ROOT).parts[0] for path in archive()}
+    assert not tops & {"tests", "scripts", "benchmarks", ".ci", "Makefile", "docs"}
+    assert {"__init__.py", "nodes", "loaders", "sampling", "rewards", "training"} <= tops
+    assert {"workflows", "web", "assets", "requirements.txt", "pyproject.toml", "LICENSE", "README.md"} <= tops
+
+
+def test_nothing_in_it_would_be_flagged() -> None:
+    for path in archive():
+        if path.suffix in (".py", ".js"):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                assert not FLAGGED.search(line), f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+
+
+def test_page_scripts_never_set_markup() -> None:
+    for path in (ROOT / "web").rglob("*.js"):
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", path.read_text()), path
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs(client) -> None:
+    info = {n: i for n, i in client.get("/object_info").items() if n.startswith("Tastemaker")}
+    assert len(info) == 7
+    for name, spec in info.items():
+        page = (ROOT / "web" / "docs" / name / "en.md").read_text(encoding="utf-8")
+        for part in ("required", "optional"):
+            for widget in spec["input"].get(part, {}):
+                assert widget in page, f"the help page of {name} does not mention {widget}"
+
+
+def test_every_workflow_has_its_picture() -> None:
+    graphs = sorted((ROOT / "workflows").glob("*.json"))
+    assert {g.stem for g in graphs} >= {"best_of_batch", "unconditional"}
+    for graph in graphs:
+        json.loads(graph.read_text(encoding="utf-8"))
+        assert graph.with_suffix(".jpg").stat().st_size > 2000
+
+
+def test_embedded_weights_fit_their_limit() -> None:
+    total = sum(p.stat().st_size for p in (ROOT / "assets").rglob("*") if p.is_file())
+    assert total <= 25e6
+
+
+def test_requirements_leave_torch_alone_and_pin_nothing() -> None:
+    for line in (ROOT / "requirements.txt").read_text().split():
+        assert not line.startswith(("torch", "numpy"))
+        assert "==" not in line
+        assert "<" not in line
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_and_pictures_of_the_readme_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text):
+        link = target[0] or target[1]
+        if not link.startswith(("http", "mailto")):
+            assert (ROOT / link).exists(), f"{name} names {link}"
