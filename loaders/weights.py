@@ -72,9 +72,7 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as e:
-        raise ModelFileError(
-            f"{path.name} in {path.parent.name} is damaged ({e}). Download it again."
-        ) from e
+        raise ModelFileError(f"{path.name} in {path.parent.name} is damaged ({e}). Download it again.") from e
 
 
 def find_weights(folder: Path, stem: str, *, prefer_half: bool) -> list[Path]:

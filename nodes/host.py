@@ -57,9 +57,7 @@ def in_use(owner: Any, modules: Mapping[str, nn.Module], working_bytes: int = 0)
 
     with torch.inference_mode(False):
         if modules:
-            memory.load_models_gpu(
-                [_patcher(owner, modules)], memory_required=working_bytes, force_full_load=True
-            )
+            memory.load_models_gpu([_patcher(owner, modules)], memory_required=working_bytes, force_full_load=True)
         yield
 
 

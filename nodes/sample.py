@@ -36,9 +36,13 @@ class TastemakerSample(io.ComfyNode):
             description="Makes a batch of pictures: some for each prompt, each from a seed of its own.",
             inputs=[
                 TasteModel.Input("model", tooltip="From Load Taste Model."),
-                prompts_input("From Prompts, or any text. Leave it unconnected for unconditional models.", optional=True),
+                prompts_input(
+                    "From Prompts, or any text. Leave it unconnected for unconditional models.", optional=True
+                ),
                 io.String.Input(
-                    "negative_prompt", default="", tooltip="What should not be in the picture. May stay empty."
+                    "negative_prompt",
+                    default="",
+                    tooltip="What should not be in the picture. May stay empty.",
                 ),
                 io.Int.Input(
                     "images_per_prompt",
@@ -105,9 +109,7 @@ class TastemakerSample(io.ComfyNode):
                 width=settings.width,
                 on_step=progress,
             )
-        return io.NodeOutput(
-            samples.images, PromptList(samples.prompts, samples.seeds), {"samples": samples.latents}
-        )
+        return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), {"samples": samples.latents})
 
 
 class _StepProgress:

@@ -27,7 +27,9 @@ class TastemakerSaveRanked(io.ComfyNode):
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
-                TasteScores.Input("scores", tooltip="From Rank: best scores for the kept ones, all scores for everything."),
+                TasteScores.Input(
+                    "scores", tooltip="From Rank: best scores for the kept ones, all scores for everything."
+                ),
                 io.String.Input(
                     "filename_prefix",
                     default="tastemaker/best",
@@ -48,7 +50,7 @@ class TastemakerSaveRanked(io.ComfyNode):
             folder,
             f"{stem}_{counter:05}_",
             metadata=host.workflow_metadata(cls.hidden),
-            on_file=lambda done: progress.update(done),
+            on_file=progress.update,
         )
         ui = {
             "images": [host.saved_entry(path) for path in saved.pictures],

@@ -44,7 +44,9 @@ class TastemakerScore(io.ComfyNode):
         texts = one_prompt_each(listed.texts, len(images))
         seeds = listed.seeds or (None,) * len(images)
         if len(seeds) != len(images):
-            raise InputError("prompts", len(seeds), f"They were made for another batch: there are {len(images)} images.")
+            raise InputError(
+                "prompts", len(seeds), f"They were made for another batch: there are {len(images)} images."
+            )
         progress = host.Progress(len(images))
         with host.in_use(reward, reward.modules):
             scores = reward(images, texts, on_batch=lambda done, total: progress.update(done))

@@ -122,9 +122,7 @@ def tokenize(tokenizer: BertTokenizer, prompts: Sequence[str]) -> tuple[torch.Te
                 f"ImageReward reads {MAX_TOKENS - 2} word pieces and this prompt has {length - 2}. "
                 "Score with a shorter prompt that keeps what matters.",
             )
-    batch = tokenizer(
-        list(prompts), padding="max_length", max_length=MAX_TOKENS, return_tensors="pt"
-    )
+    batch = tokenizer(list(prompts), padding="max_length", max_length=MAX_TOKENS, return_tensors="pt")
     return batch.input_ids, batch.attention_mask
 
 
@@ -136,7 +134,5 @@ def score_images(
     pixels = normalized_pixels(images, network.image_size, CLIP_MEAN, CLIP_STD)
     ids, mask = tokenize(tokenizer, prompts)
     with torch.no_grad():
-        scores = network(
-            pixels.to(weight.device, weight.dtype), ids.to(weight.device), mask.to(weight.device)
-        )
+        scores = network(pixels.to(weight.device, weight.dtype), ids.to(weight.device), mask.to(weight.device))
     return scores.float().cpu()

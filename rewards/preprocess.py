@@ -19,10 +19,8 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 def resized_crop(picture: Image.Image, size: int) -> Image.Image:
     """Short side to `size` by bicubic, then the middle square (torchvision's Resize, CenterCrop)."""
     width, height = picture.size
-    if width <= height:
-        new = (size, int(size * height / width))
-    else:
-        new = (int(size * width / height), size)
+    short = min(width, height)
+    new = (int(size * width / short), int(size * height / short))
     if new != picture.size:
         picture = picture.resize(new, Image.Resampling.BICUBIC)
     left = round((picture.width - size) / 2.0)
@@ -30,9 +28,7 @@ def resized_crop(picture: Image.Image, size: int) -> Image.Image:
     return picture.crop((left, top, left + size, top + size))
 
 
-def pil_pixels(
-    pictures: list[Image.Image], size: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> torch.Tensor:
+def pil_pixels(pictures: list[Image.Image], size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """Resized, cropped, RGB, normalised: float32 (B, 3, size, size).
 
     Like the reference, RGB comes after resizing, so transparency is dropped, not blended.
@@ -44,8 +40,6 @@ def pil_pixels(
     return (pixels - shift) / scale
 
 
-def normalized_pixels(
-    images: torch.Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> torch.Tensor:
+def normalized_pixels(images: torch.Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """`pil_pixels` of images (B, H, W, 3) in [0, 1]."""
     return pil_pixels([to_pil(image) for image in images], size, mean, std)

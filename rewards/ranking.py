@@ -29,7 +29,9 @@ def best_first(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -
     return sorted(range(len(values)), key=lambda i: (order[labels[i]], -values[i], i))
 
 
-def select_top(order: Sequence[int], top_k: int, groups: Sequence[Hashable] | None = None) -> tuple[list[int], list[int]]:
+def select_top(
+    order: Sequence[int], top_k: int, groups: Sequence[Hashable] | None = None
+) -> tuple[list[int], list[int]]:
     """Split an order into the first `top_k` of each group and the rest. `top_k` 0 keeps all."""
     kept, rejected, taken = [], [], {}
     for i in order:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from .reward import Reward
 
 
-def load_reward(
-    name: str, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
-) -> Reward:
+def load_reward(name: str, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Reward:
     """Load a reward by name.
 
     Args:

@@ -65,8 +65,10 @@ class Reward:
             empty = [i for i, text in enumerate(texts) if not text.strip()]
             if empty:
                 raise InputError(
-                    "prompts", texts[empty[0]], f"{self.name} compares a picture with its prompt; "
-                    f"image {empty[0] + 1} of {len(texts)} has none. Connect prompts or type one."
+                    "prompts",
+                    texts[empty[0]],
+                    f"{self.name} compares a picture with its prompt; "
+                    f"image {empty[0] + 1} of {len(texts)} has none. Connect prompts or type one.",
                 )
         scores = []
         for first in range(0, len(images), self.batch_size):
@@ -95,9 +97,7 @@ def check_images(images: torch.Tensor) -> torch.Tensor:
     if 0 in images.shape:
         raise InputError("images", tuple(images.shape), "The batch is empty.")
     if images.shape[-1] != 3:
-        raise InputError(
-            "images", tuple(images.shape), "Images need 3 channels (RGB); remove the alpha channel first."
-        )
+        raise InputError("images", tuple(images.shape), "Images need 3 channels (RGB); remove the alpha channel first.")
     finite = torch.isfinite(images).flatten(1).all(1)
     if not finite.all():
         index = int(torch.nonzero(~finite)[0]) + 1

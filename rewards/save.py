@@ -102,7 +102,13 @@ def _csv(records: list[dict[str, Any]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["rank", "score", "seed", "prompt", "file", *map(_plain, names)])
     for record in records:
-        row = [record["rank"], record["score"], record["seed"], _plain(record["prompt"]), _plain(record["file"])]
+        row = [
+            record["rank"],
+            record["score"],
+            record["seed"],
+            _plain(record["prompt"]),
+            _plain(record["file"]),
+        ]
         writer.writerow([*row, *record["scores"].values()])
     return text.getvalue()
 

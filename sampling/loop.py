@@ -201,7 +201,8 @@ def image_size(model: DiffusionModel, height: int, width: int) -> tuple[int, int
     for name, value in (("height", height), ("width", width)):
         if value % model.size_multiple:
             raise InputError(
-                name, value, f"{model.name} makes sizes that are multiples of {model.size_multiple}, or 0 for its own."
+                name,
+                value,
+                f"{model.name} makes sizes that are multiples of {model.size_multiple}, or 0 for its own.",
             )
     return height or native[0], width or native[1]
-

@@ -48,12 +48,8 @@ class SampleSettings:
         high=1.0,
         step=0.05,
     )
-    height: int = setting(
-        0, "Height in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8
-    )
-    width: int = setting(
-        0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8
-    )
+    height: int = setting(0, "Height in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
+    width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
 
     def __post_init__(self) -> None:
         check_fields(self)

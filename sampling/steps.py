@@ -38,9 +38,7 @@ class StepDistribution(NamedTuple):
     x0: torch.Tensor
 
 
-def predict_x0(
-    x_t: torch.Tensor, output: torch.Tensor, c: Coefficients
-) -> tuple[torch.Tensor, torch.Tensor]:
+def predict_x0(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients) -> tuple[torch.Tensor, torch.Tensor]:
     """(x0, e) from a network's output. DDPM eq. 15 for epsilon; Salimans & Ho 2022, app. D, for v.
 
     Shape: x_t, output and both results (B, C, H, W). x0 is clipped if the schedule says so; e is not
@@ -71,9 +69,7 @@ def ddim_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, eta: flo
     return StepDistribution(math.sqrt(c.a_p) * x0 + direction * e, std, x0)
 
 
-def ddpm_step(
-    x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance_type: str
-) -> StepDistribution:
+def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance_type: str) -> StepDistribution:
     """DDPM (Ho et al. 2020, arXiv 2006.11239, eq. 7), with `fixed_small` or `fixed_large` variance.
 
     With alpha = a_t/a_p and beta = 1-alpha:

@@ -94,7 +94,7 @@ def install_torch() -> str:
 def without_torch(requirements: str) -> list[str]:
     """A requirements file without torch, torchvision, torchaudio and comments."""
     lines = [line.split("#")[0].strip() for line in requirements.splitlines()]
-    return [line for line in lines if line and not line.startswith("torch") or line.startswith("torchsde")]
+    return [line for line in lines if (line and not line.startswith("torch")) or line.startswith("torchsde")]
 
 
 def main() -> None:

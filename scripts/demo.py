@@ -41,7 +41,11 @@ class Console:
         elif kind == "progress" and self._live:
             filled = int(BAR * data["value"] / max(data["max"], 1))
             bar = "#" * filled + "." * (BAR - filled)
-            print(f"\r[tastemaker]   {self._shown:<18} [{bar}] {data['value']}/{data['max']} ", end="", flush=True)
+            print(
+                f"\r[tastemaker]   {self._shown:<18} [{bar}] {data['value']}/{data['max']} ",
+                end="",
+                flush=True,
+            )
         elif kind == "progress" and data["value"] * 4 % data["max"] < 4 and data["max"] >= 20:
             say(f"  {self._shown} {data['value']}/{data['max']}")
 
@@ -112,7 +116,9 @@ def main() -> None:
     (OUTPUT / "ranked.png").write_bytes(sheet)
     ranking = [{key: row[key] for key in columns} for row in rows]
     (OUTPUT / "ranking.json").write_text(json.dumps(ranking, indent=2) + "\n", encoding="utf-8")
-    say(f"{OUTPUT.name}/ranked.png is the sheet, {OUTPUT.name}/ranking.json the list ({time.monotonic() - start:.0f} s)")
+    say(
+        f"{OUTPUT.name}/ranked.png is the sheet, {OUTPUT.name}/ranking.json the list ({time.monotonic() - start:.0f} s)"
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,10 @@ def main() -> None:
     except RuntimeError as e:
         raise SystemExit(f"[tastemaker] {e}\nIs another ComfyUI using port {port}? Try: make studio PORT=8189") from e
     print(f"[tastemaker] open {server.address}", flush=True)
-    print("[tastemaker] then Workflow > Browse Templates > tastemaker > best_of_batch, and press Run", flush=True)
+    print(
+        "[tastemaker] then Workflow > Browse Templates > tastemaker > best_of_batch, and press Run",
+        flush=True,
+    )
     print(f"[tastemaker] pictures go to {server.output}; Ctrl+C stops the server", flush=True)
     try:
         server.wait()

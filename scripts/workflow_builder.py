@@ -89,7 +89,14 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
         "nodes": saved,
         "links": links,
         "groups": [
-            {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
+            {
+                "id": i,
+                "title": g.title,
+                "bounding": list(g.bounding),
+                "color": g.colour,
+                "font_size": 24,
+                "flags": {},
+            }
             for i, g in enumerate(groups, start=1)
         ],
         "config": {},

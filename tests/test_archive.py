@@ -37,7 +37,15 @@ def test_development_files_stay_out() -> None:
     tops = {path.relative_to(ROOT).parts[0] for path in archive()}
     assert not tops & {"tests", "scripts", "benchmarks", ".ci", "Makefile", "docs"}
     assert {"__init__.py", "nodes", "loaders", "sampling", "rewards", "training"} <= tops
-    assert {"workflows", "web", "assets", "requirements.txt", "pyproject.toml", "LICENSE", "README.md"} <= tops
+    assert {
+        "workflows",
+        "web",
+        "assets",
+        "requirements.txt",
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+    } <= tops
 
 
 def test_nothing_in_it_would_be_flagged() -> None:

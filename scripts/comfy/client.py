@@ -56,9 +56,7 @@ class ComfyClient:
 
     def post(self, path: str, content: Any) -> Any:
         data = json.dumps(content).encode()
-        request = urllib.request.Request(
-            f"{self.address}{path}", data, {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{self.address}{path}", data, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 body = answer.read()

@@ -32,9 +32,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
             continue
         names = widget_names(object_info[node["type"]])
         inputs = {
-            name: value
-            for name, value in zip(names, node.get("widgets_values", []), strict=True)
-            if name is not None
+            name: value for name, value in zip(names, node.get("widgets_values", []), strict=True) if name is not None
         }
         for slot in node.get("inputs", []):
             if slot.get("link") is not None:

@@ -7,7 +7,7 @@ under any light), the mask of the shape is compared with each shape drawn at the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def _distance_to_lines(pixels: np.ndarray) -> np.ndarray:
     return np.linalg.norm(pixels[..., None, :] - light[..., None] * palette, axis=-1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _extent(shape: str) -> tuple[float, float, float, float]:
     """Bounding box (left, top, right, bottom) of a shape of radius 1."""
     line = np.linspace(-1.3, 1.3, 261)

@@ -147,7 +147,9 @@ def write_card() -> None:
         iou=CLEAN_IOU,
         checker=_table("the checker on 2,000 drawn pictures", checker, dict.fromkeys(FIELDS, "99%")),
         sdxl=_table(
-            "500 captions of held-out combinations", sdxl, {"colour": "95%", "background": "95%", "shape": "90%"}
+            "500 captions of held-out combinations",
+            sdxl,
+            {"colour": "95%", "background": "95%", "shape": "90%"},
         ),
         ddpm=_table("300 samples", {"read as a clean shape": ddpm}, {"read as a clean shape": "90%"}),
         reward=_table(

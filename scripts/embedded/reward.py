@@ -124,9 +124,7 @@ class Gallery:
         rng = np.random.default_rng(seed)
         every = (Scene(*values) for values in itertools.product(*_VALUES.values()))
         self.scenes = [s for s in every if s.colour != s.background and not held_out(s)]
-        self.pictures = {
-            s: [_to_bytes(draw(s, Jitter.random(rng))) for _ in range(DRAWINGS)] for s in self.scenes
-        }
+        self.pictures = {s: [_to_bytes(draw(s, Jitter.random(rng))) for _ in range(DRAWINGS)] for s in self.scenes}
 
     def show(self, scene: Scene, rng: np.random.Generator) -> np.ndarray:
         return self.pictures[scene][rng.integers(DRAWINGS)]

@@ -66,8 +66,5 @@ def train(pictures: Pictures, *, seed: int, device: str, steps: int = STEPS):
 @torch.no_grad()
 def encode(vae, pixels: torch.Tensor, *, device: str) -> torch.Tensor:
     """Means of the latents of uint8 pictures (N, 3, H, W), unscaled, (N, 4, 16, 16), on the CPU."""
-    parts = [
-        vae.encode(to_model_range(part).to(device)).latent_dist.mean.float().cpu()
-        for part in pixels.split(64)
-    ]
+    parts = [vae.encode(to_model_range(part).to(device)).latent_dist.mean.float().cpu() for part in pixels.split(64)]
     return torch.cat(parts)

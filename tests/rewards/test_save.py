@@ -13,7 +13,7 @@ from PIL import Image
 from tastemaker.loaders import InputError
 from tastemaker.rewards import ScoreTable
 from tastemaker.rewards.save import save_table
-from tastemaker.rewards.sheet import sheet
+from tastemaker.rewards.sheet import GOLD, sheet
 from tastemaker.rewards.table import rank_table
 
 HOSTILE = '=HYPERLINK("http://x")'
@@ -86,7 +86,8 @@ def test_a_sheet_shows_every_picture(count: int, group_by: str) -> None:
     assert count * cell * 0.9 < green <= count * cell
 
 
-def test_ties_all_get_the_gold_frame() -> None:
-    table = ScoreTable(torch.zeros(2, 8, 8, 3), ("a", "a"), (1, 2), {"r": torch.zeros(2)}, "r")
-    ranked_table = rank_table(table, top_k=0, group_by="all")[0]
-    assert ranked_table.ranks.tolist() == [1, 1]
+def test_every_first_rank_gets_the_gold_frame() -> None:
+    table = ScoreTable(torch.zeros(3, 8, 8, 3), ("a",) * 3, (1, 2, 3), {"r": torch.tensor([1.0, 1.0, 0.0])}, "r")
+    picture = sheet(rank_table(table, top_k=0, group_by="all")[0])
+    corners = [picture.getpixel((12 + column * 172, 64)) for column in range(3)]
+    assert corners == [GOLD, GOLD, (0, 0, 0)]
