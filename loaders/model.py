@@ -67,6 +67,11 @@ class DiffusionModel:
         return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
+    def latent_scale(self) -> float:
+        """What the VAE's latents are multiplied by to become what the UNet denoises; 1 for pixels."""
+        return 1.0 if self.vae is None else float(self.vae.config.scaling_factor)
+
+    @property
     def size_multiple(self) -> int:
         """Heights and widths must be multiples of this many pixels."""
         return self.downscale * 2 ** (len(self.unet.config.block_out_channels) - 1)

@@ -79,11 +79,6 @@ def preferred_dtype() -> torch.dtype:
     return torch.float16 if memory.should_use_fp16(device) else torch.float32
 
 
-def usable(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor from another node, safe to compute with outside inference mode."""
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
 # --- progress, cancel, previews ---------------------------------------------------------------
 
 

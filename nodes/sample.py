@@ -109,7 +109,9 @@ class TastemakerSample(io.ComfyNode):
                 width=settings.width,
                 on_step=progress,
             )
-        return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), {"samples": samples.latents})
+        # the host's LATENT holds what its VAE makes, before the scaling the UNet sees
+        latents = {"samples": samples.latents / model.latent_scale}
+        return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), latents)
 
 
 class _StepProgress:

@@ -40,7 +40,7 @@ class TastemakerScore(io.ComfyNode):
         from ..rewards.reward import check_images, one_prompt_each
 
         listed = as_prompts(prompts)
-        images = check_images(host.usable(images))
+        images = check_images(images)
         texts = one_prompt_each(listed.texts, len(images))
         seeds = listed.seeds or (None,) * len(images)
         if len(seeds) != len(images):

@@ -31,7 +31,7 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, chunk: int = 8) -> t
     try:
         pictures = []
         for part in latents.split(chunk):
-            scaled = (part / vae.config.scaling_factor).to(vae.device, dtype)
+            scaled = (part / model.latent_scale).to(vae.device, dtype)
             pictures.append(vae.decode(scaled).sample)
     finally:
         if half:

@@ -84,11 +84,10 @@ class GaussianSchedule:
         reference = cls(**_known_by(cls, config))
         reference.set_timesteps(steps)
         self.timesteps = tuple(int(t) for t in reference.timesteps)
-        alphas = [float(a) for a in reference.alphas_cumprod]
         # DDPM always ends at 1; DDIM at the first level unless set_alpha_to_one
-        final = 1.0 if scheduler == "ddpm" else float(reference.final_alpha_cumprod)
+        final = torch.tensor(1.0) if scheduler == "ddpm" else reference.final_alpha_cumprod
         # the next level is that of the schedule's own next timestep, whatever the spacing
-        levels = [alphas[t] for t in self.timesteps] + [final]
+        levels = [*reference.alphas_cumprod[list(self.timesteps)], final]
         prediction = config.get("prediction_type", "epsilon")
         clip = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else None
         self.coefficients = tuple(
@@ -136,9 +135,9 @@ class PNDMSchedule:
     def step(self, index: int, x_t: torch.Tensor, output: torch.Tensor, noise: torch.Tensor | None) -> Stepped:
         t = self.timesteps[index]
         sample = self._scheduler.step(output, t, x_t).prev_sample
-        level = float(self._scheduler.alphas_cumprod[t])
+        level = self._scheduler.alphas_cumprod[t]
         prediction = self._config.get("prediction_type", "epsilon")
-        return Stepped(sample, predict_x0(x_t, output, Coefficients(level, 1.0, prediction))[0])
+        return Stepped(sample, predict_x0(x_t, output, Coefficients(level, level, prediction))[0])
 
 
 def make_schedule(config: Mapping[str, Any], scheduler: str, steps: int, eta: float) -> Schedule:

@@ -16,10 +16,15 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 class Coefficients(NamedTuple):
-    """What one step needs of the noise schedule; plain numbers, so no device is asked anything."""
+    """What one step needs of the noise schedule.
 
-    a_t: float
-    a_p: float
+    The levels are float32 numbers without dimensions on the CPU: their arithmetic then rounds as
+    the references' does (early steps divide by a signal of 0.006, so the last bit shows), and no
+    device is ever asked for a value.
+    """
+
+    a_t: torch.Tensor
+    a_p: torch.Tensor
     prediction_type: str = "epsilon"
     clip_range: float | None = None  # clamp x0 to [-clip_range, clip_range]; None leaves it alone
 
@@ -44,7 +49,7 @@ def predict_x0(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients) -> tupl
     Shape: x_t, output and both results (B, C, H, W). x0 is clipped if the schedule says so; e is not
     derived again from a clipped x0, as in diffusers.
     """
-    signal, noise = math.sqrt(c.a_t), math.sqrt(1 - c.a_t)
+    signal, noise = c.a_t.sqrt(), (1 - c.a_t).sqrt()
     if c.prediction_type == "epsilon":
         x0, e = (x_t - noise * output) / signal, output
     elif c.prediction_type == "v_prediction":
@@ -64,9 +69,9 @@ def ddim_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, eta: flo
     sigma^2 = eta^2 (1-a_p)/(1-a_t) (1 - a_t/a_p);  mean = sqrt(a_p) x0 + sqrt(1-a_p-sigma^2) e.
     """
     x0, e = predict_x0(x_t, output, c)
-    std = eta * math.sqrt(max((1 - c.a_p) / (1 - c.a_t) * (1 - c.a_t / c.a_p), 0.0))
-    direction = math.sqrt(max(1 - c.a_p - std**2, 0.0))
-    return StepDistribution(math.sqrt(c.a_p) * x0 + direction * e, std, x0)
+    std = eta * ((1 - c.a_p) / (1 - c.a_t) * (1 - c.a_t / c.a_p)).clamp(min=0).sqrt()
+    direction = (1 - c.a_p - std**2).clamp(min=0).sqrt()
+    return StepDistribution(c.a_p.sqrt() * x0 + direction * e, float(std), x0)
 
 
 def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance_type: str) -> StepDistribution:
@@ -79,9 +84,10 @@ def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance
     x0, _ = predict_x0(x_t, output, c)
     alpha = c.a_t / c.a_p
     beta = 1 - alpha
-    mean = (math.sqrt(c.a_p) * beta * x0 + math.sqrt(alpha) * (1 - c.a_p) * x_t) / (1 - c.a_t)
+    mean = c.a_p.sqrt() * beta / (1 - c.a_t) * x0 + alpha.sqrt() * (1 - c.a_p) / (1 - c.a_t) * x_t
     posterior = (1 - c.a_p) / (1 - c.a_t) * beta
-    return StepDistribution(mean, math.sqrt(max(beta if variance_type == "fixed_large" else posterior, 0.0)), x0)
+    variance = beta if variance_type == "fixed_large" else posterior
+    return StepDistribution(mean, float(variance.clamp(min=0).sqrt()), x0)
 
 
 def log_prob(x_p: torch.Tensor, mean: torch.Tensor, std: float) -> torch.Tensor:

@@ -10,38 +10,42 @@ import torch
 from tastemaker.sampling.steps import Coefficients, ddim_step, ddpm_step, log_prob, predict_x0
 
 
+def levels(a_t: float, a_p: float, *rest: object, **named: object) -> Coefficients:
+    return Coefficients(torch.tensor(a_t), torch.tensor(a_p), *rest, **named)
+
+
 def one(value: float) -> torch.Tensor:
     return torch.full((1, 1, 1, 1), value)
 
 
 def test_epsilon_prediction_by_hand() -> None:
     # a_t = 0.36: signal 0.6, noise 0.8; x_t = 0.6 * 0.5 + 0.8 * 0.25 = 0.5
-    x0, e = predict_x0(one(0.5), one(0.25), Coefficients(0.36, 0.64))
+    x0, e = predict_x0(one(0.5), one(0.25), levels(0.36, 0.64))
     assert x0.item() == pytest.approx(0.5)
     assert e.item() == pytest.approx(0.25)
 
 
 def test_v_prediction_by_hand() -> None:
     # v = signal * e - noise * x0 = 0.6 * 0.25 - 0.8 * 0.5 = -0.25
-    x0, e = predict_x0(one(0.5), one(-0.25), Coefficients(0.36, 0.64, "v_prediction"))
+    x0, e = predict_x0(one(0.5), one(-0.25), levels(0.36, 0.64, "v_prediction"))
     assert x0.item() == pytest.approx(0.5)
     assert e.item() == pytest.approx(0.25)
 
 
 def test_sample_prediction_by_hand() -> None:
-    x0, e = predict_x0(one(0.5), one(0.5), Coefficients(0.36, 0.64, "sample"))
+    x0, e = predict_x0(one(0.5), one(0.5), levels(0.36, 0.64, "sample"))
     assert (x0.item(), e.item()) == (pytest.approx(0.5), pytest.approx(0.25))
 
 
 def test_clipping_touches_x0_and_not_the_noise() -> None:
     # x0 = (2 - 0.8 * 0.25) / 0.6 = 3, clipped to 1; e stays
-    x0, e = predict_x0(one(2.0), one(0.25), Coefficients(0.36, 0.64, clip_range=1.0))
+    x0, e = predict_x0(one(2.0), one(0.25), levels(0.36, 0.64, clip_range=1.0))
     assert (x0.item(), e.item()) == (1.0, 0.25)
 
 
 def test_ddim_without_noise_by_hand() -> None:
     # a_p = 0.64: mean = 0.8 * 0.5 + 0.6 * 0.25 = 0.55
-    mean, std, _ = ddim_step(one(0.5), one(0.25), Coefficients(0.36, 0.64), eta=0.0)
+    mean, std, _ = ddim_step(one(0.5), one(0.25), levels(0.36, 0.64), eta=0.0)
     assert mean.item() == pytest.approx(0.55)
     assert std == 0.0
 
@@ -49,7 +53,7 @@ def test_ddim_without_noise_by_hand() -> None:
 def test_ddim_with_noise_by_hand() -> None:
     # variance = (0.36 / 0.64) * (1 - 0.36 / 0.64) = 0.5625 * 0.4375 = 0.24609375
     # mean = 0.8 * 0.5 + sqrt(0.36 - 0.24609375) * 0.25
-    mean, std, _ = ddim_step(one(0.5), one(0.25), Coefficients(0.36, 0.64), eta=1.0)
+    mean, std, _ = ddim_step(one(0.5), one(0.25), levels(0.36, 0.64), eta=1.0)
     assert std == pytest.approx(math.sqrt(0.24609375))
     assert mean.item() == pytest.approx(0.4 + math.sqrt(0.11390625) * 0.25)
 
@@ -57,24 +61,22 @@ def test_ddim_with_noise_by_hand() -> None:
 def test_ddpm_by_hand() -> None:
     # alpha = 0.5625, beta = 0.4375
     # mean = 0.8 * 0.4375 / 0.64 * 0.5 + 0.75 * 0.36 / 0.64 * 0.5 = 0.2734375 + 0.2109375
-    mean, std, _ = ddpm_step(one(0.5), one(0.25), Coefficients(0.36, 0.64), "fixed_small")
+    mean, std, _ = ddpm_step(one(0.5), one(0.25), levels(0.36, 0.64), "fixed_small")
     assert mean.item() == pytest.approx(0.484375)
     assert std == pytest.approx(math.sqrt(0.36 / 0.64 * 0.4375))
-    assert ddpm_step(one(0.5), one(0.25), Coefficients(0.36, 0.64), "fixed_large").std == pytest.approx(
-        math.sqrt(0.4375)
-    )
+    assert ddpm_step(one(0.5), one(0.25), levels(0.36, 0.64), "fixed_large").std == pytest.approx(math.sqrt(0.4375))
 
 
 def test_ddpm_is_ddim_with_eta_one_when_nothing_is_clipped() -> None:
     x, e = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    c = Coefficients(0.2, 0.3)
+    c = levels(0.2, 0.3)
     one_way, other = ddpm_step(x, e, c, "fixed_small"), ddim_step(x, e, c, eta=1.0)
     assert one_way.std == pytest.approx(other.std)
     torch.testing.assert_close(one_way.mean, other.mean, atol=1e-6, rtol=1e-5)
 
 
 def test_the_last_step_lands_on_x0() -> None:
-    mean, std, x0 = ddim_step(one(0.5), one(0.25), Coefficients(0.36, 1.0), eta=1.0)
+    mean, std, x0 = ddim_step(one(0.5), one(0.25), levels(0.36, 1.0), eta=1.0)
     assert std == 0.0
     assert mean.item() == pytest.approx(x0.item())
 
