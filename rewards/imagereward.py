@@ -101,11 +101,11 @@ def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
     return network.requires_grad_(False).eval()
 
 
-def load_tokenizer(vocabulary: Path) -> BertTokenizer:
-    """The BERT tokenizer of a `vocab.txt`, lower-casing, as the reference makes it."""
+def load_tokenizer(folder: Path) -> BertTokenizer:
+    """The BERT tokenizer of a folder's `vocab.txt`, lower-casing, as the reference makes it."""
     from transformers import BertTokenizer
 
-    return BertTokenizer(vocab=str(vocabulary), do_lower_case=True)
+    return BertTokenizer.from_pretrained(str(folder), local_files_only=True, do_lower_case=True)
 
 
 def tokenize(tokenizer: BertTokenizer, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -41,7 +41,7 @@ def _tiny_imagereward(dtype: torch.dtype, device: torch.device) -> Reward:
 
     folder = asset_folder("tiny-imagereward")
     network = load_network(folder, dtype).to(device)
-    tokenizer = load_tokenizer(folder / "vocab.txt")
+    tokenizer = load_tokenizer(folder)
     return Reward(
         name="tiny-imagereward",
         score=partial(score_images, network, tokenizer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -27,6 +28,7 @@ def _fresh(name: str) -> Path:
 def _save(module, folder: Path, variant: str | None) -> None:
     module.half().save_pretrained(folder, variant=variant)
     _drop_versions(folder / "config.json")
+    _drop_defaults(folder / "config.json", type(module))
 
 
 def _drop_versions(path: Path) -> None:
@@ -35,6 +37,19 @@ def _drop_versions(path: Path) -> None:
     for key in ("_diffusers_version", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
         config.pop(key, None)
     _write_json(path, config)
+
+
+def _drop_defaults(path: Path, cls: type) -> None:
+    """Leave out what equals a class's own default: older diffusers do not know all of today's keys."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    defaults = {name: p.default for name, p in inspect.signature(cls.__init__).parameters.items()}
+    missing = object()
+    kept = {k: v for k, v in config.items() if _plain(defaults.get(k, missing)) != v}
+    _write_json(path, kept)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def write_sdxl(trained, vae, write_tokenizers) -> None:

@@ -7,13 +7,17 @@ loss is the paper's (eq. 1): -log sigmoid(r_i - r_j), averaged over all pairs th
 ImageReward starts from a BLIP that already sees and reads. Here both towers learn that beside the
 ranking, by naming the fields of the scene from the picture alone and from the caption alone; the
 weight of that falls to nothing, and its heads are thrown away.
+
+Two courses: a broad one as above, then a near one, in which two of the four pictures have one thing
+wrong each, shapes and places more often, as those are learned last.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,10 +51,11 @@ from .world import (
     random_scene,
 )
 
-STEPS, BATCH, LEARNING_RATE = 3000, 24, 1e-3
+BATCH = 24
 DRAWINGS = 2  # jittered pictures kept of each scene
 RANKS = 4  # pictures ranked for each caption
 VIT = {"image_size": 64, "patch_size": 8, "width": 96, "depth": 4, "heads": 4}
+_HARD = {"shape": 3.0, "position": 3.0}  # drawn this much more often in the near course
 _VALUES = {
     "shape": tuple(SHAPES),
     "colour": tuple(COLOURS),
@@ -154,7 +159,8 @@ class Four(NamedTuple):
     pictures: list[np.ndarray]
 
 
-def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> Four:
+def _broad_four(gallery: Gallery, rng: np.random.Generator) -> Four:
+    """Right; one thing wrong, or spoilt; two or three things wrong; unrelated."""
     scene = gallery.scenes[rng.integers(len(gallery.scenes))]
     said = caption(scene, rng)
     best = gallery.show(scene, rng)
@@ -166,6 +172,39 @@ def _ranked_four(gallery: Gallery, rng: np.random.Generator) -> Four:
     third = gallery.show(_inside(gallery, scene, rng.permutation(said.mentions)[:count], rng), rng)
     fourth = gallery.show(unrelated(scene, rng, from_held_out=False), rng)
     return Four(scene, said, [best, second, third, fourth])
+
+
+def _near_four(gallery: Gallery, rng: np.random.Generator) -> Four:
+    """Right; one thing wrong, or spoilt; another thing wrong; unrelated."""
+    scene = gallery.scenes[rng.integers(len(gallery.scenes))]
+    said = caption(scene, rng)
+    weights = np.array([_HARD.get(field, 1.0) for field in said.mentions])
+    first, other = rng.choice(said.mentions, 2, p=weights / weights.sum())
+    best = gallery.show(scene, rng)
+    spoilt = rng.random() < 0.1
+    second = _spoilt(best, rng) if spoilt else gallery.show(_inside(gallery, scene, [first], rng), rng)
+    third = gallery.show(_inside(gallery, scene, [other], rng), rng)
+    fourth = gallery.show(unrelated(scene, rng, from_held_out=False), rng)
+    return Four(scene, said, [best, second, third, fourth])
+
+
+@dataclass(frozen=True)
+class Course:
+    """One course of training. `pairs` are the (better, worse) places of the four that are compared."""
+
+    name: str
+    make_four: Callable[[Gallery, np.random.Generator], Four]
+    pairs: tuple[tuple[int, int], ...]
+    steps: int
+    learning_rate: float
+    naming: float  # weight of naming the fields, at the start
+
+
+_ALL_PAIRS = tuple(itertools.combinations(range(RANKS), 2))
+COURSES = (
+    Course("broad", _broad_four, _ALL_PAIRS, 3000, 1e-3, naming=1.0),
+    Course("near", _near_four, tuple(p for p in _ALL_PAIRS if p != (1, 2)), 3000, 1e-3, naming=0.5),
+)
 
 
 def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
@@ -182,27 +221,38 @@ def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     return (pixels - shift) / scale
 
 
-def ranking_loss(scores: torch.Tensor) -> torch.Tensor:
-    """Pairwise loss over rankings. Shape: scores (B, K), best first."""
-    pairs = list(itertools.combinations(range(scores.shape[1]), 2))
-    better, worse = ([p[i] for p in pairs] for i in (0, 1))
+def ranking_loss(scores: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Pairwise loss over rankings. Shape: scores (B, K); `pairs` of (better, worse) columns."""
+    better, worse = ([pair[i] for pair in pairs] for i in (0, 1))
     return -F.logsigmoid(scores[:, better] - scores[:, worse]).mean()
 
 
-def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageRewardModel:
-    """Return the averaged network; writes `vocab.txt` under `folder`."""
+def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
+    """Return the trained network; writes `vocab.txt` under `folder`."""
     torch.manual_seed(seed)
     vocab_size = write_bert_vocabulary(folder)
-    tokenizer = load_tokenizer(folder / "vocab.txt")
+    tokenizer = load_tokenizer(folder)
     network = ImageRewardModel(VIT, med_config(vocab_size))
     _start_wide(network)
-    network.to(device).train()
+    gallery = Gallery(seed)
+    for number, course in enumerate(COURSES):
+        network = _take(course, network.to(device), tokenizer, gallery, seed=seed + number, device=device)
+        standardise(network, tokenizer, gallery, seed=seed, device=device)
+    return network
+
+
+def _take(
+    course: Course, network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str
+) -> ImageRewardModel:
+    """Train through one course. Returns the average of the weights."""
+    network.train()
     naming = nn.ModuleList([Naming(VIT["width"]), Naming(96)]).to(device)
     average = Average(network)
-    optimizer, schedule = one_cycle([*network.parameters(), *naming.parameters()], LEARNING_RATE, steps)
-    progress, gallery, rng = Progress("reward", steps), Gallery(seed), np.random.default_rng(seed)
-    for step in range(steps):
-        fours = [_ranked_four(gallery, rng) for _ in range(BATCH)]
+    parameters = [*network.parameters(), *naming.parameters()]
+    optimizer, schedule = one_cycle(parameters, course.learning_rate, course.steps)
+    progress, rng = Progress(f"reward, {course.name}", course.steps), np.random.default_rng(seed)
+    for step in range(course.steps):
+        fours = [course.make_four(gallery, rng) for _ in range(BATCH)]
         pixels, ids, mask = (t.to(device) for t in _inputs(tokenizer, fours))
         pixels = pixels + 0.03 * torch.rand_like(pixels[:, :1, :1, :1]) * torch.randn_like(pixels)
         with autocast(device):
@@ -212,8 +262,8 @@ def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageR
         scenes, every = [f.scene for f in fours], [tuple(_VALUES)] * BATCH
         see = naming[0].loss(image[::RANKS, 0].float(), scenes, every)
         reads = naming[1].loss(words[:, 0].float(), scenes, [f.said.mentions for f in fours])
-        loss = ranking_loss(scores.view(BATCH, RANKS))
-        total = loss + max(0.0, 1 - step / (0.7 * steps)) * (see + reads)
+        loss = ranking_loss(scores.view(BATCH, RANKS), course.pairs)
+        total = loss + course.naming * max(0.0, 1 - step / (0.7 * course.steps)) * (see + reads)
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -221,7 +271,6 @@ def train(folder: Path, *, seed: int, device: str, steps: int = STEPS) -> ImageR
         schedule.step()
         average.update(network)
         progress(step, loss)
-    standardise(average.module, tokenizer, gallery, seed=seed, device=device)
     return average.module
 
 
@@ -238,7 +287,7 @@ def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed:
     rng = np.random.default_rng(seed + 1)
     raw = []
     for _ in range(8):
-        fours = [_ranked_four(gallery, rng) for _ in range(32)]
+        fours = [_broad_four(gallery, rng) for _ in range(32)]
         inputs = (t.to(device) for t in _inputs(tokenizer, fours))
         raw.append(network(*inputs) * SCORE_STD + SCORE_MEAN)
     raw = torch.cat(raw)
