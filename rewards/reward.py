@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.texts import check_prompts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,6 +109,7 @@ def check_images(images: torch.Tensor) -> torch.Tensor:
 def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
     """`count` prompts from one or from `count`. Raises InputError."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    check_prompts(texts)
     if len(texts) == 1:
         texts = texts * count
     if len(texts) != count:

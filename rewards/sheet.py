@@ -11,7 +11,7 @@ from .preprocess import to_pil
 from .table import ScoreTable
 
 BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
-GOLD, BAR = (245, 196, 81), (96, 165, 250)
+GOLD, BAR, TRACK = (245, 196, 81), (96, 165, 250), (58, 62, 72)
 GAP = 12
 MAX_PICTURES = 400
 
@@ -106,13 +106,16 @@ class _Cell:
         label = "" if rank is None else f"#{rank}"
         draw.text((x + 8, base + 7), label, GOLD if best else TEXT, _font(17))
         draw.text((x + self.width - 8, base + 7), f"{score:+.3f}", TEXT, _font(17), anchor="ra")
+        left, right = x + self.width // 2, x + self.width - 8
         seed = self.table.seeds[i]
         if seed is not None:
             draw.text((x + 8, base + 28), f"seed {seed}", DIM, _font(12))
-        share = 0.5 if self.high <= self.low else (score - self.low) / (self.high - self.low)
-        left, right = x + self.width // 2, x + self.width - 8
-        draw.rounded_rectangle((left, base + 33, right, base + 37), 2, (58, 62, 72))
-        draw.rounded_rectangle((left, base + 33, left + max(4, int((right - left) * share)), base + 37), 2, BAR)
+            left = max(left, x + 16 + int(draw.textlength(f"seed {seed}", _font(12))))
+        if right - left >= 20:  # a seed of nineteen digits leaves no room
+            share = 0.5 if self.high <= self.low else (score - self.low) / (self.high - self.low)
+            filled = left + max(4, int((right - left) * share))
+            draw.rounded_rectangle((left, base + 33, right, base + 37), 2, TRACK)
+            draw.rounded_rectangle((left, base + 33, filled, base + 37), 2, BAR)
         if show_prompt:
             text = _shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
             draw.text((x + 8, base + 46), text, DIM, _font(12))

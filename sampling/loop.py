@@ -10,9 +10,10 @@ import torch
 
 from ..loaders.errors import InputError, NonFiniteError
 from ..loaders.model import DiffusionModel
+from ..loaders.texts import check_prompts
 from .decode import decode
 from .noise import ImageNoise
-from .prompts import Conditioning, check_prompts, encode_negative, encode_prompts, time_ids
+from .prompts import Conditioning, encode_negative, encode_prompts, time_ids
 from .schedules import Schedule, make_schedule
 from .settings import MAX_BATCH, MAX_SEED, SampleSettings
 
@@ -183,7 +184,8 @@ def _one_prompt_each(
     model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str, count: int
 ) -> list[str]:
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    check_prompts([*texts, negative_prompt])
+    check_prompts(texts)
+    check_prompts([negative_prompt], "negative_prompt")
     if not model.conditional:
         for name, text in (("prompts", "".join(texts)), ("negative_prompt", negative_prompt)):
             if text.strip():

@@ -10,8 +10,6 @@ import torch
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
 
-MAX_PROMPT_CHARACTERS = 10_000
-
 
 class Conditioning(NamedTuple):
     """Text conditioning of B rows.
@@ -27,19 +25,6 @@ class Conditioning(NamedTuple):
     def rows(self, index: Sequence[int]) -> Conditioning:
         """Some rows, repeated or reordered."""
         return Conditioning(self.context[list(index)], self.pooled[list(index)])
-
-
-def check_prompts(prompts: Sequence[str], name: str = "prompts") -> None:
-    """Raises InputError for an entry that is no text, or longer than 10,000 characters."""
-    for prompt in prompts:
-        if not isinstance(prompt, str):
-            raise InputError(name, prompt, "Every prompt must be text.")
-        if len(prompt) > MAX_PROMPT_CHARACTERS:
-            raise InputError(name, prompt, f"A prompt has at most {MAX_PROMPT_CHARACTERS:,} characters.")
-        try:
-            prompt.encode("utf-8")
-        except UnicodeEncodeError as e:
-            raise InputError(name, prompt, "The text holds a broken character (a lone surrogate).") from e
 
 
 def _token_ids(tokenizer: object, prompts: Sequence[str]) -> torch.Tensor:

@@ -78,7 +78,13 @@ def test_bad_images_are_named(tiny_reward, images: object, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("prompts", "said"),
-    [("", "has none"), ("  ", "has none"), (["a", "b", "c"], "2 images"), ("word " * 60, "word pieces")],
+    [
+        ("", "has none"),
+        ("  ", "has none"),
+        (["a", "b", "c"], "2 images"),
+        ("word " * 60, "word pieces"),
+        ("bad \ud800", "surrogate"),
+    ],
 )
 def test_bad_prompts_are_named(tiny_reward, prompts: object, said: str) -> None:
     with pytest.raises(InputError, match=said):

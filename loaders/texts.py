@@ -1,0 +1,20 @@
+"""What counts as a prompt, for everything that reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .errors import InputError
+
+MAX_PROMPT_CHARACTERS = 10_000
+
+
+def check_prompts(prompts: Sequence[str], name: str = "prompts") -> None:
+    """Raises InputError for an entry that is no text, too long, or cannot be written down as UTF-8."""
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise InputError(name, prompt, "Every prompt must be text.")
+        if len(prompt) > MAX_PROMPT_CHARACTERS:
+            raise InputError(name, prompt, f"A prompt has at most {MAX_PROMPT_CHARACTERS:,} characters.")
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise InputError(name, prompt, "The text holds a broken character (a lone surrogate).")
