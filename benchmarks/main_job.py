@@ -18,9 +18,10 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from diffusers import DDIMScheduler
 
 from scripts.comfy.server import ComfyServer
+from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.rewards import ScoreTable, load_reward
 from tastemaker.rewards.table import rank_table
@@ -50,17 +51,7 @@ def cpu_name() -> str:
 def measure() -> dict[str, float]:
     """Median seconds of each piece."""
     model, reward = load_diffusion_model("tiny-sdxl"), load_reward("tiny-imagereward")
-    pipeline = StableDiffusionXLPipeline(
-        vae=model.modules["vae"],
-        text_encoder=model.modules["text_encoder"],
-        text_encoder_2=model.modules["text_encoder_2"],
-        tokenizer=model.tokenizers[0],
-        tokenizer_2=model.tokenizers[1],
-        unet=model.unet,
-        scheduler=DDIMScheduler.from_config(dict(model.scheduler_config)),
-        add_watermarker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = sdxl_pipeline(model, DDIMScheduler)
 
     def ours():
         return sample(model, PROMPT, steps=STEPS, guidance_scale=GUIDANCE, seeds=range(IMAGES))

@@ -49,10 +49,7 @@ class ImageRewardModel(nn.Module):
 
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rewards, standardised as published. Shape: (B, 3, H, W), (B, L), (B, L) -> (B,)."""
-        return self.score_features(self.vision(pixels).last_hidden_state, ids, mask)
-
-    def score_features(self, image: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Rewards of pictures the ViT has seen. Shape: (B, N, D), (B, L), (B, L) -> (B,)."""
+        image = self.vision(pixels).last_hidden_state  # (B, N, D)
         raw = self.mlp(fuse(self.text, ids, mask, image))  # (B, 1)
         return (raw.squeeze(-1).float() - SCORE_MEAN) / SCORE_STD
 

@@ -39,11 +39,54 @@ def _inputs(info: dict[str, Any]) -> dict[str, list[Any]]:
     return {n: s for part in ("required", "optional") for n, s in info["input"].get(part, {}).items()}
 
 
+class _Links:
+    """The links of a graph, numbered as they are made."""
+
+    def __init__(self, ids: dict[int, int], object_info: dict[str, Any]) -> None:
+        self._ids, self._info = ids, object_info
+        self.all: list[list[Any]] = []
+
+    def add(self, source: Node, output: str, target: Node, place: int) -> int:
+        info = self._info[source.type]
+        slot = info["output_name"].index(output)
+        number = len(self.all) + 1
+        self.all.append([number, self._ids[id(source)], slot, self._ids[id(target)], place, info["output"][slot]])
+        return number
+
+    def leaving(self, node: int, slot: int) -> list[int] | None:
+        return [link[0] for link in self.all if link[1:3] == [node, slot]] or None
+
+
+def _slots(node: Node, specs: dict[str, list[Any]], links: _Links) -> list[dict[str, Any]]:
+    """Input slots: sockets first, then one for each widget, as the page saves them."""
+    slots: list[dict[str, Any]] = []
+    for name, spec in specs.items():
+        if not _is_widget(spec):
+            link = links.add(*node.wires[name], node, len(slots)) if name in node.wires else None
+            slots.append({"name": name, "type": spec[0], "link": link})
+    for name, spec in specs.items():
+        if _is_widget(spec):
+            kind = "COMBO" if isinstance(spec[0], list) else spec[0]
+            slots.append({"name": name, "type": kind, "widget": {"name": name}, "link": None})
+    return slots
+
+
+def _values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
+    """Widget values in order: those given, else the defaults; a seed is followed by its own control."""
+    values: list[Any] = []
+    for name, spec in specs.items():
+        if _is_widget(spec):
+            options = spec[1] if len(spec) > 1 else {}
+            values.append(node.values.get(name, options.get("default")))
+            if options.get("control_after_generate"):
+                values.append("fixed")
+    return values
+
+
 def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any]) -> dict[str, Any]:
     """A workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
     ids = {id(node): i for i, node in enumerate(nodes, start=1)}
-    links: list[list[Any]] = []
-    saved = []
+    links, saved = _Links(ids, object_info), []
     for node in nodes:
         if node.type == "MarkdownNote":
             saved.append(_note(ids[id(node)], node))
@@ -53,52 +96,22 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
         unknown = set(node.values) - set(specs) | set(node.wires) - set(specs)
         if unknown:
             raise KeyError(f"{node.type} has no input {', '.join(sorted(unknown))}")
-        slots = []
-        for socket, spec in specs.items():
-            if _is_widget(spec):
-                continue
-            link = None
-            if socket in node.wires:
-                source, output = node.wires[socket]
-                outputs = object_info[source.type]["output_name"]
-                kinds = object_info[source.type]["output"]
-                slot = outputs.index(output)
-                link = len(links) + 1
-                links.append([link, ids[id(source)], slot, ids[id(node)], len(slots), kinds[slot]])
-            slots.append({"name": socket, "type": spec[0], "link": link})
-        values: list[Any] = []
-        for widget, spec in specs.items():
-            if not _is_widget(spec):
-                continue
-            kind = "COMBO" if isinstance(spec[0], list) else spec[0]
-            slots.append({"name": widget, "type": kind, "widget": {"name": widget}, "link": None})
-            options = spec[1] if len(spec) > 1 else {}
-            values.append(node.values.get(widget, options.get("default")))
-            if options.get("control_after_generate"):
-                values.append("fixed")
-        saved.append(_node(ids[id(node)], node, info, slots, values))
+        saved.append(_node(ids[id(node)], node, info, _slots(node, specs, links), _values(node, specs)))
     for entry in saved:
         for slot, output in enumerate(entry["outputs"]):
-            mine = [link[0] for link in links if link[1] == entry["id"] and link[2] == slot]
-            output["links"] = mine or None
+            output["links"] = links.leaving(entry["id"], slot)
+    frames = [
+        {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
+        for i, g in enumerate(groups, start=1)
+    ]
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"tastemaker/{name}")),
         "revision": 0,
         "last_node_id": len(nodes),
-        "last_link_id": len(links),
+        "last_link_id": len(links.all),
         "nodes": saved,
-        "links": links,
-        "groups": [
-            {
-                "id": i,
-                "title": g.title,
-                "bounding": list(g.bounding),
-                "color": g.colour,
-                "font_size": 24,
-                "flags": {},
-            }
-            for i, g in enumerate(groups, start=1)
-        ],
+        "links": links.all,
+        "groups": frames,
         "config": {},
         "extra": {},
         "version": 0.4,

@@ -4,12 +4,11 @@ For each caption four pictures are ranked: one that matches, one with a single t
 right one spoilt by blur or noise), one with two or three things wrong, and an unrelated one. The
 loss is the paper's (eq. 1): -log sigmoid(r_i - r_j), averaged over all pairs that i should win.
 
-ImageReward starts from a BLIP that already sees and reads. Here both towers learn that beside the
-ranking, by naming the fields of the scene from the picture alone and from the caption alone; the
-weight of that falls to nothing, and its heads are thrown away.
-
-Two courses: a broad one as above, then a near one, in which two of the four pictures have one thing
-wrong each, shapes and places more often, as those are learned last.
+ImageReward starts from a BLIP that already sees and reads, and keeps most of it fixed. Here the ViT
+first learns to see by naming the fields of a scene (`see`), then stays as it is while the text tower
+and the MLP learn to rank: a broad course as above, then a near one, in which two of the four
+pictures have one thing wrong each, shapes and places more often, as those are learned last. Beside
+the ranking the text tower names the fields of the caption; the heads for naming are thrown away.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ from .world import (
     random_scene,
 )
 
-BATCH = 24
+BATCH, SEEING_STEPS, SEEING_BATCH = 24, 3000, 64
 DRAWINGS = 2  # jittered pictures kept of each scene
 RANKS = 4  # pictures ranked for each caption
 VIT = {"image_size": 64, "patch_size": 8, "width": 96, "depth": 4, "heads": 4}
@@ -115,11 +114,71 @@ class Naming(nn.Module):
         return torch.stack(losses).mean()
 
 
-def _start_wide(network: nn.Module) -> None:
-    """Linear layers of unit gain: at this width BERT's 0.02 would hide the picture from the text."""
+def _places(side: int, width: int) -> torch.Tensor:
+    """Two-dimensional sine and cosine positions, (side * side, width)."""
+    frequency = 30.0 ** (-torch.arange(width // 4) / (width // 4))
+    line = torch.arange(side, dtype=torch.float32)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    waves = [wave(axis.flatten()[:, None] * frequency) for axis in (x, y) for wave in (torch.sin, torch.cos)]
+    return torch.cat(waves, dim=1)
+
+
+@torch.no_grad()
+def _start_wide(network: ImageRewardModel) -> None:
+    """Weights of unit gain: at this width BERT's 0.02 would hide the picture from the text, and the
+    place of a patch from its content."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    embeddings = network.vision.embeddings
+    nn.init.normal_(embeddings.patch_embedding.weight, std=(3 * VIT["patch_size"] ** 2) ** -0.5)
+    side = VIT["image_size"] // VIT["patch_size"]
+    embeddings.position_embedding[0, 1:] = 0.7 * _places(side, VIT["width"])
+    for layer in network.vision.encoder.layers:
+        layer.self_attn.projection.weight.mul_(0.5)
+        layer.mlp.fc2.weight.mul_(0.5)
+
+
+def _recoloured(pixels: torch.Tensor) -> torch.Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] in other colours: what a shape is does not depend on them."""
+    count = len(pixels)
+    order = torch.stack([torch.randperm(3) for _ in range(count)])[:, :, None, None]
+    mixed = torch.gather(pixels, 1, order.expand_as(pixels))
+    inverted = (torch.rand(count, 3, 1, 1) < 0.5).float()
+    mixed = inverted * (1 - mixed) + (1 - inverted) * mixed
+    low, high = 0.3 * torch.rand(count, 3, 1, 1), 1 - 0.3 * torch.rand(count, 3, 1, 1)
+    return low + (high - low) * mixed
+
+
+def see(network: ImageRewardModel, gallery: Gallery, *, seed: int, device: str, steps: int = SEEING_STEPS) -> None:
+    """Teach the ViT, in place, to name scenes; two thirds of the pictures in other colours."""
+    torch.manual_seed(seed)
+    vision, naming = network.vision.train(), Naming(VIT["width"]).to(device)
+    average = Average(vision)
+    optimizer, schedule = one_cycle([*vision.parameters(), *naming.parameters()], 1e-3, steps)
+    progress, rng = Progress("reward, seeing", steps), np.random.default_rng(seed)
+    other = SEEING_BATCH * 2 // 3
+    said = [("shape", "size", "position")] * other + [tuple(_VALUES)] * (SEEING_BATCH - other)
+    for step in range(steps):
+        scenes = [gallery.scenes[i] for i in rng.integers(len(gallery.scenes), size=SEEING_BATCH)]
+        pictures = np.stack([gallery.show(scene, rng) for scene in scenes])
+        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        pixels = normalise(torch.cat([_recoloured(pixels[:other]), pixels[other:]]))
+        shift = tuple(int(n) for n in rng.integers(-2, 3, size=2))
+        pixels = torch.roll(pixels, shift, dims=(2, 3))
+        pixels = (pixels + 0.05 * torch.randn_like(pixels)).to(device)
+        with autocast(device):
+            features = vision(pixels).last_hidden_state[:, 0]
+        loss = naming.loss(features.float(), scenes, said)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vision.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        average.update(vision)
+        progress(step, loss)
+    vision.load_state_dict(average.module.state_dict())
+    vision.requires_grad_(False)
 
 
 class Gallery:
@@ -202,8 +261,8 @@ class Course:
 
 _ALL_PAIRS = tuple(itertools.combinations(range(RANKS), 2))
 COURSES = (
-    Course("broad", _broad_four, _ALL_PAIRS, 3000, 1e-3, naming=1.0),
-    Course("near", _near_four, tuple(p for p in _ALL_PAIRS if p != (1, 2)), 3000, 1e-3, naming=0.5),
+    Course("broad", _broad_four, _ALL_PAIRS, 2000, 1e-3, naming=1.0),
+    Course("near", _near_four, tuple(p for p in _ALL_PAIRS if p != (1, 2)), 2500, 1e-3, naming=0.2),
 )
 
 
@@ -216,7 +275,11 @@ def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.rando
 
 def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     """uint8 pictures (64, 64, 3) to normalised (B, 3, 64, 64)."""
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return normalise(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels (B, 3, H, W) in [0, 1] by CLIP's mean and spread."""
     shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
     return (pixels - shift) / scale
 
@@ -234,10 +297,12 @@ def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
     tokenizer = load_tokenizer(folder)
     network = ImageRewardModel(VIT, med_config(vocab_size))
     _start_wide(network)
+    network.to(device)
     gallery = Gallery(seed)
-    for number, course in enumerate(COURSES):
-        network = _take(course, network.to(device), tokenizer, gallery, seed=seed + number, device=device)
-        standardise(network, tokenizer, gallery, seed=seed, device=device)
+    see(network, gallery, seed=seed, device=device)
+    for number, course in enumerate(COURSES, start=1):
+        network = _take(course, network, tokenizer, gallery, seed=seed + number, device=device)
+    standardise(network, tokenizer, gallery, seed=seed, device=device)
     return network
 
 
@@ -245,28 +310,26 @@ def _take(
     course: Course, network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str
 ) -> ImageRewardModel:
     """Train through one course. Returns the average of the weights."""
+    torch.manual_seed(seed)
     network.train()
-    naming = nn.ModuleList([Naming(VIT["width"]), Naming(96)]).to(device)
+    naming = Naming(network.text.config.hidden_size).to(device)
     average = Average(network)
-    parameters = [*network.parameters(), *naming.parameters()]
-    optimizer, schedule = one_cycle(parameters, course.learning_rate, course.steps)
+    learning = [p for p in (*network.parameters(), *naming.parameters()) if p.requires_grad]
+    optimizer, schedule = one_cycle(learning, course.learning_rate, course.steps)
     progress, rng = Progress(f"reward, {course.name}", course.steps), np.random.default_rng(seed)
     for step in range(course.steps):
         fours = [course.make_four(gallery, rng) for _ in range(BATCH)]
         pixels, ids, mask = (t.to(device) for t in _inputs(tokenizer, fours))
         pixels = pixels + 0.03 * torch.rand_like(pixels[:, :1, :1, :1]) * torch.randn_like(pixels)
         with autocast(device):
-            image = network.vision(pixels).last_hidden_state
-            scores = network.score_features(image, ids, mask)
+            scores = network(pixels, ids, mask)
             words = network.text(input_ids=ids[::RANKS], attention_mask=mask[::RANKS]).last_hidden_state
-        scenes, every = [f.scene for f in fours], [tuple(_VALUES)] * BATCH
-        see = naming[0].loss(image[::RANKS, 0].float(), scenes, every)
-        reads = naming[1].loss(words[:, 0].float(), scenes, [f.said.mentions for f in fours])
+        reads = naming.loss(words[:, 0].float(), [f.scene for f in fours], [f.said.mentions for f in fours])
         loss = ranking_loss(scores.view(BATCH, RANKS), course.pairs)
-        total = loss + course.naming * max(0.0, 1 - step / (0.7 * course.steps)) * (see + reads)
+        total = loss + course.naming * max(0.0, 1 - step / (0.7 * course.steps)) * reads
         optimizer.zero_grad(set_to_none=True)
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         schedule.step()
         average.update(network)

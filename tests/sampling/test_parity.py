@@ -11,9 +11,9 @@ from diffusers import (
     DDPMScheduler,
     PNDMPipeline,
     PNDMScheduler,
-    StableDiffusionXLPipeline,
 )
 
+from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import DiffusionModel
 from tastemaker.sampling import sample
 
@@ -28,17 +28,7 @@ def generators() -> list[torch.Generator]:
 
 
 def sdxl_reference(model: DiffusionModel, scheduler: str, steps: int, eta: float, **call) -> torch.Tensor:
-    pipeline = StableDiffusionXLPipeline(
-        vae=model.modules["vae"],
-        text_encoder=model.modules["text_encoder"],
-        text_encoder_2=model.modules["text_encoder_2"],
-        tokenizer=model.tokenizers[0],
-        tokenizer_2=model.tokenizers[1],
-        unet=model.unet,
-        scheduler=SCHEDULERS[scheduler].from_config(dict(model.scheduler_config)),
-        add_watermarker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = sdxl_pipeline(model, SCHEDULERS[scheduler])
     call = {"guidance_scale": 4.0, "height": 64, "width": 64} | call
     images = pipeline(
         PROMPTS, num_inference_steps=steps, eta=eta, generator=generators(), output_type="pt", **call
