@@ -49,7 +49,7 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     by_prompt = table.group_by == "prompt" and len(set(table.prompts)) > 1
     groups = _groups(table) if by_prompt else [list(range(len(table)))]
     longest = max(len(g) for g in groups)
-    columns = columns or min(longest, 8 if _cell_width(table) <= 200 else 5, max(4, math.ceil(math.sqrt(longest))))
+    columns = columns or min(longest, 8 if _cell_width(table) <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
     cell = _Cell(table)
     one_prompt = len(set(table.prompts)) == 1
     heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, best first")

@@ -66,19 +66,19 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
         {},
         {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")},
     )
-    rank = Node("TastemakerRank", (1120, 240), (560, 620), {"top_k": 4}, {"scores": (score, "scores")})
+    rank = Node("TastemakerRank", (1120, 240), (620, 640), {"top_k": 4}, {"scores": (score, "scores")})
     save = Node(
         "TastemakerSaveRanked",
-        (1760, 80),
+        (1820, 80),
         (360, 420),
         {"filename_prefix": "tastemaker/best"},
         {"scores": (rank, "best scores")},
     )
-    note = Node("MarkdownNote", (-60, 40), (330, 560), {"text": BEST_NOTE})
+    note = Node("MarkdownNote", (-60, 40), (330, 440), {"text": BEST_NOTE})
     groups = [
         Group("1  Choose", (320, 0, 340, 620), BLUE),
         Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1040, 890), AMBER),
+        Group("3  Judge and keep", (1100, 0, 1100, 910), AMBER),
     ]
     nodes = [note, model, reward, prompts, sample, score, rank, save]
     return build("best_of_batch", nodes, groups, info)
@@ -108,10 +108,10 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
         {},
         {"images": (sample, "images"), "prompts": (wanted, "prompts"), "reward": (reward, "reward")},
     )
-    rank = Node("TastemakerRank", (1120, 240), (560, 620), {"top_k": 4}, {"scores": (score, "scores")})
+    rank = Node("TastemakerRank", (1120, 240), (620, 640), {"top_k": 4}, {"scores": (score, "scores")})
     save = Node(
         "TastemakerSaveRanked",
-        (1760, 80),
+        (1820, 80),
         (360, 420),
         {"filename_prefix": "tastemaker/unconditional"},
         {"scores": (rank, "best scores")},
@@ -120,7 +120,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
     groups = [
         Group("1  Choose", (320, 0, 340, 600), BLUE),
         Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1040, 890), AMBER),
+        Group("3  Judge and keep", (1100, 0, 1100, 910), AMBER),
     ]
     nodes = [note, model, reward, wanted, sample, score, rank, save]
     return build("unconditional", nodes, groups, info)

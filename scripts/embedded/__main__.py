@@ -36,7 +36,7 @@ def make_sdxl(device: str) -> None:
 
 
 def make_ddpm(device: str) -> None:
-    pictures = draw_pictures(PICTURES, PICTURE_SEED)
+    pictures = ddpm.draw_centred(PICTURE_SEED)
     assemble.write_ddpm(ddpm.train(pictures, seed=DDPM_SEED, device=device), ddpm.scheduler())
 
 

@@ -191,14 +191,15 @@ colour and background back from a picture (`scripts/embedded/checker.py`):
 The classes of an SDXL pipeline: UNet2DConditionModel with `text_time` conditioning, CLIPTextModel,
 CLIPTextModelWithProjection, AutoencoderKL; Playground v2's scheduler config and fp16 file names.
 float16 weights, run in float32, DDIM, 25 steps, guidance 4, one picture a caption. A field counts
-where the caption names it.
+where the caption names it. It does not follow words for places (a fifth is chance): that is what
+**Rank** is for, since tiny-imagereward reads them.
 
 {sdxl}
 
 ## tiny-ddpm ({ddpm_size})
 
-An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's scheduler.
-DDIM, 50 steps, eta 1. A clean shape overlaps its drawn template by at least {iou} (intersection over union).
+An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's noise schedule; it
+predicts v and was taught large shapes in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps its drawn template by at least {iou} (intersection over union).
 
 {ddpm}
 

@@ -30,7 +30,11 @@ class Pictures:
 def draw_pictures(count: int, seed: int, *, from_held_out: bool = False) -> Pictures:
     """Draw `count` pictures from one side of the split, the same for the same seed."""
     rng = np.random.default_rng(seed)
-    scenes = [random_scene(rng, from_held_out=from_held_out) for _ in range(count)]
+    return draw_scenes([random_scene(rng, from_held_out=from_held_out) for _ in range(count)], rng)
+
+
+def draw_scenes(scenes: list[Scene], rng: np.random.Generator) -> Pictures:
+    """Draw and caption scenes, each with a little jitter."""
     pictures = [np.round(draw(s, Jitter.random(rng)) * 255).astype(np.uint8) for s in scenes]
     captions = [caption(s, rng).text for s in scenes]
     pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

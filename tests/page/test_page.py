@@ -32,7 +32,9 @@ def page(server: Any) -> Iterator[Any]:
         opened.console_problems = []
 
         def note(kind: str, text: str, where: str) -> None:
-            if "tastemaker" in f"{text} {where}".lower():
+            # the page asks the network about every custom node; what it cannot reach is not ours
+            ours = "tastemaker" in f"{text} {where}".lower() and server.address in f"{text} {where}"
+            if ours:
                 opened.console_problems.append(f"{kind}: {text} ({where})")
 
         opened.on("console", lambda m: m.type == "error" and note(m.type, m.text, m.location.get("url", "")))
