@@ -31,6 +31,9 @@ BEST_NOTE = """## Best of a batch
 5. **Rank** sorts them, shows the sheet and keeps the best 4.
 6. **Save Ranked** writes those to `output/tastemaker`, scores inside the PNGs.
 
+The small model gets colours and shapes right and places the shape where it likes; the reward
+reads places too, so watch **Rank** find the stars that really are at the top.
+
 Press **Run**. Then try another prompt: colours red, orange, yellow, green, blue, purple, pink,
 white; shapes circle, square, triangle, star, heart, ring, cross, moon; small or large; in the
 middle, on the left, on the right, at the top, at the bottom.

@@ -199,7 +199,8 @@ where the caption names it. It does not follow words for places (a fifth is chan
 ## tiny-ddpm ({ddpm_size})
 
 An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's noise schedule; it
-predicts v and was taught large shapes in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps its drawn template by at least {iou} (intersection over union).
+predicts v and was taught large shapes in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps
+its drawn template by at least {iou} (intersection over union).
 
 {ddpm}
 
