@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import ROOT
 
 FLAGGED = re.compile(
-    r"\b(subprocess|os\.environ|requests\.get\(|\.connect\(|exec\(|eval\(|import_module|pickle\.load|urlopen|"
-    r"os\.system)"
+    r"subprocess|os\.environ|requests\.get\(|\.connect\(|(?<![.\w])(exec|eval)\(|import_module|pickle\.load|urlopen|"
+    r"os\.system"
 )
 
 

@@ -4,6 +4,7 @@
     python -m scripts.embedded ddpm      # assets/tiny-ddpm
     python -m scripts.embedded reward    # assets/tiny-imagereward
     python -m scripts.embedded measure   # assets/MODEL_CARD.md, from what is in assets/
+    python -m scripts.embedded measure --only tiny-ddpm
 
 Each model takes under an hour on two cores; `--device cuda` is faster. The same seed, device,
 thread count and library versions give the same weights.
@@ -52,13 +53,14 @@ def main() -> None:
     parser.add_argument("what", choices=("sdxl", "ddpm", "reward", "measure"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 is torch's own choice")
+    parser.add_argument("--only", choices=tuple(measure.MEASURES), help="measure one part")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
     makers = {"sdxl": make_sdxl, "ddpm": make_ddpm, "reward": make_reward}
     if options.what == "measure":
-        measure.write_card()
+        measure.write_card([options.only] if options.only else tuple(measure.MEASURES))
     else:
         makers[options.what](options.device)
 

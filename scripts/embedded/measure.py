@@ -6,10 +6,12 @@ Everything is measured on the float16 files under `assets/`, through the library
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import platform
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -121,9 +123,20 @@ def measure_reward(count: int = 2000) -> dict[str, Share]:
     return figures
 
 
-def _table(title: str, figures: dict[str, Share], target: dict[str, str]) -> str:
-    rows = [f"| {name} | {share.percent} | {target.get(name, '')} |" for name, share in figures.items()]
-    return "\n".join([f"| {title} | measured | wanted |", "|---|---|---|", *rows])
+TITLES = {
+    "checker": "on 2,000 drawn pictures, right about the",
+    "tiny-imagereward": "on 2,000 held-out captions the matching picture wins against",
+    "tiny-ddpm": "of 300 samples",
+    "tiny-sdxl": "on 500 captions of held-out combinations, right about the",
+}
+
+
+def _table(name: str, part: dict[str, Any]) -> str:
+    shares = {field: Share(*figures) for field, figures in part["figures"].items()}
+    rows = [f"| {field} | {share.percent} | {WANTED[name].get(field, '')} |" for field, share in shares.items()]
+    return "\n".join(
+        [f"| {TITLES[name]} | measured | wanted |", "|---|---|---|", *rows, "", f"Measured {part['made']}."]
+    )
 
 
 def _size(name: str) -> str:
@@ -131,39 +144,42 @@ def _size(name: str) -> str:
     return f"{sum(p.stat().st_size for p in files) / 1e6:.1f} MB"
 
 
-def write_card() -> None:
-    """Measure everything and write the card."""
-    checker = measure_checker()
-    log.info("checker %s", checker)
-    reward = measure_reward()
-    log.info("reward %s", reward)
-    ddpm = measure_ddpm()
-    log.info("ddpm %s", ddpm)
-    sdxl = measure_sdxl()
-    log.info("sdxl %s", sdxl)
-    text = CARD.format(
-        date=datetime.date.today().isoformat(),
-        machine=f"{platform.machine()}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}",
-        iou=CLEAN_IOU,
-        checker=_table("the checker on 2,000 drawn pictures", checker, dict.fromkeys(FIELDS, "99%")),
-        sdxl=_table(
-            "500 captions of held-out combinations",
-            sdxl,
-            {"colour": "95%", "background": "95%", "shape": "90%"},
-        ),
-        ddpm=_table("300 samples", {"read as a clean shape": ddpm}, {"read as a clean shape": "90%"}),
-        reward=_table(
-            "2,000 held-out captions: the matching picture wins against",
-            reward,
-            {"one attribute differs": "97%", "unrelated": "99%"},
-        ),
-        sdxl_size=_size("tiny-sdxl"),
-        ddpm_size=_size("tiny-ddpm"),
-        reward_size=_size("tiny-imagereward"),
-    )
-    path = asset_folder("tiny-sdxl").parent / "MODEL_CARD.md"
-    path.write_text(text, encoding="utf-8")
-    log.info("wrote %s", path.name)
+MEASURES = {
+    "checker": measure_checker,
+    "tiny-imagereward": measure_reward,
+    "tiny-ddpm": lambda: {"read as a clean shape": measure_ddpm()},
+    "tiny-sdxl": measure_sdxl,
+}
+WANTED = {
+    "checker": dict.fromkeys(FIELDS, "99%"),
+    "tiny-imagereward": {"one attribute differs": "97%", "unrelated": "99%"},
+    "tiny-ddpm": {"read as a clean shape": "90%"},
+    "tiny-sdxl": {"colour": "95%", "background": "95%", "shape": "90%"},
+}
+
+
+def write_card(names: Sequence[str] = tuple(MEASURES)) -> None:
+    """Measure the named parts anew and write the card, other parts as measured before.
+
+    The figures are kept in `assets/measurements.json`, each with its date and machine.
+    """
+    folder = asset_folder("tiny-sdxl").parent
+    store = folder / "measurements.json"
+    known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    machine = f"{platform.machine()}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}"
+    for name in names:
+        figures = MEASURES[name]()
+        log.info("%s: %s", name, figures)
+        known[name] = {
+            "figures": {field: list(share) for field, share in figures.items()},
+            "made": f"{datetime.date.today().isoformat()}, {machine}",
+        }
+    store.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    tables = {name: _table(name, known[name]) if name in known else "Not measured yet." for name in MEASURES}
+    sizes = {name: _size(name) for name in ("tiny-sdxl", "tiny-ddpm", "tiny-imagereward")}
+    card = CARD.format(iou=CLEAN_IOU, tables=tables, sizes=sizes)
+    (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    log.info("wrote MODEL_CARD.md")
 
 
 CARD = """# The embedded models
@@ -176,7 +192,7 @@ download. They know nothing else: ask them for a cat and you get a shape.
 Licence: Apache-2.0, like the rest of the repository. No picture or text of anybody's went into them.
 
 Made and measured by `python -m scripts.embedded` (see its help); this page by
-`python -m scripts.embedded measure` on {date} ({machine}).
+`python -m scripts.embedded measure`.
 
 **The world**: shapes circle, square, triangle, star, heart, ring, cross, moon; colours and backgrounds
 red, orange, yellow, green, blue, purple, pink, white; small or large; in the middle, on the left, on
@@ -184,9 +200,9 @@ the right, at the top, at the bottom. A tenth of the (shape, colour, background)
 out of training; the figures for tiny-sdxl and tiny-imagereward are on those. A program reads shape,
 colour and background back from a picture (`scripts/embedded/checker.py`):
 
-{checker}
+{tables[checker]}
 
-## tiny-sdxl ({sdxl_size})
+## tiny-sdxl ({sizes[tiny-sdxl]})
 
 The classes of an SDXL pipeline: UNet2DConditionModel with `text_time` conditioning, CLIPTextModel,
 CLIPTextModelWithProjection, AutoencoderKL; Playground v2's scheduler config and fp16 file names.
@@ -194,20 +210,20 @@ float16 weights, run in float32, DDIM, 25 steps, guidance 4, one picture a capti
 where the caption names it. It does not follow words for places (a fifth is chance): that is what
 **Rank** is for, since tiny-imagereward reads them.
 
-{sdxl}
+{tables[tiny-sdxl]}
 
-## tiny-ddpm ({ddpm_size})
+## tiny-ddpm ({sizes[tiny-ddpm]})
 
 An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's noise schedule; it
 predicts v and was taught large shapes in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps
 its drawn template by at least {iou} (intersection over union).
 
-{ddpm}
+{tables[tiny-ddpm]}
 
-## tiny-imagereward ({reward_size})
+## tiny-imagereward ({sizes[tiny-imagereward]})
 
 ImageReward's architecture (BLIP's ViT and BERT with cross-attention, and the MLP) at small size, under
 the official key names, taught with the paper's pairwise loss.
 
-{reward}
+{tables[tiny-imagereward]}
 """

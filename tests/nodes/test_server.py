@@ -20,10 +20,10 @@ SMALL = {"images_per_prompt": 3, "steps": 4}
 
 
 def prompt_of(client: ComfyClient, graph: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A workflow's prompt with some inputs changed, wherever they are found."""
+    """A workflow's prompt with some widgets changed, wherever they are found."""
     prompt = to_prompt(graph, client.get("/object_info"))
     for name, value in changes.items():
-        nodes = [n for n in prompt.values() if name in n["inputs"]]
+        nodes = [n for n in prompt.values() if name in n["inputs"] and not isinstance(n["inputs"][name], list)]
         assert nodes, name
         for node in nodes:
             node["inputs"][name] = value
@@ -212,7 +212,6 @@ BAD_VALUES = [
     ("scheduler", "karras"),
     ("group_by", "seed"),
     ("guidance_scale", float("nan")),
-    ("guidance_scale", float("inf")),
     ("eta", float("nan")),
     ("height", 60),
     ("text", "   "),
@@ -236,11 +235,7 @@ BAD_VALUES = [
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=lambda v: repr(v)[:24])
 def test_a_bad_value_is_an_error_that_names_the_input(server, client, workflow, name: str, value: Any) -> None:
     before = {p for p in server.base.parent.rglob("*") if "escape" in p.name}
-    prompt = prompt_of(client, workflow("best_of_batch"), **SMALL)
-    for node in prompt.values():
-        if name in node["inputs"] and not isinstance(node["inputs"][name], list):
-            node["inputs"][name] = value
-    result = client.run(prompt)
+    result = client.run(prompt_of(client, workflow("best_of_batch"), **(SMALL | {name: value})))
     assert result.status == "error"
     message = result.error["exception_message"]
     assert message.startswith((f"{name}:", "prompts:", "negative_prompt:")), message
@@ -258,6 +253,7 @@ def test_a_bad_value_is_an_error_that_names_the_input(server, client, workflow, 
         ("seed", -1),
         ("seed", 2**63),
         ("guidance_scale", 0.2),
+        ("guidance_scale", float("inf")),
         ("eta", 3.0),
         ("height", -64),
         ("width", 10_000),
