@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 from pathlib import Path
 
@@ -19,8 +18,17 @@ from .comfy.server import ComfyServer
 
 READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
 ROWS = "() => document.querySelectorAll('.tastemaker-ranking tr').length > 4"
-# the part of the canvas that the nodes fill, put in the middle of the window
-FIT = "() => { const c = app.canvas; c.ds.scale = 0.8; c.ds.offset = [110, 70]; c.setDirty(true, true); }"
+# where on the page the graph is, with a margin: [left, top, right, bottom]
+BOX = """() => {
+    const { scale, offset } = app.canvas.ds, { left, top } = app.canvas.canvas.getBoundingClientRect();
+    const frames = app.graph._nodes.concat(app.graph._groups).map(n => [n.pos, n.size]);
+    const at = (v, axis) => (v + offset[axis]) * scale + [left, top][axis];
+    return [
+        Math.min(...frames.map(([p]) => at(p[0], 0))) - 12, Math.min(...frames.map(([p]) => at(p[1], 1))) - 34,
+        Math.max(...frames.map(([p, s]) => at(p[0] + s[0], 0))) + 12,
+        Math.max(...frames.map(([p, s]) => at(p[1] + s[1], 1))) + 12,
+    ].map(Math.round);
+}"""
 
 
 def main() -> None:
@@ -29,27 +37,25 @@ def main() -> None:
     path = chromium.find_or_get()
     if path is None:
         raise SystemExit("[tastemaker] no Chromium could be found.")
-    graph = json.loads((ROOT / "workflows" / "best_of_batch.json").read_text(encoding="utf-8"))
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
-        page = browser.new_page(viewport={"width": 1900, "height": 960})
+        page = browser.new_page(viewport={"width": 2400, "height": 1200})
         page.goto(server.address)
         page.wait_for_function(READY, timeout=60_000)
-        page.wait_for_timeout(3000)
-        page.keyboard.press("Escape")  # the template dialog of a first visit
-        page.evaluate("graph => window.app.loadGraphData(graph)", graph)
-        page.evaluate(FIT)
-        page.evaluate("() => window.app.queuePrompt(0)")
+        card = page.get_by_test_id("template-workflow-best_of_batch")
+        page.get_by_role("dialog").get_by_placeholder("Search").fill("best_of_batch")
+        card.click(timeout=30_000)
+        page.wait_for_function("() => app.graph._nodes.length === 8")
+        page.get_by_test_id("close-minmap-button").click()
+        page.get_by_test_id("queue-button").click()
         page.wait_for_function(ROWS, timeout=300_000)
-        page.wait_for_timeout(2500)
-        page.evaluate(FIT)
-        page.wait_for_timeout(2500)
+        page.wait_for_timeout(4000)
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        shot.save(docs / "graph.jpg", "JPEG", quality=88)
+        shot.crop(page.evaluate(BOX)).save(docs / "graph.jpg", "JPEG", quality=88)
         outputs = next(iter(ComfyClient(server.address).get("/history").values()))["outputs"]
         ranked = next(o for o in outputs.values() if "tastemaker_ranking" in o)
         (docs / "ranked.png").write_bytes(ComfyClient(server.address).file(ranked["images"][0]))
