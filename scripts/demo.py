@@ -14,13 +14,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .comfy.client import ComfyClient, RunResult
+from .comfy.client import ComfyClient
+from .comfy.graph import to_prompt
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 
 WORKFLOW = ROOT / "workflows" / "best_of_batch.json"
 OUTPUT = ROOT / "demo_output"
 BAR = 30
+SAVE_ALL = "save-all"
+ALL_SCORES = 3  # place of that output on the Rank node
 
 
 def say(text: str) -> None:
@@ -37,7 +40,7 @@ class Console:
 
     def __call__(self, kind: str, data: dict[str, Any]) -> None:
         if kind == "executing" and data.get("node"):
-            self._line(self._titles.get(data["node"], data["node"]))
+            self._line(self._titles.get(data["node"], "Save Ranked"))
         elif kind == "progress" and self._live:
             filled = int(BAR * data["value"] / max(data["max"], 1))
             bar = "#" * filled + "." * (BAR - filled)
@@ -63,8 +66,8 @@ class Console:
             print()
 
 
-def _run(base: Path) -> tuple[RunResult, list[dict[str, Any]], bytes]:
-    """Run the workflow; its result, the whole ranking with the saved files, and the sheet."""
+def _run(base: Path) -> tuple[list[dict[str, Any]], bytes]:
+    """Run the workflow; the whole ranking, each row with its file, and the sheet."""
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     say("starting ComfyUI")
     with ComfyServer(base) as server:
@@ -74,21 +77,29 @@ def _run(base: Path) -> tuple[RunResult, list[dict[str, Any]], bytes]:
         if "TastemakerSample" not in info:
             raise SystemExit(f"[tastemaker] ComfyUI did not load the pack:\n{server.log[-3000:]}")
         say(f"running {WORKFLOW.name}")
+        prompt = to_prompt(workflow, info)
+        prompt[SAVE_ALL] = _save_all(prompt)
         console = Console(workflow, names)
-        result = client.run_workflow(workflow, on_message=console, seconds=900)
+        result = client.run(prompt, workflow=workflow, on_message=console, seconds=900)
         console.end()
         if result.status != "success":
             message = result.error.get("exception_message", result.status)
             raise SystemExit(f"[tastemaker] {result.error.get('node_type', 'the workflow')} failed: {message}")
         ranked = next(o for o in result.outputs.values() if "tastemaker_ranking" in o)
-        saved = next(o for o in result.outputs.values() if "tastemaker_files" in o)
         sheet = client.file(ranked["images"][0])
         rows = ranked["tastemaker_ranking"]
-        files = [entry["filename"] for entry in saved["images"]]
-        for row, name in zip(rows, [*files, *[None] * len(rows)], strict=False):
-            row["file"] = name and f"pictures/{name}"
-        _copy_pictures(server.output, saved["images"])
-    return result, rows, sheet
+        saved = result.outputs[SAVE_ALL]["images"]
+        for row, entry in zip(rows, saved, strict=True):
+            row["file"] = f"{OUTPUT.name}/pictures/{entry['filename']}"
+        _copy_pictures(server.output, saved)
+    return rows, sheet
+
+
+def _save_all(prompt: dict[str, Any]) -> dict[str, Any]:
+    """One more Save Ranked than the workflow has: it keeps the best, the demo's list has every picture."""
+    rank = next(number for number, node in prompt.items() if node["class_type"] == "TastemakerRank")
+    inputs = {"scores": [rank, ALL_SCORES], "filename_prefix": "tastemaker/all"}
+    return {"class_type": "TastemakerSaveRanked", "inputs": inputs}
 
 
 def _copy_pictures(output: Path, entries: list[dict[str, str]]) -> None:
@@ -100,17 +111,17 @@ def _copy_pictures(output: Path, entries: list[dict[str, str]]) -> None:
 
 
 def _print_ranking(rows: list[dict[str, Any]]) -> None:
-    print(f"\n{'rank':>4}  {'score':>7}  {'seed':>6}  {'file':<44}  prompt")
+    wide = max(len(row["prompt"]) for row in rows)
+    print(f"\n{'rank':>4}  {'score':>7}  {'seed':>6}  {'prompt':<{wide}}  file")
     for row in rows:
-        kept = row["file"] or "-"
-        print(f"{row['rank']:>4}  {row['score']:>+7.3f}  {row['seed']:>6}  {kept:<44}  {row['prompt']}")
+        print(f"{row['rank']:>4}  {row['score']:>+7.3f}  {row['seed']:>6}  {row['prompt']:<{wide}}  {row['file']}")
     print()
 
 
 def main() -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tastemaker-") as base:
-        _, rows, sheet = _run(Path(base))
+        rows, sheet = _run(Path(base))
     _print_ranking(rows)
     columns = ("rank", "score", "seed", "prompt", "file")
     (OUTPUT / "ranked.png").write_bytes(sheet)
