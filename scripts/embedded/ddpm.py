@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from .training import Average, Pictures, Progress, autocast, batches, draw_scenes, one_cycle, to_model_range
 from .world import random_scene
 
-STEPS, BATCH, LEARNING_RATE = 2800, 16, 1e-3
+COURSES = (2800, 1300)  # steps; each starts from the average of the one before
+BATCH, LEARNING_RATE = 16, 1e-3
 PICTURES = 6000
 
 
@@ -62,10 +63,18 @@ def draw_centred(seed: int) -> Pictures:
     return draw_scenes(scenes, rng)
 
 
-def train(pictures: Pictures, *, seed: int, device: str, steps: int = STEPS):
+def train(pictures: Pictures, *, seed: int, device: str):
     """Return the averaged UNet2DModel, taught to predict v."""
     torch.manual_seed(seed)
-    unet, noise_schedule = build().to(device), scheduler()
+    unet = build().to(device)
+    for number, steps in enumerate(COURSES):
+        unet = _take(unet, pictures, seed=seed + number, device=device, steps=steps)
+    return unet
+
+
+def _take(unet, pictures: Pictures, *, seed: int, device: str, steps: int):
+    torch.manual_seed(seed)
+    unet, noise_schedule = unet.train(), scheduler()
     average = Average(unet)
     optimizer, schedule = one_cycle(list(unet.parameters()), LEARNING_RATE, steps)
     progress = Progress("ddpm", steps)
