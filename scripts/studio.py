@@ -20,7 +20,7 @@ def main() -> None:
         raise SystemExit(f"[tastemaker] {e}\nIs another ComfyUI using port {port}? Try: make studio PORT=8189") from e
     print(f"[tastemaker] open {server.address}", flush=True)
     print(
-        "[tastemaker] then Workflow > Browse Templates > tastemaker > best_of_batch, and press Run",
+        "[tastemaker] then Templates > tastemaker > best_of_batch, and press Run",
         flush=True,
     )
     print(f"[tastemaker] pictures go to {server.output}; Ctrl+C stops the server", flush=True)
