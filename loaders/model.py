@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-Architecture = Literal["sdxl", "ddpm"]
+Architecture = Literal["sdxl", "sdxl-refiner", "ddpm"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +19,11 @@ class DiffusionModel:
 
     Attributes:
         name: what the user picked, for messages.
-        architecture: `"sdxl"` (text to image, latent) or `"ddpm"` (unconditional, pixels).
-        modules: `unet`, and for SDXL `vae`, `text_encoder`, `text_encoder_2`; frozen, in eval mode.
-        tokenizers: two CLIP tokenizers for SDXL, none for DDPM.
+        architecture: `"sdxl"` (text to image, latent), `"sdxl-refiner"` (the same with the second text
+            encoder only and an aesthetic score) or `"ddpm"` (unconditional, pixels).
+        modules: `unet`, and for SDXL `vae`, `text_encoder` (not in refiners), `text_encoder_2`; frozen,
+            in eval mode.
+        tokenizers: one CLIP tokenizer for each of `text_encoders`, none for DDPM.
         scheduler_config: the model's own scheduler config, `_class_name` included.
         fingerprint: names the weights and configs it was read from.
         zero_empty_prompt: an empty negative prompt is all-zero embeddings, not an encoded "".
@@ -39,6 +41,11 @@ class DiffusionModel:
     def conditional(self) -> bool:
         """Whether prompts mean anything to it."""
         return self.architecture != "ddpm"
+
+    @property
+    def text_encoders(self) -> tuple[str, ...]:
+        """Names of the text encoders it has, in the order their features are put side by side."""
+        return tuple(name for name in ("text_encoder", "text_encoder_2") if name in self.modules)
 
     @property
     def unet(self) -> nn.Module:
