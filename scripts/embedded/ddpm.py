@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .training import Average, Pictures, Progress, autocast, batches, draw_scenes, one_cycle, to_model_range
+from .training import Learner, Pictures, autocast, batches, draw_scenes, to_model_range
 from .world import random_scene
 
-COURSES = (2800, 1300)  # steps; each starts from the average of the one before
-BATCH, LEARNING_RATE = 16, 1e-3
+STEPS, BATCH, LEARNING_RATE = 10_000, 16, 2e-3
+DECIDING = (300, 900)  # timesteps
 PICTURES = 6000
 
 
@@ -63,34 +63,24 @@ def draw_centred(seed: int) -> Pictures:
     return draw_scenes(scenes, rng)
 
 
-def train(pictures: Pictures, *, seed: int, device: str):
+def draw_timesteps(count: int, *, device: str) -> torch.Tensor:
+    """Half from the whole range, half from the part where shapes and colours are decided."""
+    anywhere = torch.randint(0, 1000, (count,), device=device)
+    deciding = torch.randint(*DECIDING, (count,), device=device)
+    return torch.where(torch.rand(count, device=device) < 0.5, deciding, anywhere)
+
+
+def train(pictures: Pictures, *, seed: int, device: str, steps: int = STEPS):
     """Return the averaged UNet2DModel, taught to predict v."""
     torch.manual_seed(seed)
-    unet = build().to(device)
-    for number, steps in enumerate(COURSES):
-        unet = _take(unet, pictures, seed=seed + number, device=device, steps=steps)
-    return unet
-
-
-def _take(unet, pictures: Pictures, *, seed: int, device: str, steps: int):
-    torch.manual_seed(seed)
-    unet, noise_schedule = unet.train(), scheduler()
-    average = Average(unet)
-    optimizer, schedule = one_cycle(list(unet.parameters()), LEARNING_RATE, steps)
-    progress = Progress("ddpm", steps)
-    for step, index in enumerate(batches(len(pictures.scenes), BATCH, steps, seed)):
+    unet, noise_schedule = build().to(device).train(), scheduler()
+    learner = Learner("ddpm", unet, lr=LEARNING_RATE, steps=steps)
+    for index in batches(len(pictures.scenes), BATCH, steps, seed):
         picture = to_model_range(pictures.pixels[index]).to(device)
         noise = torch.randn_like(picture)
-        timesteps = torch.randint(0, 1000, (len(picture),), device=device)
+        timesteps = draw_timesteps(len(picture), device=device)
         noisy = noise_schedule.add_noise(picture, noise, timesteps)
         with autocast(device):
             predicted = unet(noisy, timesteps).sample
-        loss = F.mse_loss(predicted.float(), noise_schedule.get_velocity(picture, noise, timesteps))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(unet)
-        progress(step, loss)
-    return average.module
+        learner(F.mse_loss(predicted.float(), noise_schedule.get_velocity(picture, noise, timesteps)))
+    return learner.average

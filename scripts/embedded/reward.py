@@ -35,7 +35,7 @@ from tastemaker.rewards.imagereward import (
 from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD
 
 from .tokenizers import write_bert_vocabulary
-from .training import Average, Progress, autocast, one_cycle
+from .training import Learner, autocast
 from .world import (
     COLOURS,
     POSITIONS,
@@ -154,12 +154,12 @@ def see(network: ImageRewardModel, gallery: Gallery, *, seed: int, device: str, 
     """Teach the ViT, in place, to name scenes; two thirds of the pictures in other colours."""
     torch.manual_seed(seed)
     vision, naming = network.vision.train(), Naming(VIT["width"]).to(device)
-    average = Average(vision)
-    optimizer, schedule = one_cycle([*vision.parameters(), *naming.parameters()], 1e-3, steps)
-    progress, rng = Progress("reward, seeing", steps), np.random.default_rng(seed)
+    learning = [*vision.parameters(), *naming.parameters()]
+    learner = Learner("reward, seeing", vision, lr=1e-3, steps=steps, learning=learning, clipped=vision.parameters())
+    rng = np.random.default_rng(seed)
     other = SEEING_BATCH * 2 // 3
     said = [("shape", "size", "position")] * other + [tuple(_VALUES)] * (SEEING_BATCH - other)
-    for step in range(steps):
+    for _ in range(steps):
         scenes = [gallery.scenes[i] for i in rng.integers(len(gallery.scenes), size=SEEING_BATCH)]
         pictures = np.stack([gallery.show(scene, rng) for scene in scenes])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
@@ -170,14 +170,8 @@ def see(network: ImageRewardModel, gallery: Gallery, *, seed: int, device: str, 
         with autocast(device):
             features = vision(pixels).last_hidden_state[:, 0]
         loss = naming.loss(features.float(), scenes, said)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vision.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(vision)
-        progress(step, loss)
-    vision.load_state_dict(average.module.state_dict())
+        learner(loss)
+    vision.load_state_dict(learner.average.state_dict())
     vision.requires_grad_(False)
 
 
@@ -313,10 +307,10 @@ def _take(
     torch.manual_seed(seed)
     network.train()
     naming = Naming(network.text.config.hidden_size).to(device)
-    average = Average(network)
     learning = [p for p in (*network.parameters(), *naming.parameters()) if p.requires_grad]
-    optimizer, schedule = one_cycle(learning, course.learning_rate, course.steps)
-    progress, rng = Progress(f"reward, {course.name}", course.steps), np.random.default_rng(seed)
+    name = f"reward, {course.name}"
+    learner = Learner(name, network, lr=course.learning_rate, steps=course.steps, learning=learning)
+    rng = np.random.default_rng(seed)
     for step in range(course.steps):
         fours = [course.make_four(gallery, rng) for _ in range(BATCH)]
         pixels, ids, mask = (t.to(device) for t in _inputs(tokenizer, fours))
@@ -327,14 +321,8 @@ def _take(
         reads = naming.loss(words[:, 0].float(), [f.scene for f in fours], [f.said.mentions for f in fours])
         loss = ranking_loss(scores.view(BATCH, RANKS), course.pairs)
         total = loss + course.naming * max(0.0, 1 - step / (0.7 * course.steps)) * reads
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(network)
-        progress(step, loss)
-    return average.module
+        learner(total, shown=loss)
+    return learner.average
 
 
 def _inputs(tokenizer, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

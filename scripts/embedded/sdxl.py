@@ -12,7 +12,7 @@ from torch import nn
 
 from . import vae as vae_training
 from .tokenizers import END, START, clip_vocabulary, write_clip_tokenizer
-from .training import Average, Pictures, Progress, autocast, batches, one_cycle
+from .training import Learner, Pictures, autocast, batches
 from .world import SIZE_PX, caption
 
 STEPS, BATCH, LEARNING_RATE = 3800, 32, 1e-3
@@ -131,10 +131,8 @@ def train(lessons: Lessons, *, seed: int, device: str, steps: int = STEPS) -> Te
 
     torch.manual_seed(seed)
     model, noise_schedule = TextAndUNet().to(device), DDPMScheduler(**SCHEDULER)
-    average = Average(model)
-    optimizer, schedule = one_cycle(list(model.parameters()), LEARNING_RATE, steps)
-    progress = Progress("sdxl", steps)
-    for step, index in enumerate(batches(len(lessons.latents), BATCH, steps, seed)):
+    learner = Learner("sdxl", model, lr=LEARNING_RATE, steps=steps)
+    for index in batches(len(lessons.latents), BATCH, steps, seed):
         clean = lessons.latents[index].to(device)
         wording = index * WORDINGS + torch.randint(0, WORDINGS, index.shape)
         ids, ids_2 = lessons.ids[wording].long(), lessons.ids_2[wording].long()
@@ -153,14 +151,8 @@ def train(lessons: Lessons, *, seed: int, device: str, steps: int = STEPS) -> Te
             context = context * text[:, None, None]
             predicted = model.unet(noisy, timesteps, context, added_cond_kwargs=added).sample
         loss = F.mse_loss(predicted.float(), noise)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(model)
-        progress(step, loss)
-    return average.module
+        learner(loss)
+    return learner.average
 
 
 def tokenizers(folder: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def batches(count: int, size: int, steps: int, seed: int) -> Iterator[torch.Tens
 class Average:
     """Exponential moving average of a module's parameters, with the usual warm-up."""
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay, self.step = copy.deepcopy(module).eval(), decay, 0
 
     @torch.no_grad()
@@ -94,13 +94,47 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=native)
 
 
-def one_cycle(parameters: list[nn.Parameter], lr: float, steps: int, weight_decay: float = 1e-2):
-    """AdamW with a one-cycle learning rate: (optimizer, schedule)."""
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=lr, total_steps=steps, pct_start=0.08, final_div_factor=100.0
-    )
-    return optimizer, schedule
+class Learner:
+    """The optimizer's side of a training: AdamW, a one-cycle learning rate, clipping, averaging.
+
+    Call it with the loss of each step; `average` is the averaged module.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        *,
+        lr: float,
+        steps: int,
+        decay: float = 0.999,
+        learning: Iterable[nn.Parameter] | None = None,
+        clipped: Iterable[nn.Parameter] | None = None,
+    ) -> None:
+        """`learning` and `clipped` are the module's parameters, and `learning`, unless they are given."""
+        self._module, self._step = module, 0
+        self._learning = list(module.parameters() if learning is None else learning)
+        self._clipped = self._learning if clipped is None else list(clipped)
+        self._optimizer = torch.optim.AdamW(self._learning, lr=lr, weight_decay=1e-2, betas=(0.9, 0.99))
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, max_lr=lr, total_steps=steps, pct_start=0.08, final_div_factor=100.0
+        )
+        self._average, self._progress = Average(module, decay), Progress(name, steps)
+
+    def __call__(self, loss: torch.Tensor, shown: torch.Tensor | None = None) -> None:
+        """One step down `loss`; the log shows `shown` in its place where that says more."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._clipped, 1.0)
+        self._optimizer.step()
+        self._schedule.step()
+        self._average.update(self._module)
+        self._progress(self._step, loss if shown is None else shown)
+        self._step += 1
+
+    @property
+    def average(self) -> nn.Module:
+        return self._average.module
 
 
 def save_half(module: nn.Module, folder: Path, *, variant: str | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .training import Average, Pictures, Progress, autocast, batches, one_cycle, to_model_range
+from .training import Learner, Pictures, autocast, batches, to_model_range
 
 STEPS, BATCH, LEARNING_RATE = 2400, 16, 2e-3
 
@@ -41,23 +41,15 @@ def train(pictures: Pictures, *, seed: int, device: str, steps: int = STEPS):
     """Return the averaged VAE, its `scaling_factor` set so that latents have unit variance."""
     torch.manual_seed(seed)
     vae = build().to(device)
-    average = Average(vae, decay=0.998)
-    optimizer, schedule = one_cycle(list(vae.parameters()), LEARNING_RATE, steps)
-    progress = Progress("vae", steps)
-    for step, index in enumerate(batches(len(pictures.scenes), BATCH, steps, seed)):
+    learner = Learner("vae", vae, lr=LEARNING_RATE, steps=steps, decay=0.998)
+    for index in batches(len(pictures.scenes), BATCH, steps, seed):
         picture = to_model_range(pictures.pixels[index]).to(device)
         with autocast(device):
             posterior = vae.encode(picture).latent_dist
             rebuilt = vae.decode(posterior.sample()).sample
         loss = _loss(picture, rebuilt.float()) + 1e-5 * posterior.kl().float().mean() / 1024
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update(vae)
-        progress(step, loss)
-    vae = average.module
+        learner(loss)
+    vae = learner.average
     latents = encode(vae, pictures.pixels[:1024], device=device)
     vae.register_to_config(scaling_factor=round(1.0 / latents.std().item(), 5))
     return vae
