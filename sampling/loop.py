@@ -109,16 +109,15 @@ def sample(
 def _denoise(
     model: DiffusionModel,
     schedule: Schedule,
-    denoise: Callable[[torch.Tensor, int], torch.Tensor],
+    denoise: Callable[[torch.Tensor, float], torch.Tensor],
     noise: ImageNoise,
     report: Callable[[int, torch.Tensor], None],
 ) -> torch.Tensor:
     """From noise to a clean sample, (B, C, h, w) float32. The schedule's arithmetic is float32."""
-    x = noise.draw(model.device)
+    x = schedule.begin(noise.draw(model.device))
     for index, t in enumerate(schedule.timesteps):
-        output = denoise(x, t)
-        fresh = noise.draw(model.device) if schedule.draws_noise(index) else None
-        x, x0 = schedule.step(index, x, output, fresh)
+        output = denoise(schedule.network_input(index, x), t)
+        x, x0 = schedule.step(index, x, output, noise)
         report(index, x0)
     if not torch.isfinite(x).all():
         raise NonFiniteError(

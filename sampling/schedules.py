@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from ..loaders.errors import InputError, ModelFileError
+from .noise import ImageNoise
 from .steps import PREDICTION_TYPES, Coefficients, ddim_step, ddpm_step, predict_x0
 
 
@@ -26,13 +27,19 @@ class Stepped(NamedTuple):
 class Schedule(Protocol):
     """What the sampling loop asks of a scheduler."""
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
 
-    def draws_noise(self, index: int) -> bool:
-        """Whether step `index` needs noise."""
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
+        """Unit noise to the sample at `timesteps[0]`, starting from nothing. Shape: (B, C, H, W)."""
 
-    def step(self, index: int, x_t: torch.Tensor, output: torch.Tensor, noise: torch.Tensor | None) -> Stepped:
-        """From the sample at `timesteps[index]` to the next. Shapes (B, C, H, W), float32."""
+    def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """What the network sees of the sample at `timesteps[index]`. Shape: (B, C, H, W)."""
+
+    def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
+        """From the sample at `timesteps[index]` to the next. Shapes (B, C, H, W), float32.
+
+        Fresh noise is drawn from `noise` only if the step needs it.
+        """
 
 
 _KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
@@ -105,13 +112,15 @@ class GaussianSchedule:
             return ddpm_step(x_t, output, self.coefficients[index], "fixed_small")
         return ddpm_step(x_t, output, self.coefficients[index], self.variance_type)
 
-    def draws_noise(self, index: int) -> bool:
-        """DDPM draws except at t = 0, DDIM when eta is above 0: as diffusers does, draw for draw."""
-        return self.timesteps[index] > 0 if self.scheduler == "ddpm" else self.eta > 0
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
+        return noise
 
-    def step(self, index: int, x_t: torch.Tensor, output: torch.Tensor, noise: torch.Tensor | None) -> Stepped:
-        mean, std, x0 = self.distribution(index, x_t, output)
-        return Stepped(mean if noise is None else mean + std * noise, x0)
+    def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
+        mean, std, x0 = self.distribution(index, x, output)
+        return Stepped(mean + std * noise.draw(mean.device) if std else mean, x0)
 
 
 class PNDMSchedule:
@@ -129,15 +138,18 @@ class PNDMSchedule:
         self._scheduler.set_timesteps(steps)
         self.timesteps = tuple(int(t) for t in self._scheduler.timesteps)
 
-    def draws_noise(self, index: int) -> bool:
-        return False
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
+        return noise
 
-    def step(self, index: int, x_t: torch.Tensor, output: torch.Tensor, noise: torch.Tensor | None) -> Stepped:
+    def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
         t = self.timesteps[index]
-        sample = self._scheduler.step(output, t, x_t).prev_sample
+        sample = self._scheduler.step(output, t, x).prev_sample
         level = self._scheduler.alphas_cumprod[t]
         prediction = self._config.get("prediction_type", "epsilon")
-        return Stepped(sample, predict_x0(x_t, output, Coefficients(level, level, prediction))[0])
+        return Stepped(sample, predict_x0(x, output, Coefficients(level, level, prediction))[0])
 
 
 def make_schedule(config: Mapping[str, Any], scheduler: str, steps: int, eta: float) -> Schedule:
