@@ -3,6 +3,7 @@
 from .embedded import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
 from .errors import InputError, ModelFileError, NonFiniteError, TastemakerError
 from .load import load_diffusion_model
+from .lora import Lora, applied_loras, lora_state, read_lora
 from .model import DiffusionModel
 
 __all__ = [
@@ -10,9 +11,13 @@ __all__ = [
     "EMBEDDED_REWARDS",
     "DiffusionModel",
     "InputError",
+    "Lora",
     "ModelFileError",
     "NonFiniteError",
     "TastemakerError",
+    "applied_loras",
     "asset_folder",
     "load_diffusion_model",
+    "lora_state",
+    "read_lora",
 ]

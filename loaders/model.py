@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .lora import AppliedLora, Lora
+
 Architecture = Literal["sdxl", "sdxl-refiner", "ddpm"]
 
 
@@ -27,6 +29,7 @@ class DiffusionModel:
         scheduler_config: the model's own scheduler config, `_class_name` included.
         fingerprint: names the weights and configs it was read from.
         zero_empty_prompt: an empty negative prompt is all-zero embeddings, not an encoded "".
+        loras: what `with_lora` added, in that order; `lora.applied_loras` merges them while in use.
     """
 
     name: str
@@ -36,6 +39,23 @@ class DiffusionModel:
     scheduler_config: Mapping[str, Any]
     fingerprint: str
     zero_empty_prompt: bool = False
+    loras: tuple[AppliedLora, ...] = ()
+
+    def with_lora(self, lora: Lora, strength: float = 1.0, strength_text: float | None = None) -> DiffusionModel:
+        """A new handle that also uses `lora`; it shares all modules, and this one stays as it is.
+
+        Args:
+            lora: from `read_lora`; several may be added one after the other.
+            strength: how strongly the UNet takes it, -20 to 20; 0 is not at all.
+            strength_text: the same for the text encoders; None is `strength`.
+
+        Raises:
+            InputError: a strength outside its range.
+            ModelFileError: the LoRA does not fit this model.
+        """
+        from .lora import with_lora
+
+        return with_lora(self, lora, strength, strength_text)
 
     @property
     def conditional(self) -> bool:
