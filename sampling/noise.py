@@ -10,14 +10,23 @@ import torch
 class ImageNoise:
     """One random stream for each image of a batch.
 
-    The same seed gives the same noise at any place in a batch of any size, on any device.
+    The same seed gives the same noise at any place in a batch of any size, on any device. `states`
+    lets a stream go on where another object left it.
     """
 
-    def __init__(self, seeds: Sequence[int], shape: tuple[int, int, int]) -> None:
-        self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        self._shape = shape
+    def __init__(
+        self, seeds: Sequence[int], shape: tuple[int, int, int], states: Sequence[torch.Tensor] | None = None
+    ) -> None:
+        self.seeds, self.shape = tuple(seeds), shape
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        for generator, state in zip(self.generators, states or (), strict=False):
+            generator.set_state(state)
 
     def draw(self, device: torch.device) -> torch.Tensor:
         """The next noise of every image: float32 (B, C, H, W)."""
-        parts = [torch.randn((1, *self._shape), generator=g) for g in self._generators]
+        parts = [torch.randn((1, *self.shape), generator=g) for g in self.generators]
         return torch.cat(parts).to(device)
+
+    def states(self) -> list[torch.Tensor]:
+        """Where each image's stream stands."""
+        return [generator.get_state() for generator in self.generators]

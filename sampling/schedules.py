@@ -1,165 +1,242 @@
-"""Schedules: a model's own scheduler config, as DDPM, DDIM or PNDM.
+"""Schedules: a model's own scheduler config, as one of the schedulers by name.
 
-DDPM and DDIM take their timesteps and noise levels from diffusers and step with `steps.py`, whose
-arithmetic training shares; PNDM, which has no step distribution, is diffusers' own.
+DDPM, DDIM and Euler ancestral take their timesteps and noise levels from diffusers and step with
+`steps.py`, whose arithmetic training shares; the others, which have no step distribution, are
+diffusers' own (`solvers.py`). The reference is diffusers' pipelines: same noise, same pictures.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
 from ..loaders.errors import InputError, ModelFileError
 from .noise import ImageNoise
-from .steps import PREDICTION_TYPES, Coefficients, ddim_step, ddpm_step, predict_x0
+from .scheduler_config import build, default_scheduler, describe, model_config
+from .settings import MODEL_DEFAULT
+from .solvers import SolverSchedule, initial_sigma
+from .steps import (
+    Coefficients,
+    Sigmas,
+    StepDistribution,
+    Stepped,
+    ddim_step,
+    ddpm_step,
+    euler_ancestral_step,
+)
 
-
-class Stepped(NamedTuple):
-    """Result of a step: the sample at the next timestep and the clean one foreseen, (B, C, H, W)."""
-
-    sample: torch.Tensor
-    x0: torch.Tensor
+__all__ = ["Schedule", "Stepped", "default_scheduler", "describe", "make_schedule", "model_config"]
 
 
 class Schedule(Protocol):
-    """What the sampling loop asks of a scheduler."""
+    """What the sampling loop asks of a scheduler. All samples are (B, C, H, W), float32.
+
+    Attributes:
+        timesteps: one for each network evaluation, noisiest first; cut to the part to run.
+    """
 
     timesteps: tuple[float, ...]
 
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
-        """Unit noise to the sample at `timesteps[0]`, starting from nothing. Shape: (B, C, H, W)."""
+        """Unit noise to the sample at `timesteps[0]`, starting from nothing."""
+
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """A clean sample noised to the level of `timesteps[0]`: image to image."""
 
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        """What the network sees of the sample at `timesteps[index]`. Shape: (B, C, H, W)."""
+        """What the network sees of the sample at `timesteps[index]`."""
 
     def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
-        """From the sample at `timesteps[index]` to the next. Shapes (B, C, H, W), float32.
-
-        Fresh noise is drawn from `noise` only if the step needs it.
-        """
-
-
-_KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
-    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
-    *("prediction_type", "timestep_spacing", "steps_offset", "clip_sample", "clip_sample_range"),
-    *("set_alpha_to_one", "variance_type", "skip_prk_steps", "thresholding"),
-)
-
-
-def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a model's scheduler config that every scheduler shares.
-
-    A key the model does not state is what its own scheduler class would have assumed, never what
-    the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default).
-    Raises ModelFileError for schedules that the formulas here do not cover.
-    """
-    import diffusers
-
-    cls = getattr(diffusers, config["_class_name"])
-    own = cls(**_known_by(cls, config))
-    stated = {**own.config, **config}
-    kept = {key: stated[key] for key in _KEPT if key in stated}
-    kept.setdefault("clip_sample", False)
-    kept.setdefault("steps_offset", 0)
-    if config.get("rescale_betas_zero_snr"):
-        raise ModelFileError("Schedules with rescale_betas_zero_snr are not supported yet.")
-    if kept.get("thresholding"):
-        raise ModelFileError("Schedules with dynamic thresholding are not supported.")
-    if kept.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
-        raise ModelFileError(f"The prediction type {kept['prediction_type']!r} is not supported.")
-    if kept.get("variance_type", "fixed_small") not in ("fixed_small", "fixed_large"):
-        raise ModelFileError(f"The variance type {kept['variance_type']!r} is not supported.")
-    return kept
-
-
-def _known_by(cls: type, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a config that a scheduler class takes."""
-    known = inspect.signature(cls.__init__).parameters
-    return {k: v for k, v in config.items() if k in known}
+        """From the sample at `timesteps[index]` to the next; fresh noise is drawn only if it is needed."""
 
 
 class GaussianSchedule:
-    """DDPM or DDIM: every step is a Gaussian of known mean and standard deviation."""
+    """A schedule whose every step is a Gaussian of known mean and standard deviation."""
 
-    def __init__(self, config: Mapping[str, Any], scheduler: str, steps: int, eta: float) -> None:
-        import diffusers
-
-        cls = diffusers.DDPMScheduler if scheduler == "ddpm" else diffusers.DDIMScheduler
-        reference = cls(**_known_by(cls, config))
-        reference.set_timesteps(steps)
-        self.timesteps = tuple(int(t) for t in reference.timesteps)
-        # DDPM always ends at 1; DDIM at the first level unless set_alpha_to_one
-        final = torch.tensor(1.0) if scheduler == "ddpm" else reference.final_alpha_cumprod
-        # the next level is that of the schedule's own next timestep, whatever the spacing
-        levels = [*reference.alphas_cumprod[list(self.timesteps)], final]
-        prediction = config.get("prediction_type", "epsilon")
-        clip = config.get("clip_sample_range", 1.0) if config.get("clip_sample") else None
-        self.coefficients = tuple(
-            Coefficients(a_t, a_p, prediction, clip) for a_t, a_p in zip(levels, levels[1:], strict=False)
-        )
-        self.scheduler, self.eta = scheduler, eta
-        self.variance_type = config.get("variance_type", "fixed_small")
-
-    def distribution(self, index: int, x_t: torch.Tensor, output: torch.Tensor):
-        """The `StepDistribution` of step `index`."""
-        if self.scheduler == "ddim":
-            return ddim_step(x_t, output, self.coefficients[index], self.eta)
-        if index == len(self.timesteps) - 1 and self.timesteps[index] == 0:
-            # no noise at t = 0, fixed_large too
-            return ddpm_step(x_t, output, self.coefficients[index], "fixed_small")
-        return ddpm_step(x_t, output, self.coefficients[index], self.variance_type)
-
-    def begin(self, noise: torch.Tensor) -> torch.Tensor:
-        return noise
-
-    def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
-        return x
+    def distribution(self, index: int, x: torch.Tensor, output: torch.Tensor) -> StepDistribution:
+        """What step `index` draws from; its std is of the sample in its own space, 0 where there is no noise."""
+        raise NotImplementedError
 
     def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
+        """From the sample at `timesteps[index]` to the next. Shapes (B, C, H, W), float32."""
         mean, std, x0 = self.distribution(index, x, output)
         return Stepped(mean + std * noise.draw(mean.device) if std else mean, x0)
 
 
-class PNDMSchedule:
-    """Pseudo numerical methods (Liu et al. 2022, arXiv 2202.09778), diffusers' PNDMScheduler.
+class VarianceKeeping(GaussianSchedule):
+    """DDPM and DDIM, whose samples are sqrt(a) x0 + sqrt(1-a) noise.
 
-    It keeps a history, so one object serves one batch from the first step to the last. It has more
-    timesteps than `steps`: the first few are visited more than once.
+    A DDIM step goes to t - N // steps (N training timesteps) as diffusers' does. With leading spacing, and
+    with trailing spacing where steps divide N, that is the schedule's own next timestep; otherwise it is
+    near it. The step and its log-probability belong to the level it really goes to. DDPM goes to the
+    schedule's own next timestep, as diffusers' does since 0.32 or so.
     """
 
-    def __init__(self, config: Mapping[str, Any], steps: int) -> None:
-        import diffusers
+    def __init__(self, reference: Any, scheduler: str, eta: float, part: range) -> None:
+        config = reference.config
+        times = reference.timesteps.tolist()
+        self.timesteps = tuple(times[part.start : part.stop])
+        if scheduler == "ddpm":
+            targets = [*times[1:], -1]
+        else:
+            gap = config.num_train_timesteps // reference.num_inference_steps
+            targets = [t - gap for t in times]
+        # past its end DDPM is at 1, DDIM at the first level unless set_alpha_to_one
+        final = torch.tensor(1.0) if scheduler == "ddpm" else reference.final_alpha_cumprod
+        levels, clip = reference.alphas_cumprod, config.clip_sample_range if config.clip_sample else None
+        self.coefficients = tuple(
+            Coefficients(
+                levels[times[i]], levels[targets[i]] if targets[i] >= 0 else final, config.prediction_type, clip
+            )
+            for i in part
+        )
+        if config.prediction_type == "epsilon" and any(c.a_t == 0 for c in self.coefficients):
+            raise ModelFileError(
+                "This model's scheduler config starts from pure noise (zero terminal SNR), where a network that "
+                "predicts epsilon says nothing: it should say v_prediction."
+            )
+        self.scheduler, self.eta = scheduler, eta
+        self.variance_type = getattr(config, "variance_type", None)
 
-        self._config = config
-        self._scheduler = diffusers.PNDMScheduler(**_known_by(diffusers.PNDMScheduler, config))
-        self._scheduler.set_timesteps(steps)
-        self.timesteps = tuple(int(t) for t in self._scheduler.timesteps)
+    def distribution(self, index: int, x: torch.Tensor, output: torch.Tensor) -> StepDistribution:
+        if self.scheduler == "ddim":
+            return ddim_step(x, output, self.coefficients[index], self.eta)
+        # no noise at t = 0, fixed_large too
+        variance_type = "fixed_small" if self.timesteps[index] == 0 else self.variance_type
+        return ddpm_step(x, output, self.coefficients[index], variance_type)
 
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
         return noise
 
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        level = self.coefficients[0].a_t
+        return level.sqrt() * x0 + (1 - level).sqrt() * noise
+
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
         return x
 
-    def step(self, index: int, x: torch.Tensor, output: torch.Tensor, noise: ImageNoise) -> Stepped:
-        t = self.timesteps[index]
-        sample = self._scheduler.step(output, t, x).prev_sample
-        level = self._scheduler.alphas_cumprod[t]
-        prediction = self._config.get("prediction_type", "epsilon")
-        return Stepped(sample, predict_x0(x, output, Coefficients(level, level, prediction))[0])
+
+class EulerAncestral(GaussianSchedule):
+    """Euler ancestral, whose samples are x0 + sigma noise; the network sees them divided by sqrt(sigma^2 + 1)."""
+
+    def __init__(self, reference: Any, part: range) -> None:
+        self.timesteps = tuple(reference.timesteps[i].item() for i in part)
+        sigmas, prediction = reference.sigmas, reference.config.prediction_type
+        self.sigmas = tuple(Sigmas(sigmas[i], sigmas[i + 1], prediction) for i in part)
+        self._initial = initial_sigma(reference, part.start)
+
+    def distribution(self, index: int, x: torch.Tensor, output: torch.Tensor) -> StepDistribution:
+        return euler_ancestral_step(x, output, self.sigmas[index])
+
+    def begin(self, noise: torch.Tensor) -> torch.Tensor:
+        return noise * self._initial
+
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        return x0 + noise * self.sigmas[0].sigma_t
+
+    def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        return x / (self.sigmas[index].sigma_t ** 2 + 1) ** 0.5
 
 
-def make_schedule(config: Mapping[str, Any], scheduler: str, steps: int, eta: float) -> Schedule:
-    """A schedule from a model's scheduler config. Raises InputError, ModelFileError."""
-    own = model_config(config)
-    if steps > own["num_train_timesteps"]:
-        raise InputError("steps", steps, f"This model was trained with {own['num_train_timesteps']} steps.")
-    if scheduler == "pndm":
-        try:
-            return PNDMSchedule(own, steps)
-        except (ValueError, IndexError) as e:  # PNDM's first steps need room
-            raise InputError("steps", steps, f"pndm cannot run so few or so many steps ({e}).") from e
-    return GaussianSchedule(own, scheduler, steps, eta)
+def make_schedule(
+    config: Mapping[str, Any],
+    scheduler: str,
+    steps: int,
+    eta: float = 0.0,
+    *,
+    denoise: float = 1.0,
+    start: float = 0.0,
+    stop: float = 1.0,
+) -> Schedule:
+    """A schedule from a model's scheduler config.
+
+    Args:
+        config: the model's own scheduler config, `_class_name` included.
+        scheduler: one of `SCHEDULERS`.
+        steps: steps to run, fewer than the model's training timesteps.
+        eta: 0 to 1, fresh noise in each step of ddim.
+        denoise: above 0 to 1: the last `steps` steps of a schedule of int(steps / denoise), for image to image.
+        start, stop: the part of the schedule to run, 0 to 1, as diffusers' denoising_start and denoising_end:
+            for N training timesteps, those below round(N - start N) and from round(N - stop N) on.
+
+    Raises:
+        InputError: an argument that this scheduler or this model cannot run, by name.
+        ModelFileError: a config that no scheduler here covers.
+    """
+    shared = model_config(config)
+    if scheduler == MODEL_DEFAULT:
+        scheduler = default_scheduler(config)
+    if eta and scheduler != "ddim":
+        raise InputError("eta", eta, f"{scheduler} has no eta. Set eta to 0, or pick ddim as the scheduler.")
+    count = shared["num_train_timesteps"]
+    if not 0 < denoise <= 1 or (denoise < 1 and start > 0):
+        raise InputError("denoise", denoise, "It must be above 0 and at most 1, and 1 where start is above 0.")
+    total = int(steps / denoise)
+    if total > count:
+        advice = f"This model was trained with {count} steps"
+        if denoise < 1:
+            advice += f", and {steps} steps at denoise {denoise} are the end of {total}"
+        raise InputError("steps", steps, f"{advice}. Take fewer.")
+    reference = build(shared, scheduler)
+    _refuse_sample_prediction(scheduler, shared)
+    _set_timesteps(reference, scheduler, steps, total)
+    part = part_to_run(reference.timesteps.tolist(), reference.order, total - steps, start, stop, count)
+    if scheduler == "pndm" and part.start > 0 and not shared.get("skip_prk_steps"):
+        raise InputError(
+            "scheduler", scheduler, "For this model it begins with Runge-Kutta steps and cannot start later. Pick ddim."
+        )
+    if scheduler in ("ddpm", "ddim"):
+        return VarianceKeeping(reference, scheduler, eta, part)
+    if scheduler == "euler_ancestral":
+        return EulerAncestral(reference, part)
+    return SolverSchedule(reference, part, in_sigmas=scheduler in ("euler", "dpmpp_sde"))
+
+
+def part_to_run(
+    timesteps: Sequence[float], order: int, skipped: int, start: float, stop: float, num_train_timesteps: int
+) -> range:
+    """Which places of `timesteps` to run, by the rules of diffusers' SDXL pipelines.
+
+    Image to image skips `skipped` steps of `order` evaluations each. With `start` above 0, evaluations below its
+    cut-off are counted and as many are run, one more if that would begin in the middle of a second-order
+    step. `stop` ends before the first one below its own cut-off.
+    Raises InputError naming start and stop when nothing is left.
+    """
+    if not (0 <= start < 1 and 0 < stop <= 1 and start < stop):
+        raise InputError("start", (start, stop), "start and stop are 0 to 1, and start is below stop.")
+    first = skipped * order
+    if start > 0:
+        cutoff = round(num_train_timesteps - start * num_train_timesteps)
+        left = sum(t < cutoff for t in timesteps)
+        first = len(timesteps) - (left + 1 if order == 2 and left % 2 == 0 else left)
+    last = len(timesteps)
+    if stop < 1:
+        cutoff = round(num_train_timesteps - stop * num_train_timesteps)
+        last = first + sum(t >= cutoff for t in timesteps[first:])
+    if first >= last:
+        raise InputError("start", (start, stop), "No step lies between start and stop. Take more steps.")
+    return range(first, last)
+
+
+def _set_timesteps(reference: Any, scheduler: str, steps: int, total: int) -> None:
+    """Raises InputError when a scheduler cannot run that many steps."""
+    try:
+        reference.set_timesteps(total)
+        # a scheduler that indexes its levels would fail at a timestep past them
+        in_range = hasattr(reference, "sigmas") or max(reference.timesteps) < len(reference.alphas_cumprod)
+        why = "the schedule's offset leads past the last training timestep"
+    except (ValueError, IndexError, ZeroDivisionError) as e:
+        in_range, why = False, str(e)
+    if not in_range:
+        advice = f"{scheduler} cannot run so few or so many steps on this model ({why})."
+        raise InputError("steps", steps, f"{advice} Change steps, or pick another scheduler.")
+
+
+def _refuse_sample_prediction(scheduler: str, config: Mapping[str, Any]) -> None:
+    """Some schedulers cannot use networks that predict the clean sample."""
+    if config["prediction_type"] == "sample" and scheduler in ("pndm", "euler_ancestral", "dpmpp_sde"):
+        raise InputError(
+            "scheduler", scheduler, "It cannot run a network that predicts the clean sample. Pick ddim or euler."
+        )

@@ -8,7 +8,11 @@ from typing import Any
 
 from ..loaders.errors import InputError
 
-SCHEDULERS = ("ddim", "ddpm", "pndm")
+MODEL_DEFAULT = "model default"  # the model's own scheduler
+SCHEDULERS = (
+    *(MODEL_DEFAULT, "ddim", "ddpm", "pndm", "euler", "euler_ancestral"),
+    *("dpmpp_2m", "dpmpp_2m_karras", "dpmpp_sde", "unipc", "lcm"),
+)
 MAX_SEED = 2**63 - 1
 MAX_SIDE = 8192
 MAX_BATCH = 4096
@@ -28,8 +32,9 @@ class SampleSettings:
 
     scheduler: str = setting(
         "ddim",
-        "How noise is removed. ddim: few steps, the usual choice. pndm: few steps, no randomness. "
-        "ddpm: the original, best with many steps.",
+        "How noise is removed. model default: what the model's files name. ddim: few steps, the usual choice. "
+        "ddpm: the original, best with many steps. pndm, euler, dpmpp_2m, unipc: few steps, no randomness. "
+        "euler_ancestral, dpmpp_sde: fresh noise in each step. lcm: 4 to 8 steps, for LCM models only.",
         options=SCHEDULERS,
     )
     steps: int = setting(25, "Denoising steps. More is slower and finer.", low=1, high=1000)
@@ -50,6 +55,14 @@ class SampleSettings:
     )
     height: int = setting(0, "Height in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
     width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
+    denoise: float = setting(
+        1.0,
+        "How much of the connected image or latent is made anew: 1 is all of it, 0.3 keeps most. "
+        "Only with an image or latent.",
+        low=0.01,
+        high=1.0,
+        step=0.01,
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -57,6 +70,72 @@ class SampleSettings:
             raise InputError(
                 "eta", self.eta, f"{self.scheduler} has no eta. Set eta to 0, or pick ddim as the scheduler."
             )
+
+
+SPEEDS = ("exact", "compile", "fast")
+TILINGS = ("off", "on")
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What a sampling run is told beyond the usual; the defaults change nothing.
+
+    Raises InputError, naming the field, when a value is outside its limits.
+    """
+
+    guidance_rescale: float = setting(
+        0.0,
+        "Tames high guidance: pulls contrast back to what the prompt alone gives. 0 is off, 0.7 is usual.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+    )
+    refiner_start: float = setting(
+        0.8,
+        "Where a connected refiner takes over: 0.8 leaves it the last fifth of the noise.",
+        low=0.05,
+        high=0.95,
+        step=0.05,
+    )
+    aesthetic_score: float = setting(
+        6.0, "Refiner only: the beauty asked for, as SDXL's refiner was taught it.", low=0.0, high=10.0, step=0.1
+    )
+    negative_aesthetic_score: float = setting(
+        2.5, "Refiner only: the beauty that guidance leads away from.", low=0.0, high=10.0, step=0.1
+    )
+    original_height: int = setting(
+        0,
+        "Height SDXL is told the picture once had; small is blurry. 0 is the real one.",
+        low=0,
+        high=MAX_SIDE,
+    )
+    original_width: int = setting(
+        0,
+        "Width SDXL is told the picture once had; small is blurry. 0 is the real one.",
+        low=0,
+        high=MAX_SIDE,
+    )
+    crop_top: int = setting(0, "Rows SDXL is told were cut off above; 0 centres things.", low=0, high=MAX_SIDE)
+    crop_left: int = setting(
+        0, "Columns SDXL is told were cut off at the left; 0 centres things.", low=0, high=MAX_SIDE
+    )
+    vae_tiling: str = setting(
+        "off",
+        "on decodes large pictures in overlapping tiles: little memory, small differences in the result.",
+        options=TILINGS,
+    )
+    at_once: int = setting(
+        0, "Pictures denoised together. 0 is as many as fit; out of memory halves it.", low=0, high=MAX_BATCH
+    )
+    speed: str = setting(
+        "exact",
+        "exact: as the reference. compile: torch.compile, seconds to warm up, differs by rounding. fast: compile, "
+        "deep features reused for 2 of 3 steps and no guidance in the last 40%: other pictures, less detail.",
+        options=SPEEDS,
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def check_fields(settings: Any) -> None:

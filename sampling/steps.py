@@ -29,6 +29,24 @@ class Coefficients(NamedTuple):
     clip_range: float | None = None  # clamp x0 to [-clip_range, clip_range]; None leaves it alone
 
 
+class Sigmas(NamedTuple):
+    """What one step needs of the noise schedule where the sample is x0 + sigma * noise.
+
+    The levels are float32 numbers without dimensions on the CPU; sigma^2 = (1-a) / a.
+    """
+
+    sigma_t: torch.Tensor
+    sigma_p: torch.Tensor
+    prediction_type: str = "epsilon"
+
+
+class Stepped(NamedTuple):
+    """Result of a step: the sample at the next timestep and the clean one foreseen, (B, C, H, W)."""
+
+    sample: torch.Tensor
+    x0: torch.Tensor
+
+
 class StepDistribution(NamedTuple):
     """The Gaussian a step draws from, and the clean sample it foresees.
 
@@ -88,6 +106,26 @@ def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance
     posterior = (1 - c.a_p) / (1 - c.a_t) * beta
     variance = beta if variance_type == "fixed_large" else posterior
     return StepDistribution(mean, float(variance.clamp(min=0).sqrt()), x0)
+
+
+def euler_ancestral_step(x: torch.Tensor, output: torch.Tensor, c: Sigmas) -> StepDistribution:
+    """Ancestral sampling with an Euler step (Song et al. 2021, arXiv 2011.13456, app. F; k-diffusion).
+
+    sigma_up^2 = sigma_p^2 (sigma_t^2 - sigma_p^2) / sigma_t^2;  sigma_down^2 = sigma_p^2 - sigma_up^2;
+    mean = x + (x - x0) / sigma_t (sigma_down - sigma_t);  std = sigma_up.
+    x is x0 + sigma_t * noise, not what the network saw, and so is the mean: times sqrt(a_p) this is
+    `ddim_step` with eta = 1. Raises ValueError for a network that predicts x0, as diffusers does.
+    """
+    sigma_t, sigma_p = c.sigma_t, c.sigma_p
+    if c.prediction_type == "epsilon":
+        x0 = x - sigma_t * output
+    elif c.prediction_type == "v_prediction":
+        x0 = output * (-sigma_t / (sigma_t**2 + 1).sqrt()) + x / (sigma_t**2 + 1)
+    else:
+        raise ValueError(f"prediction_type {c.prediction_type!r} is neither epsilon nor v_prediction")
+    up = (sigma_p**2 * (sigma_t**2 - sigma_p**2) / sigma_t**2).clamp(min=0).sqrt()
+    down = (sigma_p**2 - up**2).clamp(min=0).sqrt()
+    return StepDistribution(x + (x - x0) / sigma_t * (down - sigma_t), float(up), x0)
 
 
 def log_prob(x_p: torch.Tensor, mean: torch.Tensor, std: float) -> torch.Tensor:

@@ -1,0 +1,209 @@
+"""A model's scheduler config: what of it describes the model, in words too, and which scheduler is its own.
+
+`build` makes one of diffusers' schedulers from it. Keys that the new class would fill with assumptions of
+its own are filled first with what the model's own class assumes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..loaders.errors import InputError, ModelFileError
+from .settings import MODEL_DEFAULT
+from .steps import PREDICTION_TYPES
+
+# our name -> diffusers class and what makes it ours
+_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+}
+_READ_ONLY = ("HeunDiscreteScheduler", "LMSDiscreteScheduler")  # their configs are read, they do not sample
+_KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
+    *("prediction_type", "timestep_spacing", "steps_offset", "clip_sample", "clip_sample_range"),
+    *("set_alpha_to_one", "variance_type", "skip_prk_steps", "rescale_betas_zero_snr"),
+)
+_IDLE = ("dynamic_thresholding_ratio", "sample_max_value", "noise_sampler_seed")  # change nothing here
+_MAX_TRAIN_TIMESTEPS = 10_000
+
+
+def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a model's scheduler config that every scheduler shares.
+
+    A key the model does not state is what its own scheduler class would have assumed, never what
+    the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default).
+    Raises ModelFileError for schedules that the formulas here do not cover, by name.
+    """
+    stated = {**_own_scheduler(config).config, **config}
+    kept = {key: stated[key] for key in _KEPT if key in stated}
+    kept.setdefault("clip_sample", False)
+    kept.setdefault("steps_offset", 0)
+    if stated.get("thresholding"):
+        raise ModelFileError(
+            "This model's scheduler config asks for dynamic thresholding, which is not supported. Pick another "
+            "model, or set thresholding to false in its scheduler_config.json."
+        )
+    if stated.get("use_flow_sigmas"):
+        raise _flow_error("use_flow_sigmas")
+    if kept.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
+        raise _flow_error(f"prediction type {kept['prediction_type']!r}")
+    # DPMSolverMultistep has a key of this name too, where None is its usual value
+    if kept.get("variance_type") is None:
+        kept.pop("variance_type", None)
+    elif kept["variance_type"] not in ("fixed_small", "fixed_large"):
+        raise ModelFileError(
+            f"The variance type {kept['variance_type']!r} is not supported: the network would have to predict it."
+        )
+    return kept
+
+
+def build(config: Mapping[str, Any], scheduler: str) -> Any:
+    """diffusers' scheduler of that name of ours, from `model_config`'s result.
+
+    Raises InputError, naming the scheduler, when it cannot run this model; ModelFileError when none can.
+    """
+    import diffusers
+
+    name, options = _CLASSES[scheduler]
+    cls = getattr(diffusers, name)
+    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in _arguments(cls):
+        raise InputError(
+            "scheduler", scheduler, f"{scheduler} cannot run models of zero terminal SNR. Pick ddim or euler."
+        )
+    try:
+        return _made(cls, {**config, **options})
+    except ImportError as e:
+        raise InputError(
+            "scheduler", scheduler, "It needs the Python package torchsde: install it, or pick dpmpp_2m."
+        ) from e
+    except NotImplementedError as e:
+        raise InputError("scheduler", scheduler, f"It cannot run this model ({e}). Pick ddim.") from e
+
+
+def default_scheduler(config: Mapping[str, Any]) -> str:
+    """The name of ours that is the model's own scheduler, for `"model default"`.
+
+    Raises InputError when none steps exactly as the model's own would: the class is not among ours, or its
+    config asks for options that ours do not take.
+    """
+    shared = model_config(config)
+    own, cls = _own_scheduler(config), config["_class_name"]
+    lost: list[str] = []
+    for scheduler, (name, _) in _CLASSES.items():
+        if name == cls:
+            ours = build(shared, scheduler).config
+            lost = [k for k, v in own.config.items() if k not in _IDLE and not k.startswith("_") and ours[k] != v]
+            if not lost:
+                return scheduler
+    asked = " with " + ", ".join(f"{k}={own.config[k]!r}" for k in lost) if lost else ""
+    raise InputError(
+        "scheduler",
+        MODEL_DEFAULT,
+        f"This model's own is {cls}{asked}, which is not among the schedulers here: pick one.",
+    )
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """The model's own scheduler config as a few lines for people. Raises ModelFileError as `model_config` does."""
+    kept = model_config(config)
+    if kept.get("trained_betas") is not None:
+        betas = "a list in the config"
+    else:
+        betas = f"{kept['beta_schedule']} from {kept['beta_start']:g} to {kept['beta_end']:g}"
+    clip = f"to +-{kept.get('clip_sample_range', 1.0):g}" if kept["clip_sample"] else "no"
+    try:
+        own = default_scheduler(config)
+    except InputError:
+        own = "none of the schedulers here"
+    lines = [
+        f"{config['_class_name']} ({MODEL_DEFAULT}: {own})",
+        f"training steps: {kept['num_train_timesteps']}",
+        f"betas: {betas}{', zero terminal SNR' if kept.get('rescale_betas_zero_snr') else ''}",
+        f"network predicts: {kept['prediction_type']}",
+        f"timestep spacing: {kept['timestep_spacing']}, offset {kept['steps_offset']}",
+        f"clean sample clipped: {clip}",
+    ]
+    return "\n".join(lines)
+
+
+def _own_scheduler(config: Mapping[str, Any]) -> Any:
+    """The model's own scheduler as diffusers makes it. Raises ModelFileError."""
+    import diffusers
+
+    name = config.get("_class_name")
+    if isinstance(name, str) and name.startswith("EDM"):
+        raise ModelFileError(
+            f"This model's scheduler is {name}: models trained in EDM's scaling (Playground v2.5) are not "
+            "supported. Pick Playground v2, or another SDXL model."
+        )
+    if isinstance(name, str) and "FlowM" in name:
+        raise _flow_error(name)
+    known = {cls for cls, _ in _CLASSES.values()} | set(_READ_ONLY)
+    if name not in known:
+        raise ModelFileError(
+            f"This model's scheduler is {name!r}, whose noise schedule is not known here. "
+            f"Known: {', '.join(sorted(known))}."
+        )
+    _check_values(config)
+    try:
+        return _made(getattr(diffusers, name), config)
+    except ImportError as e:
+        raise ModelFileError(f"This model's scheduler is {name}, which needs a Python package: {e}") from e
+    except NotImplementedError as e:
+        raise ModelFileError(f"This model's scheduler config cannot be used: {e}.") from e
+
+
+def _made(cls: type, config: Mapping[str, Any]) -> Any:
+    """A scheduler from the entries of a config that its class takes. Raises ModelFileError."""
+    known = _arguments(cls)
+    try:
+        return cls(**{k: v for k, v in config.items() if k in known})
+    except (TypeError, ValueError, IndexError, AttributeError) as e:
+        raise ModelFileError(f"This model's scheduler config cannot be used by {cls.__name__}: {e}.") from e
+
+
+def _arguments(cls: type) -> Mapping[str, Any]:
+    return inspect.signature(cls.__init__).parameters
+
+
+def _flow_error(what: str) -> ModelFileError:
+    return ModelFileError(
+        f"This model's scheduler config says {what}: flow-matching and EDM models are not supported. Pick a model "
+        f"that predicts {', '.join(PREDICTION_TYPES)}, such as SDXL or Playground v2."
+    )
+
+
+def _check_values(config: Mapping[str, Any]) -> None:
+    """Numbers of a config come from strangers: refuse those that no schedule has. Raises ModelFileError."""
+    count = config.get("num_train_timesteps", 1000)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_TRAIN_TIMESTEPS:
+        raise ModelFileError(
+            f"num_train_timesteps is {count!r} in this model's scheduler config; it must be a whole number from 1 to "
+            f"{_MAX_TRAIN_TIMESTEPS}."
+        )
+    offset = config.get("steps_offset", 0)
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < max(count, 2):
+        raise ModelFileError(
+            f"steps_offset is {offset!r} in this model's scheduler config; it must be from 0 to {count}."
+        )
+    betas = config.get("trained_betas")
+    if betas is not None and (not isinstance(betas, (list, tuple)) or len(betas) != count):
+        raise ModelFileError(f"trained_betas in this model's scheduler config must be a list of {count} numbers.")
+    numbers = {key: config[key] for key in ("beta_start", "beta_end") if key in config}
+    for name, value in [*numbers.items(), *(("trained_betas", beta) for beta in betas or ())]:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+            raise ModelFileError(f"{name} is {value!r} in this model's scheduler config; betas are between 0 and 1.")
+    clip = config.get("clip_sample_range", 1.0)
+    if isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < math.inf:
+        raise ModelFileError(f"clip_sample_range is {clip!r} in this model's scheduler config; it must be above 0.")
