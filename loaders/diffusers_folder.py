@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ModelFileError
 from .fingerprint import fingerprint
-from .folder_rules import check_folder, component_config, scheduler_config
+from .folder_files import model_files, part_folder
+from .folder_rules import check_folder, component_config, scheduler_config, text_encoder_config
 from .model import DiffusionModel
-from .weights import fill, read_component, read_json
+from .tokenizer import clip_tokenizer
+from .weights import fill, modern_names, read_component
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-_READ = (".json", ".safetensors", ".txt")
+_READ = (".json", ".safetensors", ".txt", ".bin")
 
 
 def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.device) -> DiffusionModel:
@@ -28,7 +30,7 @@ def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.de
     modules, tokenizers = load(folder, dtype)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
-    files = [p for p in folder.rglob("*") if p.is_file() and p.suffix in _READ]
+    files = [p for p in model_files(folder) if p.suffix in _READ]
     return DiffusionModel(
         name=name,
         architecture=architecture,
@@ -52,7 +54,9 @@ def _sdxl_modules(folder: Path, dtype: torch.dtype) -> tuple[dict[str, nn.Module
     }
     if modules["unet"].config.addition_embed_type != "text_time":
         raise ModelFileError(f"{folder.name}'s UNet has no SDXL size conditioning (addition_embed_type).")
-    return modules, tuple(_tokenizer(folder, n) for n in ("tokenizer", "tokenizer_2"))
+    rows = [modules[n].config.vocab_size for n in ("text_encoder", "text_encoder_2")]
+    folders = [folder / n for n in ("tokenizer", "tokenizer_2")]
+    return modules, tuple(clip_tokenizer(f, n) for f, n in zip(folders, rows, strict=True))
 
 
 def _ddpm_modules(folder: Path, dtype: torch.dtype) -> tuple[dict[str, nn.Module], tuple[Any, ...]]:
@@ -74,11 +78,7 @@ def _text_encoder(folder: Path, component: str, cls: type, dtype: torch.dtype) -
     import torch
     from transformers import CLIPTextConfig
 
-    config = read_json(folder / component / "config.json")
-    if config.get("model_type") not in (None, "clip_text_model") or "auto_map" in config:
-        raise ModelFileError(f"{folder.name}/{component} is a {config.get('model_type')!r}, not a CLIP text encoder.")
-    skipped = ("architectures", "torch_dtype", "dtype", "transformers_version", "model_type")
-    config = {k: v for k, v in config.items() if k not in skipped and not k.startswith("_")}
+    config = text_encoder_config(folder, component)
     with torch.device("meta"):
         module = _build(lambda: cls(CLIPTextConfig(**config)), folder, component)
     return _filled(module, folder, component, "model", dtype)
@@ -87,16 +87,22 @@ def _text_encoder(folder: Path, component: str, cls: type, dtype: torch.dtype) -
 def _build(make: Any, folder: Path, component: str) -> nn.Module:
     try:
         return make()
-    except (TypeError, ValueError, KeyError, ZeroDivisionError, NotImplementedError) as e:
+    except Exception as e:  # a wrong value can fail anywhere in a library's constructor
         raise ModelFileError(f"{folder.name}/{component}/config.json does not describe a model: {e}.") from e
 
 
 def _filled(module: nn.Module, folder: Path, component: str, stem: str, dtype: torch.dtype) -> nn.Module:
     import torch
+    from diffusers import UNet2DModel
 
-    state = read_component(folder / component, stem, prefer_half=dtype != torch.float32)
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
-    fill(module, _same_prefix(state, module), where=f"{folder.name}/{component}")
+    state = read_component(
+        part_folder(folder, component),
+        stem,
+        prefer_half=dtype != torch.float32,
+        dtype=dtype,
+        pickles=isinstance(module, UNet2DModel),
+    )
+    fill(module, _same_prefix(modern_names(state), module), where=f"{folder.name}/{component}")
     return module
 
 
@@ -108,12 +114,3 @@ def _same_prefix(state: dict[str, torch.Tensor], module: nn.Module) -> dict[str,
     if all(k.startswith(prefix) for k in wanted) and not any(k.startswith(prefix) for k in state):
         return {prefix + k: v for k, v in state.items()}
     return state
-
-
-def _tokenizer(folder: Path, component: str) -> Any:
-    from transformers import CLIPTokenizer
-
-    config = read_json(folder / component / "tokenizer_config.json")
-    if "auto_map" in config:
-        raise ModelFileError(f"{folder.name}/{component} asks to run code (auto_map); it is refused.")
-    return CLIPTokenizer.from_pretrained(str(folder / component), local_files_only=True)

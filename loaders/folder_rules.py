@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelFileError
+from .folder_files import model_files, part_folder
+from .limits import check_sizes
 from .model import Architecture
 from .weights import read_json
 
@@ -36,6 +38,7 @@ _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
         "scheduler": ("diffusers", _SCHEDULERS),
     },
 }
+_FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
 _PIPELINES: dict[str, Architecture] = {
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
@@ -43,7 +46,16 @@ _PIPELINES: dict[str, Architecture] = {
     "DDIMPipeline": "ddpm",
     "PNDMPipeline": "ddpm",
 }
-_MAX_FILES = 200
+# what a CLIP text encoder's config says, and what old and new transformers write beside it
+_CLIP_KEYS = (
+    *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers"),
+    *("num_attention_heads", "max_position_embeddings", "hidden_act", "layer_norm_eps", "attention_dropout"),
+    *("initializer_range", "initializer_factor", "pad_token_id", "bos_token_id", "eos_token_id"),
+)
+_CLIP_NOTES = (
+    *("architectures", "torch_dtype", "dtype", "transformers_version", "model_type", "dropout"),
+    *("return_dict", "output_hidden_states", "output_attentions", "use_cache", "torchscript", "gradient_checkpointing"),
+)
 
 
 def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
@@ -53,10 +65,10 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     """
     if not folder.is_dir():
         raise ModelFileError(f"There is no model folder {folder.name}. Pick another, or download it again.")
-    _refuse_code(folder)
+    model_files(folder)
     index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")
-    if pipeline not in _PIPELINES:
+    if not isinstance(pipeline, str) or pipeline not in _PIPELINES:
         raise ModelFileError(
             f"{folder.name} is a {pipeline!r}; models of the SDXL architecture (StableDiffusionXLPipeline) "
             "and unconditional ones (DDPMPipeline) can be loaded."
@@ -70,31 +82,22 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
                 f"{folder.name}/model_index.json names {found!r} as its {name}; "
                 f"a {pipeline} has {library} {' or '.join(classes[:2])}."
             )
-        if not (folder / name).is_dir():
+        # the oldest DDPMs have the files of both their parts beside the index
+        if not (folder / name).is_dir() and not (architecture == "ddpm" and (folder / _FLAT[name]).is_file()):
             raise ModelFileError(f"{folder.name} has no {name} folder. Download the model again.")
     for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, (str, dict)):
+            raise ModelFileError(f"{folder.name}/model_index.json has the unknown setting {name}: {str(value)[:80]!r}.")
         unused = name.startswith("_") or name in expected or not isinstance(value, list)
         if not unused and value != [None, None]:
             raise ModelFileError(f"{folder.name}/model_index.json names an unknown component {name}: {value!r}.")
     return architecture, index
 
 
-def _refuse_code(folder: Path) -> None:
-    files = []
-    for path in folder.rglob("*"):
-        files.append(path)
-        if len(files) > _MAX_FILES:
-            raise ModelFileError(f"{folder.name} holds more than {_MAX_FILES} files: no model folder does.")
-        if path.suffix.lower() in (".py", ".pyc", ".so", ".dll", ".dylib"):
-            raise ModelFileError(
-                f"{folder.name} holds program code ({path.name}). Models are weights and configs only; "
-                "remove that file if you trust the rest."
-            )
-
-
 def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
     """Read a component's `config.json` and check its keys against the class's own arguments."""
-    config = read_json(folder / component / "config.json")
+    config = read_json(part_folder(folder, component) / "config.json")
+    check_sizes(config, f"{folder.name}/{component}/config.json")
     named = config.get("_class_name", cls.__name__)
     if named != cls.__name__ or "auto_map" in config:
         raise ModelFileError(f"{folder.name}/{component}/config.json is for {named!r}, not {cls.__name__}.")
@@ -109,9 +112,26 @@ def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
     return config
 
 
+def text_encoder_config(folder: Path, component: str) -> dict[str, Any]:
+    """Read a CLIP text encoder's `config.json`: the keys that describe one, and no others.
+
+    A config class of transformers takes any key, among them some that name code to fetch and run.
+    """
+    where = f"{folder.name}/{component}"
+    config = read_json(folder / component / "config.json")
+    check_sizes(config, f"{where}/config.json")
+    if config.get("model_type") not in (None, "clip_text_model") or "auto_map" in config:
+        raise ModelFileError(f"{where} is a {config.get('model_type')!r}, not a CLIP text encoder.")
+    unknown = sorted(k for k in config if k not in _CLIP_KEYS + _CLIP_NOTES and not k.startswith("_"))
+    if unknown:
+        raise ModelFileError(f"{where}/config.json has keys that no CLIP text encoder has: {', '.join(unknown[:5])}.")
+    return {k: config[k] for k in _CLIP_KEYS if k in config}
+
+
 def scheduler_config(folder: Path) -> dict[str, Any]:
     """Read `scheduler/scheduler_config.json`; its class must be a known one."""
-    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json")
+    check_sizes(config, f"{folder.name}/scheduler/scheduler_config.json")
     if config.get("_class_name") not in _SCHEDULERS:
         raise ModelFileError(
             f"{folder.name} has the scheduler {config.get('_class_name')!r}, whose noise schedule is not "

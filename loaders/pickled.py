@@ -1,0 +1,126 @@
+"""The few official files that exist only as pickles: old DDPMs' `.bin`.
+
+A pickle is a program. It is read by torch's own reader, `weights_only`, which knows how to make tensors
+and runs nothing else; a file that asks for more is refused, never read another way.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ModelFileError
+from .files import write_atomic
+from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES, MAX_PROGRAM_DEPTH
+from .weights import own_copy
+
+if TYPE_CHECKING:
+    import torch
+
+
+def read_pickled(path: Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+    """Read the state dict of a `.bin` file, floating tensors as `dtype` (None: as they are stored).
+
+    Only the zip format that torch writes since 1.6 is read; its tensors are mapped and copied one at a time.
+    Raises ModelFileError naming what the file is.
+    """
+    import torch
+
+    where = f"{path.name} in {path.parent.name}"
+    _check_archive(path, where)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as e:
+        raise ModelFileError(
+            f"{where} is a pickle that holds more than tensors: it may run a program when it is opened, and is "
+            "refused. Get the model's safetensors file."
+        ) from e
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, AttributeError, IndexError) as e:
+        raise ModelFileError(f"{where} is damaged ({str(e)[:200]}). Download it again.") from e
+    _check_state(state, where, path.stat().st_size)
+    return {key: own_copy(tensor.detach(), dtype) for key, tensor in state.items()}
+
+
+def _check_archive(path: Path, where: str) -> None:
+    """Raises ModelFileError unless a file is a torch archive whose program is like a state dict's."""
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            programs = [entry for entry in entries if entry.filename.endswith("data.pkl")]
+            good = len(programs) == 1 and programs[0].file_size <= MAX_PROGRAM_BYTES and size <= MAX_COMPONENT_BYTES
+            # torch stores without compressing: what inflates is no state dict
+            if not good or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ModelFileError(f"{where} is not a state dict as PyTorch writes it.")
+            program = archive.read(programs[0])
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as e:
+        if isinstance(e, ModelFileError):
+            raise
+        raise ModelFileError(f"{where} is not a PyTorch file, or is cut short. Download it again.") from e
+    if _depth(program) > MAX_PROGRAM_DEPTH:
+        raise ModelFileError(f"{where} is not a state dict as PyTorch writes it: its values are nested too deeply.")
+
+
+def _depth(program: bytes) -> int:
+    """How deeply a pickle program nests values, found without running it; endless for one that is broken.
+
+    The reader hashes keys by recursion in C: a tuple nested a million times ends the whole process.
+    """
+    stack: list[int] = []
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    deepest = 0
+    try:
+        for opcode, argument, _ in pickletools.genops(program):
+            if opcode.name == "MARK":
+                marks.append(len(stack))
+            elif "GET" in opcode.name:
+                stack.append(memo[argument])
+            elif "PUT" in opcode.name:
+                memo[argument] = stack[-1]
+            elif opcode.name == "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            else:
+                takes = opcode.stack_before
+                plain = takes.index(pickletools.markobject) if pickletools.markobject in takes else len(takes)
+                first = (marks.pop() if plain < len(takes) else len(stack)) - plain
+                taken = stack[first:]
+                del stack[first:]
+                depth = max(taken) + 1 if taken else 0
+                stack += [depth] * len(opcode.stack_after)
+                deepest = max(deepest, depth)
+    except (ValueError, KeyError, IndexError, UnicodeDecodeError):
+        return MAX_PROGRAM_DEPTH + 1
+    return deepest
+
+
+def _check_state(state: Any, where: str, size: int) -> None:
+    """Raises ModelFileError unless this is a dict of names to plain tensors that fit into `size` bytes."""
+    import torch
+
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise ModelFileError(f"{where} is not a state dict (names and tensors) but a {type(state).__name__}.")
+    for key, value in state.items():
+        plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout == torch.strided
+        if not plain or value.device.type != "cpu" or value.is_quantized:
+            raise ModelFileError(f"{where} holds {key!r}, which is not a plain tensor.")
+        # a tensor may repeat one stored number without end
+        if value.numel() * value.element_size() > size:
+            raise ModelFileError(f"{where} holds {key!r}, of shape {tuple(value.shape)}, larger than the file.")
+
+
+def bin_to_safetensors(path: Path) -> Path:
+    """Write the tensors of a `.bin` file into a `.safetensors` file beside it, and return that file.
+
+    The `.bin` stays. Raises ModelFileError for a file that cannot be read, OSError when writing fails.
+    """
+    from safetensors.torch import save
+
+    target = path.with_suffix(".safetensors")
+    if target.exists():
+        raise ModelFileError(f"{target.name} is already there in {path.parent.name}. Remove it to convert again.")
+    write_atomic(target, save(read_pickled(path), metadata={"format": "pt"}))
+    return target
