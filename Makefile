@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test studio env test-env lint workflows benchmark
+.PHONY: demo test studio env test-env test-versions lint workflows benchmark
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -11,6 +11,9 @@ studio: env
 
 test: test-env
 	@$(VENV) -m scripts.run_tests
+
+test-versions: test-env
+	@$(VENV) -m scripts.test_versions
 
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -1,0 +1,88 @@
+"""Run the library's tests with the lowest supported versions of its requirements, and with the newest.
+
+    python -m scripts.test_versions [lowest | highest]
+
+Each end has an environment of its own under `.cache/`, made on the first run; `rm -r .cache/versions-*`
+fetches the newest again. torch is the same in both, the one of `bootstrap.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from .bootstrap import ROOT, TORCH
+
+SHOWN = ("diffusers", "transformers", "safetensors", "huggingface_hub", "Pillow", "torch")
+BESIDE = ("numpy", "pytest", "torchsde")  # what the tests, or ComfyUI itself, bring along
+TESTS = ("tests/loaders", "tests/sampling", "tests/rewards")
+
+
+def requirements(end: str) -> list[str]:
+    """The lines of requirements.txt, pinned to their floors for the lowest end."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    return [line.replace(">=", "==") for line in lines] if end == "lowest" else lines
+
+
+def environment(end: str) -> Path:
+    """The Python of an end's environment, made when it is not there or its requirements have changed."""
+    folder = ROOT / ".cache" / f"versions-{end}"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = [TORCH, *BESIDE, *requirements(end)]
+    stamp = folder / "tastemaker.stamp"
+    name = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == name:
+        return python
+    print(f"[tastemaker] making {folder.relative_to(ROOT)}", flush=True)
+    venv.create(folder, with_pip=True, clear=True)
+    held = folder / "held.txt"
+    held.write_text(TORCH + "\n", encoding="utf-8")
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, "-c", str(held), *wanted], check=True)
+    subprocess.run([*pip, "--no-deps", "-e", str(ROOT)], check=True)
+    stamp.write_text(name)
+    return python
+
+
+def versions(python: Path) -> dict[str, str]:
+    """The installed versions of the packages shown."""
+    code = f"from importlib.metadata import version\nfor n in {SHOWN!r}: print(version(n))"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+    return dict(zip(SHOWN, done.stdout.split(), strict=True))
+
+
+def run(python: Path) -> tuple[int, str]:
+    """Run the tests; pytest's code and the last line it wrote."""
+    command = [str(python), "-m", "pytest", *TESTS, "-q", "-p", "no:cacheprovider"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    last = ""
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        last = line.strip() or last
+    return process.wait(), re.sub(r"^=+ | =+$", "", last)
+
+
+def main() -> None:
+    ends = sys.argv[1:] or ["lowest", "highest"]
+    if not set(ends) <= {"lowest", "highest"}:
+        sys.exit(__doc__)
+    rows, failed = [], False
+    for end in ends:
+        python = environment(end)
+        code, last = run(python)
+        failed = failed or code != 0
+        rows.append([end, *versions(python).values(), "passed" if code == 0 else "FAILED", last])
+    header = ["", *SHOWN, "tests", ""]
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    for row in [header, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
