@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .architectures import BASE_SIZE_NUMBERS, REFINER_SIZE_NUMBERS
 from .errors import ModelFileError
 from .fingerprint import fingerprint
 from .folder_files import model_files, part_folder
 from .folder_rules import check_folder, component_config, scheduler_config, text_encoder_config
-from .model import DiffusionModel
+from .model import Architecture, DiffusionModel
+from .precision import vae_dtype
 from .tokenizer import clip_tokenizer
 from .weights import fill, modern_names, read_component
 
@@ -26,8 +29,11 @@ def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.de
     Raises ModelFileError with the name of what is wrong.
     """
     architecture, index = check_folder(folder)
-    load = _sdxl_modules if architecture == "sdxl" else _ddpm_modules
-    modules, tokenizers = load(folder, dtype)
+    if architecture == "ddpm":
+        modules, tokenizers = _ddpm_modules(folder, dtype), ()
+    else:
+        modules = _sdxl_modules(folder, architecture, dtype, device)
+        tokenizers = _tokenizers(folder, modules)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
     files = [p for p in model_files(folder) if p.suffix in _READ]
@@ -42,27 +48,52 @@ def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.de
     )
 
 
-def _sdxl_modules(folder: Path, dtype: torch.dtype) -> tuple[dict[str, nn.Module], tuple[Any, ...]]:
+def _sdxl_modules(
+    folder: Path, architecture: Architecture, dtype: torch.dtype, device: torch.device
+) -> dict[str, nn.Module]:
+    """The modules of SDXL or of its refiner, which has no first text encoder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+    for_vae = vae_dtype(dtype, component_config(folder, "vae", AutoencoderKL), device)
     modules = {
         "unet": _diffusers_module(folder, "unet", UNet2DConditionModel, dtype),
-        "vae": _diffusers_module(folder, "vae", AutoencoderKL, dtype),
-        "text_encoder": _text_encoder(folder, "text_encoder", CLIPTextModel, dtype),
-        "text_encoder_2": _text_encoder(folder, "text_encoder_2", CLIPTextModelWithProjection, dtype),
+        "vae": _diffusers_module(folder, "vae", AutoencoderKL, for_vae),
     }
-    if modules["unet"].config.addition_embed_type != "text_time":
-        raise ModelFileError(f"{folder.name}'s UNet has no SDXL size conditioning (addition_embed_type).")
-    rows = [modules[n].config.vocab_size for n in ("text_encoder", "text_encoder_2")]
-    folders = [folder / n for n in ("tokenizer", "tokenizer_2")]
-    return modules, tuple(clip_tokenizer(f, n) for f, n in zip(folders, rows, strict=True))
+    if architecture == "sdxl":
+        modules["text_encoder"] = _text_encoder(folder, "text_encoder", CLIPTextModel, dtype)
+    modules["text_encoder_2"] = _text_encoder(folder, "text_encoder_2", CLIPTextModelWithProjection, dtype)
+    _check_conditioning(folder.name, architecture, {name: module.config for name, module in modules.items()})
+    return modules
 
 
-def _ddpm_modules(folder: Path, dtype: torch.dtype) -> tuple[dict[str, nn.Module], tuple[Any, ...]]:
+def _check_conditioning(name: str, architecture: Architecture, configs: dict[str, Any]) -> None:
+    """Raises ModelFileError unless the UNet reads what this architecture's other parts give it."""
+    unet, pooled = configs["unet"], configs["text_encoder_2"].projection_dim
+    if unet.addition_embed_type != "text_time":
+        raise ModelFileError(f"{name}'s UNet has no SDXL size conditioning (addition_embed_type).")
+    if unet.in_channels != configs["vae"].latent_channels:
+        kind = {9: "an inpainting model", 8: "an InstructPix2Pix model"}.get(unet.in_channels, "another kind of model")
+        raise ModelFileError(f"{name} is {kind}: its UNet reads {unet.in_channels} channels.")
+    numbers = BASE_SIZE_NUMBERS if architecture == "sdxl" else REFINER_SIZE_NUMBERS
+    wanted = pooled + numbers * (unet.addition_time_embed_dim or 0)
+    if unet.projection_class_embeddings_input_dim != wanted:
+        raise ModelFileError(
+            f"{name}'s UNet reads {unet.projection_class_embeddings_input_dim} added numbers; with its text encoders "
+            f"it is {'an SDXL base' if architecture == 'sdxl' else 'an SDXL refiner'}, which reads {wanted}."
+        )
+
+
+def _tokenizers(folder: Path, modules: Mapping[str, nn.Module]) -> tuple[Any, ...]:
+    """A tokenizer for each text encoder there is."""
+    pairs = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
+    return tuple(clip_tokenizer(folder / t, modules[e].config.vocab_size) for e, t in pairs if e in modules)
+
+
+def _ddpm_modules(folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
     from diffusers import UNet2DModel
 
-    return {"unet": _diffusers_module(folder, "unet", UNet2DModel, dtype)}, ()
+    return {"unet": _diffusers_module(folder, "unet", UNet2DModel, dtype)}
 
 
 def _diffusers_module(folder: Path, component: str, cls: type, dtype: torch.dtype) -> nn.Module:

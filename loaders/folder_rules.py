@@ -33,6 +33,13 @@ _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
         "scheduler": ("diffusers", _SCHEDULERS),
     },
+    "sdxl-refiner": {
+        "unet": ("diffusers", ("UNet2DConditionModel",)),
+        "vae": ("diffusers", ("AutoencoderKL",)),
+        "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
+        "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
+        "scheduler": ("diffusers", _SCHEDULERS),
+    },
     "ddpm": {
         "unet": ("diffusers", ("UNet2DModel",)),
         "scheduler": ("diffusers", _SCHEDULERS),
@@ -74,6 +81,8 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
             "and unconditional ones (DDPMPipeline) can be loaded."
         )
     architecture = _PIPELINES[pipeline]
+    if architecture == "sdxl" and index.get("text_encoder") == [None, None]:
+        architecture = "sdxl-refiner"  # the same pipelines; what tells it is that it has one encoder
     expected = _COMPONENTS[architecture]
     for name, (library, classes) in expected.items():
         found = index.get(name)

@@ -1,4 +1,4 @@
-"""`load_diffusion_model`: a name or a folder to a model."""
+"""`load_diffusion_model`: a name, a folder or a single file to a model."""
 
 from __future__ import annotations
 
@@ -23,24 +23,33 @@ def load_diffusion_model(
     """Load a diffusion model, frozen and in eval mode.
 
     Args:
-        source: an embedded model's name (`"tiny-sdxl"`, `"tiny-ddpm"`) or a diffusers folder.
-        dtype: what the networks run in; None is float32 on a CPU, float16 on a GPU.
+        source: an embedded model's name (`"tiny-sdxl"`, `"tiny-ddpm"`), a diffusers folder, or a
+            `.safetensors` checkpoint of SDXL or its refiner in the original layout.
+        dtype: what the networks run in; None is float32 on a CPU, float16 on a GPU. A VAE that overflows
+            float16 is loaded in bfloat16 or float32 instead (`precision.vae_dtype`).
         device: None is the CPU.
 
     Raises:
-        ModelFileError: what is wrong with the folder and what to do about it.
+        ModelFileError: what is wrong with the folder or file, or what it is instead, and what to do about it.
     """
     import torch
 
     from .diffusers_folder import load_folder
+    from .single_file import load_single_file
 
     device = torch.device(device or "cpu")
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     if str(source) in EMBEDDED_MODELS:
         return load_folder(asset_folder(str(source)), name=str(source), dtype=dtype, device=device)
-    folder = Path(source)
-    if not folder.is_dir():
+    path = Path(source)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError) as e:  # a NUL in the name, or a name too long
+        raise ModelFileError(f"{str(source)[:80]!r} is no name of a file or folder.") from e
+    if is_file:
+        return load_single_file(path, dtype=dtype, device=device)
+    if not is_folder:
         raise ModelFileError(
-            f"{folder.name!r} is neither an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder."
+            f"{path.name!r} is neither an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder or file."
         )
-    return load_folder(folder, name=folder.name, dtype=dtype, device=device)
+    return load_folder(path, name=path.name, dtype=dtype, device=device)

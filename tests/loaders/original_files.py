@@ -1,0 +1,164 @@
+"""Small checkpoints in the original SDXL layout, made on the spot, and the folders they equal.
+
+The sizes are written out here by hand, in diffusers' terms: what the loader derives from shapes must
+come to the same.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tastemaker.loaders.architectures import SDXL_SCHEDULER
+from tastemaker.loaders.original_layout import Source, clip_sources, open_clip_sources, unet_sources, vae_sources
+from tests.conftest import ROOT
+
+UNET = {
+    "sample_size": 128,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [64, 128, 192],
+    "layers_per_block": 2,
+    "transformer_layers_per_block": [1, 1, 2],
+    "attention_head_dim": [1, 2, 3],
+    "cross_attention_dim": 192,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 32,
+    "projection_class_embeddings_input_dim": 128 + 6 * 32,
+}
+REFINER_UNET = UNET | {
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+    "block_out_channels": [64, 128, 192, 192],
+    "transformer_layers_per_block": 2,
+    "attention_head_dim": [1, 2, 3, 3],
+    "cross_attention_dim": 128,
+    "projection_class_embeddings_input_dim": 128 + 5 * 32,
+}
+VAE = {
+    "sample_size": 1024,
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "up_block_types": ["UpDecoderBlock2D"] * 3,
+    "block_out_channels": [32, 64, 64],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "scaling_factor": 0.13025,
+    "force_upcast": True,
+}
+CLIP_L = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 1,
+    "max_position_embeddings": 77,
+    "vocab_size": 49408,
+    "projection_dim": 64,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "pad_token_id": 1,
+}
+CLIP_G = CLIP_L | {
+    "hidden_size": 128,
+    "intermediate_size": 160,
+    "num_attention_heads": 2,
+    "projection_dim": 128,
+    "hidden_act": "gelu",
+}
+
+State = dict[str, torch.Tensor]
+
+
+def modules(*, refiner: bool = False) -> dict[str, torch.nn.Module]:
+    """The modules of a small SDXL, or of a small refiner, with random weights that are always the same."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        made = {
+            "unet": UNet2DConditionModel(**(REFINER_UNET if refiner else UNET)),
+            "vae": AutoencoderKL(**VAE),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**CLIP_L)),
+            "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)),
+        }
+        for module in made.values():
+            for parameter in module.parameters():  # biases and norms are 0 and 1 otherwise: swaps would not show
+                torch.nn.init.normal_(parameter, std=0.05)
+    if refiner:
+        del made["text_encoder"]
+    return {name: module.eval().requires_grad_(False) for name, module in made.items()}
+
+
+def original_state(made: dict[str, torch.nn.Module]) -> State:
+    """The weights of such modules under their names in the original layout."""
+    g = "conditioner.embedders.1.model." if "text_encoder" in made else "conditioner.embedders.0.model."
+    keys = {name: list(module.state_dict()) for name, module in made.items()}
+    sources = {
+        "unet": unet_sources(keys["unet"]),
+        "vae": vae_sources(keys["vae"]),
+        "text_encoder_2": open_clip_sources(keys["text_encoder_2"], g, projection="text_projection"),
+    }
+    if "text_encoder" in made:
+        prefix = "conditioner.embedders.0.transformer.text_model."
+        sources["text_encoder"] = clip_sources(keys["text_encoder"], prefix)
+    state: State = {}
+    for name, module in made.items():
+        state |= _inverse(module.state_dict(), sources[name])
+    return state
+
+
+def _inverse(state: State, sources: dict[str, Source]) -> State:
+    thirds: dict[str, list[torch.Tensor | None]] = {}
+    stored: State = {}
+    for key, source in sources.items():
+        tensor = state[key]
+        if source.third is not None:
+            thirds.setdefault(source.name, [None] * 3)[source.third] = tensor
+        elif source.transposed:
+            stored[source.name] = tensor.T.contiguous()
+        else:
+            stored[source.name] = tensor[:, :, None, None] if source.squeezed else tensor
+    return stored | {name: torch.cat(three) for name, three in thirds.items()}
+
+
+def save(state: State, path: Path) -> Path:
+    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, path)
+    return path
+
+
+def save_folder(made: dict[str, torch.nn.Module], folder: Path) -> Path:
+    """The same model as a diffusers folder."""
+    refiner = "text_encoder" not in made
+    index: dict[str, object] = {
+        "_class_name": "StableDiffusionXLImg2ImgPipeline" if refiner else "StableDiffusionXLPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": [None, None] if refiner else ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": [None, None] if refiner else ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "force_zeros_for_empty_prompt": not refiner,
+    }
+    if refiner:
+        index["requires_aesthetics_score"] = True
+    for name, module in made.items():
+        module.save_pretrained(folder / name)
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SDXL_SCHEDULER))
+    for name in ("tokenizer_2",) if refiner else ("tokenizer", "tokenizer_2"):
+        shutil.copytree(ROOT / "assets" / "clip-tokenizer", folder / name)
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
