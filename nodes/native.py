@@ -1,0 +1,124 @@
+"""To Native: a model to ComfyUI's own MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..loaders.errors import InputError
+from ..loaders.lora import lora_state
+from ..loaders.lora_keys import TEXT, TEXT_2, ldm_paths
+from . import host
+from .wires import CATEGORY, TasteModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ..loaders import DiffusionModel
+
+# what ComfyUI has built in for every SDXL model
+_BLOCKS = (320, 640, 1280)
+_SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+_LATENT_SCALE = 0.13025
+
+
+def check_native(model: DiffusionModel) -> None:
+    """Raises InputError when ComfyUI has no native form of a model, or one that would compute something else."""
+
+    def refuse(why: str) -> None:
+        raise InputError("model", model.name, f"{why} It can be used with the Tastemaker nodes only.")
+
+    if model.architecture != "sdxl":
+        refuse(f"Only SDXL models have a native form here, and this is of the kind {model.architecture!r}.")
+    if tuple(model.unet.config.block_out_channels) != _BLOCKS:
+        refuse(
+            "ComfyUI knows SDXL by its full size (320, 640 and 1280 channels), and this model has "
+            f"{', '.join(map(str, model.unet.config.block_out_channels))}."
+        )
+    for key, value in _SCHEDULE.items():
+        if model.scheduler_config.get(key, value) != value:
+            refuse(f"ComfyUI's SDXL has {key} {value}, and this model has {model.scheduler_config[key]!r}.")
+    if prediction(model) not in ("epsilon", "v_prediction"):
+        refuse(f"ComfyUI's SDXL predicts epsilon or v, and this model predicts {prediction(model)!r}.")
+    if zero_snr(model) and prediction(model) == "epsilon":
+        refuse("ComfyUI's SDXL has rescale_betas_zero_snr for v prediction only.")
+    vae = model.vae.config
+    shifted = any(vae.get(key) is not None for key in ("shift_factor", "latents_mean", "latents_std"))
+    if abs(vae.scaling_factor - _LATENT_SCALE) > 1e-6 or shifted:
+        refuse(f"ComfyUI scales SDXL's latents by {_LATENT_SCALE}, and this model's VAE has {vae.scaling_factor}.")
+
+
+def prediction(model: DiffusionModel) -> str:
+    return str(model.scheduler_config.get("prediction_type", "epsilon"))
+
+
+def zero_snr(model: DiffusionModel) -> bool:
+    return bool(model.scheduler_config.get("rescale_betas_zero_snr", False))
+
+
+def unet_state(unet: nn.Module) -> dict[str, torch.Tensor]:
+    """A diffusers UNet's weights under SDXL's original names, not copied. Raises InputError for strange ones."""
+    names = ldm_paths(path for path, _ in unet.named_modules())
+    state, strange = {}, []
+    for key, tensor in unet.state_dict().items():
+        path, _, leaf = key.rpartition(".")
+        if path in names:
+            state[f"{names[path]}.{leaf}"] = tensor
+        else:
+            strange.append(key)
+    if strange:
+        raise InputError("model", strange[:5], "Its UNet has parts that SDXL does not have, so it has no native form.")
+    return state
+
+
+def text_state(encoder: nn.Module) -> dict[str, torch.Tensor]:
+    """A text encoder's weights, all with the `text_model.` that transformers 5 leaves out of some; not copied."""
+    kept = {k: v for k, v in encoder.state_dict().items() if not k.endswith("position_ids")}
+    return {k if k.startswith(("text_model.", "text_projection.")) else f"text_model.{k}": v for k, v in kept.items()}
+
+
+def to_native(model: DiffusionModel) -> tuple[Any, Any, Any]:
+    """(MODEL, CLIP, VAE) of a full-size SDXL model, its LoRAs on them as ComfyUI's own patches.
+
+    Models that share their weights share the native copy of them too. Raises InputError.
+    """
+    check_native(model)
+    owner = tuple(model.modules[c] for c in ("unet", TEXT, TEXT_2, "vae"))
+
+    def states() -> host.NativeStates:
+        unet, text, text_2, vae = owner
+        return host.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
+
+    native = host.native_model(owner, prediction(model), zero_snr(model), states)
+    for applied in model.loras:
+        native = host.native_lora(native, lora_state(applied.targets), applied.strength, applied.strength_text)
+    return native
+
+
+class TastemakerToNative(io.ComfyNode):
+    """Hands a model to ComfyUI's own nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerToNative",
+            display_name="To Native",
+            category=CATEGORY,
+            description="Makes ComfyUI's own MODEL, CLIP and VAE of a full-size SDXL model, with its LoRAs, for "
+            "KSampler, ControlNet, upscalers and every other node.",
+            inputs=[
+                TasteModel.Input("model", tooltip="A full-size SDXL model, from Load Taste Model or Load Taste LoRA.")
+            ],
+            outputs=[
+                io.Model.Output(display_name="model"),
+                io.Clip.Output(display_name="clip"),
+                io.Vae.Output(display_name="vae"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: DiffusionModel) -> io.NodeOutput:
+        with host.loading():
+            return io.NodeOutput(*to_native(model))
