@@ -18,6 +18,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .architectures import UNET as PREFIX
+from .original_layout import unet_sources
+
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
 
 # ending of a key -> which part of a layer it is
@@ -106,57 +109,17 @@ def _flat(name: str) -> str:
     return name.replace(".", "_")
 
 
-_RESNET = (
-    *(("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1")),
-    *(("norm2", "out_layers.0"), ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection")),
-)
-_ENDS = {
-    "conv_in": "input_blocks.0.0",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-_MIDDLE = {"resnets.0": "0", "attentions.0": "1", "resnets.1": "2"}
-_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)$")
-_MID = re.compile(r"mid_block\.(resnets\.0|resnets\.1|attentions\.0)\.(.+)$")
+def original_paths(paths: Iterable[str]) -> dict[str, str]:
+    """diffusers module path -> path in SDXL's original layout, for a UNet's modules that have weights.
 
-
-def ldm_paths(paths: Iterable[str]) -> dict[str, str]:
-    """diffusers module path -> SDXL's original module path, for a UNet's modules.
-
-    Source: the block order of `UNetModel` in Stability-AI/generative-models (openaimodel.py): one flat
-    list of input blocks, `layers` residual blocks and a downsampler to a level, and its mirror image.
-    Paths that have no place in it are left out.
+    Empty for a UNet with parts that the original does not have.
     """
     paths = list(paths)
-    layers = len({m[1] for p in paths if (m := re.match(r"down_blocks\.0\.resnets\.(\d+)", p))})
-    attended = {m[1] for p in paths if (m := re.match(r"up_blocks\.(\d+)\.attentions\.", p))}
-    found = {p: _ldm_path(p, layers, attended) for p in paths}
-    return {p: q for p, q in found.items() if q is not None}
-
-
-def _ldm_path(path: str, layers: int, attended: set[str]) -> str | None:
-    if path in _ENDS:
-        return _ENDS[path]
-    if middle := _MID.match(path):
-        return f"middle_block.{_MIDDLE[middle[1]]}.{_inner(middle[2])}"
-    if not (block := _BLOCK.match(path)):
-        return None
-    side, level, kind, index, rest = block[1], int(block[2]), block[3], int(block[4]), block[5]
-    if kind == "downsamplers":
-        return f"input_blocks.{(level + 1) * (layers + 1)}.0.op"
-    if kind == "upsamplers":
-        place = 2 if block[2] in attended else 1
-        return f"output_blocks.{level * (layers + 1) + layers}.{place}.conv"
-    number = level * (layers + 1) + index + (side == "down")
-    return f"{'input' if side == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}.{_inner(rest)}"
-
-
-def _inner(path: str) -> str:
-    return dict(_RESNET).get(path, path)
+    try:
+        sources = unet_sources(f"{path}.weight" for path in paths)
+    except KeyError:
+        return {}
+    return {p: sources[f"{p}.weight"].name.removeprefix(PREFIX).removesuffix(".weight") for p in paths}
 
 
 def spellings(component: str, paths: Iterable[str]) -> dict[str, str]:
@@ -164,7 +127,7 @@ def spellings(component: str, paths: Iterable[str]) -> dict[str, str]:
     paths = list(paths)
     if component != UNET:  # transformers 5 has no `text_model.` before the paths of CLIPTextModel, 4 does
         return {p.removeprefix("text_model.").replace(".", "_"): p for p in paths}
-    flat = {original.replace(".", "_"): p for p, original in ldm_paths(paths).items()}
+    flat = {original.replace(".", "_"): p for p, original in original_paths(paths).items()}
     return flat | {p.replace(".", "_"): p for p in paths}
 
 

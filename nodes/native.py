@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ..loaders.architectures import UNET as PREFIX
 from ..loaders.errors import InputError
 from ..loaders.lora import lora_state
-from ..loaders.lora_keys import TEXT, TEXT_2, ldm_paths
+from ..loaders.lora_keys import TEXT, TEXT_2
+from ..loaders.original_layout import unet_sources
 from . import host
 from .wires import CATEGORY, TasteModel
 
@@ -60,17 +62,14 @@ def zero_snr(model: DiffusionModel) -> bool:
 
 def unet_state(unet: nn.Module) -> dict[str, torch.Tensor]:
     """A diffusers UNet's weights under SDXL's original names, not copied. Raises InputError for strange ones."""
-    names = ldm_paths(path for path, _ in unet.named_modules())
-    state, strange = {}, []
-    for key, tensor in unet.state_dict().items():
-        path, _, leaf = key.rpartition(".")
-        if path in names:
-            state[f"{names[path]}.{leaf}"] = tensor
-        else:
-            strange.append(key)
-    if strange:
-        raise InputError("model", strange[:5], "Its UNet has parts that SDXL does not have, so it has no native form.")
-    return state
+    state = unet.state_dict()
+    try:
+        sources = unet_sources(state)
+    except KeyError as e:
+        raise InputError(
+            "model", e.args[0], "Its UNet has parts that SDXL does not have, so it has no native form."
+        ) from e
+    return {sources[key].name.removeprefix(PREFIX): tensor for key, tensor in state.items()}
 
 
 def text_state(encoder: nn.Module) -> dict[str, torch.Tensor]:

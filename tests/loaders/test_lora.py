@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tastemaker.loaders import InputError, ModelFileError, NonFiniteError, applied_loras, lora_state, read_lora
 from tastemaker.loaders.lora import LoraLayer, make_lora, match, merged_bytes
-from tastemaker.loaders.lora_keys import ldm_paths, parse_key
+from tastemaker.loaders.lora_keys import original_paths, parse_key, spellings
 from tests.loaders.lora_files import attention_paths, by_hand, dotted_state, random_layers, write
 
 UNET_PATHS = [
@@ -111,8 +111,7 @@ def test_kohya_in_the_original_sdxl_layout(tmp_path, tiny_sdxl, unet_layers) -> 
 
 
 def test_comfyui_spelling(tmp_path, tiny_sdxl, unet_layers) -> None:
-    modules = [path for path, _ in tiny_sdxl.unet.named_modules()]
-    original = ldm_paths(modules)
+    original = original_paths(p for p, m in tiny_sdxl.unet.named_modules() if getattr(m, "weight", None) is not None)
     renamed = {("unet", original[path]): layer for (_, path), layer in unet_layers.items()}
     state = dotted_state(renamed, {"unet": "diffusion_model."})
     found = match(read_lora(write(tmp_path / "comfy.safetensors", state)), tiny_sdxl)
@@ -174,12 +173,13 @@ def test_attention_processors_of_old_diffusers() -> None:
     assert key == ("unet", "mid_block_attentions_0_transformer_blocks_0_attn1_to_out_0", "up")
 
 
-def test_original_names_are_one_to_one(tiny_sdxl) -> None:
-    """Every linear layer, convolution and norm of the UNet has an original name, and no two share one."""
-    modules = {path for path, m in tiny_sdxl.unet.named_modules() if getattr(m, "weight", None) is not None}
-    found = ldm_paths(path for path, _ in tiny_sdxl.unet.named_modules())
-    assert modules <= set(found)
-    assert len(set(found.values())) == len(found)
+def test_a_unet_without_original_names_takes_its_own() -> None:
+    """class_embedding is in no SDXL UNet, so only diffusers' spelling is known."""
+    assert original_paths(["conv_in", "class_embedding.linear_1"]) == {}
+    assert spellings("unet", ["conv_in", "class_embedding.linear_1"]) == {
+        "conv_in": "conv_in",
+        "class_embedding_linear_1": "class_embedding.linear_1",
+    }
 
 
 # --- use ----------------------------------------------------------------------------------------
