@@ -150,6 +150,7 @@ _KINDS: tuple[tuple[str, _Rule], ...] = (
     ("Playground v2.5 (EDM)", lambda shapes: "edm_mean" in shapes and "edm_std" in shapes),
     ("an SDXL model with the EDM noise schedule (CosXL)", lambda shapes: "edm_vpred.sigma_max" in shapes),
     ("SD3", _has("joint_blocks.0.")),
+    ("SD3", _has("transformer_blocks.0.attn.add_k_proj.", "pos_embed.proj.")),
     ("FLUX", _has("double_blocks.0.img_attn.")),
     ("FLUX", _starts("single_transformer_blocks.0.")),
     ("PixArt", _has("adaln_single.", "caption_projection.")),

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from scripts.official import build, original_state
 from tastemaker.loaders.architectures import SDXL_SCHEDULER
-from tastemaker.loaders.original_layout import Source, clip_sources, open_clip_sources, unet_sources, vae_sources
 from tests.conftest import ROOT
+
+__all__ = ["CLIP_G", "CLIP_L", "REFINER_UNET", "UNET", "VAE", "modules", "original_state", "save", "save_folder"]
 
 UNET = {
     "sample_size": 128,
@@ -82,55 +84,16 @@ State = dict[str, torch.Tensor]
 
 def modules(*, refiner: bool = False) -> dict[str, torch.nn.Module]:
     """The modules of a small SDXL, or of a small refiner, with random weights that are always the same."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
+    parts = {"unet": REFINER_UNET if refiner else UNET, "vae": VAE, "text_encoder": CLIP_L, "text_encoder_2": CLIP_G}
+    if refiner:
+        del parts["text_encoder"]
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        made = {
-            "unet": UNet2DConditionModel(**(REFINER_UNET if refiner else UNET)),
-            "vae": AutoencoderKL(**VAE),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**CLIP_L)),
-            "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_G)),
-        }
+        made = build(parts)
         for module in made.values():
             for parameter in module.parameters():  # biases and norms are 0 and 1 otherwise: swaps would not show
                 torch.nn.init.normal_(parameter, std=0.05)
-    if refiner:
-        del made["text_encoder"]
     return {name: module.eval().requires_grad_(False) for name, module in made.items()}
-
-
-def original_state(made: dict[str, torch.nn.Module]) -> State:
-    """The weights of such modules under their names in the original layout."""
-    g = "conditioner.embedders.1.model." if "text_encoder" in made else "conditioner.embedders.0.model."
-    keys = {name: list(module.state_dict()) for name, module in made.items()}
-    sources = {
-        "unet": unet_sources(keys["unet"]),
-        "vae": vae_sources(keys["vae"]),
-        "text_encoder_2": open_clip_sources(keys["text_encoder_2"], g, projection="text_projection"),
-    }
-    if "text_encoder" in made:
-        prefix = "conditioner.embedders.0.transformer.text_model."
-        sources["text_encoder"] = clip_sources(keys["text_encoder"], prefix)
-    state: State = {}
-    for name, module in made.items():
-        state |= _inverse(module.state_dict(), sources[name])
-    return state
-
-
-def _inverse(state: State, sources: dict[str, Source]) -> State:
-    thirds: dict[str, list[torch.Tensor | None]] = {}
-    stored: State = {}
-    for key, source in sources.items():
-        tensor = state[key]
-        if source.third is not None:
-            thirds.setdefault(source.name, [None] * 3)[source.third] = tensor
-        elif source.transposed:
-            stored[source.name] = tensor.T.contiguous()
-        else:
-            stored[source.name] = tensor[:, :, None, None] if source.squeezed else tensor
-    return stored | {name: torch.cat(three) for name, three in thirds.items()}
 
 
 def save(state: State, path: Path) -> Path:
@@ -160,5 +123,7 @@ def save_folder(made: dict[str, torch.nn.Module], folder: Path) -> Path:
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SDXL_SCHEDULER))
     for name in ("tokenizer_2",) if refiner else ("tokenizer", "tokenizer_2"):
         shutil.copytree(ROOT / "assets" / "clip-tokenizer", folder / name)
+    settings = folder / "tokenizer_2" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "!"}))
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
