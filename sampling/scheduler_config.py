@@ -35,6 +35,7 @@ _KEPT = (  # what of any diffusers scheduler config describes the model, not the
     *("set_alpha_to_one", "variance_type", "skip_prk_steps", "rescale_betas_zero_snr"),
 )
 _IDLE = ("dynamic_thresholding_ratio", "sample_max_value", "noise_sampler_seed")  # change nothing here
+_SPACINGS = ("leading", "linspace", "trailing")
 _MAX_TRAIN_TIMESTEPS = 10_000
 
 
@@ -196,6 +197,11 @@ def _check_values(config: Mapping[str, Any]) -> None:
     if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < max(count, 2):
         raise ModelFileError(
             f"steps_offset is {offset!r} in this model's scheduler config; it must be from 0 to {count}."
+        )
+    spacing = config.get("timestep_spacing", "leading")
+    if spacing not in _SPACINGS:
+        raise ModelFileError(
+            f"timestep_spacing is {spacing!r} in this model's scheduler config, none of {', '.join(_SPACINGS)}."
         )
     betas = config.get("trained_betas")
     if betas is not None and (not isinstance(betas, (list, tuple)) or len(betas) != count):

@@ -68,10 +68,13 @@ class GaussianSchedule:
 class VarianceKeeping(GaussianSchedule):
     """DDPM and DDIM, whose samples are sqrt(a) x0 + sqrt(1-a) noise.
 
-    A DDIM step goes to t - N // steps (N training timesteps) as diffusers' does. With leading spacing, and
-    with trailing spacing where steps divide N, that is the schedule's own next timestep; otherwise it is
-    near it. The step and its log-probability belong to the level it really goes to. DDPM goes to the
-    schedule's own next timestep, as diffusers' does since 0.32 or so.
+    A DDIM step goes to t - N // steps (N training timesteps), as diffusers' does. With leading spacing, and
+    with trailing spacing where steps divide N, that is the schedule's own next timestep. With linspace the
+    step lands a little short of where the network is asked next: against stepping to the schedule's own, 25
+    steps of tiny-sdxl at eta 0 differ by 0.0044 of the pictures' range on average (0.15 at most), and both
+    come as near to 200 steps of DPM++ (0.0065 and 0.0052). Equality with the reference is worth that. The
+    step and its log-probability belong to the level it really goes to. DDPM goes to the schedule's own
+    next timestep, as diffusers 0.42 does; 0.31 still took DDIM's rule.
     """
 
     def __init__(self, reference: Any, scheduler: str, eta: float, part: range) -> None:
@@ -224,14 +227,22 @@ def _set_timesteps(reference: Any, scheduler: str, steps: int, total: int) -> No
     """Raises InputError when a scheduler cannot run that many steps."""
     try:
         reference.set_timesteps(total)
-        # a scheduler that indexes its levels would fail at a timestep past them
-        in_range = hasattr(reference, "sigmas") or max(reference.timesteps) < len(reference.alphas_cumprod)
-        why = "the schedule's offset leads past the last training timestep"
+        why = _unusable(reference)
     except (ValueError, IndexError, ZeroDivisionError) as e:
-        in_range, why = False, str(e)
-    if not in_range:
+        why = str(e)
+    if why:
         advice = f"{scheduler} cannot run so few or so many steps on this model ({why})."
         raise InputError("steps", steps, f"{advice} Change steps, or pick another scheduler.")
+
+
+def _unusable(reference: Any) -> str:
+    """Why a scheduler would fail at its timesteps, empty where it would not."""
+    if not hasattr(reference, "sigmas"):
+        past = int(max(reference.timesteps)) >= len(reference.alphas_cumprod)
+        return "its offset leads past the last training timestep" if past else ""
+    # a multistep solver divides by the distance of levels; second-order schedules list each one twice
+    falling = (reference.sigmas[:-1] > reference.sigmas[1:]).all()
+    return "" if falling or reference.order == 2 else "some of them would be at the same noise level"
 
 
 def _refuse_sample_prediction(scheduler: str, config: Mapping[str, Any]) -> None:

@@ -17,6 +17,10 @@ class SolverSchedule:
     It keeps a history, so one object serves one batch, in order and once. It may have more timesteps than
     steps: PNDM and DPM++ SDE look at some steps more than once. Samples are x0 + sigma noise where `in_sigmas`,
     else sqrt(a) x0 + sqrt(1-a) noise.
+
+    PNDM started in the middle does as diffusers' does: its second evaluation goes back a step as if it had been
+    to the same timestep twice, and the rest runs one level late. Some noise stays (a perfect network of data of
+    deviation 0.500 ends at 0.513 in the last 10 of 20 steps).
     """
 
     def __init__(self, scheduler: Any, part: range, *, in_sigmas: bool) -> None:
@@ -85,4 +89,6 @@ def _brownian(sigmas: torch.Tensor, noise: ImageNoise, device: torch.device) -> 
     like = torch.zeros((len(noise.seeds), *noise.shape))
     low, high = sigmas[sigmas > 0].min().item(), sigmas.max().item()
     sampler = BrownianTreeNoiseSampler(like, low, high, seed=list(noise.seeds))
-    return lambda sigma, sigma_next: sampler(sigma, sigma_next).to(device)
+    # the tree keeps its ends to 6 digits and warns of any query a rounding outside; it would clamp as we do
+    ends = {"min": round(low, 6), "max": round(high, 6)}
+    return lambda sigma, to: sampler(sigma.double().clamp(**ends), to.double().clamp(**ends)).to(device)
