@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .errors import ModelFileError
+from .folder_files import model_files
+
 _WHOLE = 64 * 2**20  # files up to this size are hashed whole
 _PIECE, _PIECES = 2**18, 64
 
@@ -28,3 +31,17 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
                 file.seek((size - _PIECE) * i // (_PIECES - 1))
                 digest.update(file.read(_PIECE))
     return digest.hexdigest()[:16]
+
+
+def changes(path: Path) -> str:
+    """Sixteen hex digits that change when a model's file, or a file in its folder, changes on disk.
+
+    From names, sizes and times: nothing is read, and nothing is refused here.
+    """
+    try:
+        files = model_files(path) if path.is_dir() else [path]
+        stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
+    except (ModelFileError, OSError) as e:  # loading says what is wrong
+        return hashlib.sha256(str(e).encode()).hexdigest()[:16]
+    seen = "".join(f"{name}:{stat.st_size}:{stat.st_mtime_ns}\n" for name, stat in stats)
+    return hashlib.sha256(seen.encode()).hexdigest()[:16]

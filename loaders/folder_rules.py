@@ -118,7 +118,15 @@ def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
             f"{folder.name}/{component}/config.json has keys that {cls.__name__} does not know: "
             f"{', '.join(unknown[:5])}. A newer diffusers may know them."
         )
+    if component == "unet" and not _is_size(config.get("sample_size")):
+        raise ModelFileError(f"{folder.name}/unet/config.json does not say the model's size (sample_size).")
     return config
+
+
+def _is_size(value: Any) -> bool:
+    """Whether a config value is one side, or height and width, of a picture."""
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    return all(type(side) is int and side > 0 for side in sides)
 
 
 def text_encoder_config(folder: Path, component: str) -> dict[str, Any]:

@@ -87,6 +87,8 @@ def _depth(program: bytes) -> int:
                 takes = opcode.stack_before
                 plain = takes.index(pickletools.markobject) if pickletools.markobject in takes else len(takes)
                 first = (marks.pop() if plain < len(takes) else len(stack)) - plain
+                if first < 0:
+                    raise ValueError("takes more than there is")
                 taken = stack[first:]
                 del stack[first:]
                 depth = max(taken) + 1 if taken else 0
