@@ -20,10 +20,21 @@ if TYPE_CHECKING:
 
     from ..loaders import DiffusionModel
 
-# what ComfyUI has built in for every SDXL model
+# What ComfyUI has built in for every SDXL model. No tensor's shape tells these, so they are compared.
 _BLOCKS = (320, 640, 1280)
-_SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
-_LATENT_SCALE = 0.13025
+_UNET = {
+    "attention_head_dim": (5, 10, 20),
+    "num_attention_heads": None,
+    "addition_time_embed_dim": 256,
+    "norm_num_groups": 32,
+    "norm_eps": 1e-5,
+    "act_fn": "silu",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "resnet_time_scale_shift": "default",
+}
+_SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "trained_betas": None}
+_VAE = {"scaling_factor": 0.13025, "shift_factor": None, "latents_mean": None, "latents_std": None}
 
 
 def check_native(model: DiffusionModel) -> None:
@@ -34,22 +45,28 @@ def check_native(model: DiffusionModel) -> None:
 
     if model.architecture != "sdxl":
         refuse(f"Only SDXL models have a native form here, and this is of the kind {model.architecture!r}.")
-    if tuple(model.unet.config.block_out_channels) != _BLOCKS:
-        refuse(
-            "ComfyUI knows SDXL by its full size (320, 640 and 1280 channels), and this model has "
-            f"{', '.join(map(str, model.unet.config.block_out_channels))}."
-        )
-    for key, value in _SCHEDULE.items():
-        if model.scheduler_config.get(key, value) != value:
-            refuse(f"ComfyUI's SDXL has {key} {value}, and this model has {model.scheduler_config[key]!r}.")
+    blocks = _plain(model.unet.config.block_out_channels)
+    if blocks != _BLOCKS:
+        shown = ", ".join(map(str, blocks))
+        refuse(f"ComfyUI knows SDXL by its full size (320, 640 and 1280 channels), and this model has {shown}.")
+    steps = {"num_train_timesteps": 1000}
+    for config, built_in in (
+        (model.unet.config, _UNET),
+        (steps | dict(model.scheduler_config), _SCHEDULE | steps),
+        (model.vae.config, _VAE),
+    ):
+        for key, value in built_in.items():
+            found = _plain(config.get(key))
+            if found != value:
+                refuse(f"ComfyUI's SDXL has {key} {value}, and this model has {found!r}.")
     if prediction(model) not in ("epsilon", "v_prediction"):
         refuse(f"ComfyUI's SDXL predicts epsilon or v, and this model predicts {prediction(model)!r}.")
     if zero_snr(model) and prediction(model) == "epsilon":
         refuse("ComfyUI's SDXL has rescale_betas_zero_snr for v prediction only.")
-    vae = model.vae.config
-    shifted = any(vae.get(key) is not None for key in ("shift_factor", "latents_mean", "latents_std"))
-    if abs(vae.scaling_factor - _LATENT_SCALE) > 1e-6 or shifted:
-        refuse(f"ComfyUI scales SDXL's latents by {_LATENT_SCALE}, and this model's VAE has {vae.scaling_factor}.")
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def prediction(model: DiffusionModel) -> str:
