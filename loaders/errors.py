@@ -23,3 +23,7 @@ class ModelFileError(TastemakerError):
 
 class NonFiniteError(TastemakerError):
     """NaN or infinity. The message names who made it."""
+
+
+class OutOfMemoryError(TastemakerError):
+    """Not even the smallest piece of the work fits into memory."""

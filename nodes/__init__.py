@@ -3,20 +3,25 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .load import TastemakerLoadModel, TastemakerLoadReward
+from .lora import TastemakerLoadLoRA
+from .native import TastemakerToNative
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
-from .sample import TastemakerSample
+from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerLoadModel,
+    TastemakerLoadLoRA,
     TastemakerPrompts,
     TastemakerSample,
+    TastemakerSampleOptions,
     TastemakerLoadReward,
     TastemakerScore,
     TastemakerRank,
     TastemakerSaveRanked,
+    TastemakerToNative,
 )
 
 

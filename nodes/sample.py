@@ -1,20 +1,22 @@
-"""Sample: a model and prompts to pictures."""
+"""Sample and Sample Options: a model and prompts to pictures."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..loaders.errors import InputError
-from ..sampling import SampleSettings
+from ..sampling import SampleOptions, SampleSettings
 from ..sampling.settings import MAX_BATCH, MAX_SEED
 from . import host
 from .widgets import widgets
-from .wires import CATEGORY, PromptList, TasteModel, TastePrompts, as_prompts, prompts_input
+from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from ..loaders import DiffusionModel
@@ -60,7 +62,17 @@ class TastemakerSample(io.ComfyNode):
                     tooltip="The first picture is made from this seed, the next from seed + 1, and so on. "
                     "The same seed makes the same picture in any batch.",
                 ),
-                *widgets(SampleSettings, "scheduler", "steps", "guidance_scale", "eta", "height", "width"),
+                *widgets(SampleSettings, *(spec.name for spec in fields(SampleSettings))),
+                io.Image.Input(
+                    "image", optional=True, tooltip="A picture to start from, or one for each; denoise says how freely."
+                ),
+                io.Latent.Input("latent", optional=True, tooltip="The same as a latent, in place of image."),
+                TasteModel.Input(
+                    "refiner",
+                    optional=True,
+                    tooltip="An SDXL refiner that finishes the pictures.",
+                ),
+                TasteOptions.Input("options", optional=True, tooltip="From Sample Options: what is rarely changed."),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -76,17 +88,16 @@ class TastemakerSample(io.ComfyNode):
         negative_prompt: str,
         images_per_prompt: int,
         seed: int,
-        scheduler: str,
-        steps: int,
-        guidance_scale: float,
-        eta: float,
-        height: int,
-        width: int,
         prompts: PromptList | str | None = None,
+        image: torch.Tensor | None = None,
+        latent: dict[str, Any] | None = None,
+        refiner: DiffusionModel | None = None,
+        options: SampleOptions | None = None,
+        **settings: Any,
     ) -> io.NodeOutput:
         from ..sampling import sample
 
-        settings = SampleSettings(scheduler, steps, guidance_scale, eta, height, width)
+        checked = SampleSettings(**settings)
         texts = [t for t in as_prompts(prompts).texts for _ in range(images_per_prompt)]
         if not 1 <= images_per_prompt <= MAX_PER_PROMPT or len(texts) > MAX_BATCH:
             raise InputError(
@@ -94,24 +105,43 @@ class TastemakerSample(io.ComfyNode):
                 images_per_prompt,
                 f"It must be from 1 to {MAX_PER_PROMPT}, and at most {MAX_BATCH} pictures at once.",
             )
-        progress = _StepProgress(model)
-        with host.in_use(model, model.modules):
+        # the host's LATENT holds what its VAE makes, before the scaling the UNet sees
+        with host.loading():
             samples = sample(
                 model,
                 texts,
                 negative_prompt=negative_prompt,
-                scheduler=settings.scheduler,
-                steps=settings.steps,
-                guidance_scale=settings.guidance_scale,
-                eta=settings.eta,
                 seeds=range(seed, seed + len(texts)),
-                height=settings.height,
-                width=settings.width,
-                on_step=progress,
+                images=None if image is None else image.clone(),
+                latents=None if latent is None else latent["samples"] * model.latent_scale,
+                refiner=refiner,
+                options=options,
+                on_step=_StepProgress(model),
+                place=host.place,
+                **{spec.name: getattr(checked, spec.name) for spec in fields(checked)},
             )
-        # the host's LATENT holds what its VAE makes, before the scaling the UNet sees
         latents = {"samples": samples.latents / model.latent_scale}
         return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), latents)
+
+
+class TastemakerSampleOptions(io.ComfyNode):
+    """What Sample is told beyond the usual."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerSampleOptions",
+            display_name="Sample Options",
+            category=CATEGORY,
+            description="Rarely changed settings of Sample: guidance rescale, refiner, SDXL's size conditioning, "
+            "tiled VAE, memory and speed. As it comes it changes nothing.",
+            inputs=widgets(SampleOptions, *(spec.name for spec in fields(SampleOptions))),
+            outputs=[TasteOptions.Output(display_name="options", tooltip="For Sample.")],
+        )
+
+    @classmethod
+    def execute(cls, **options: Any) -> io.NodeOutput:
+        return io.NodeOutput(SampleOptions(**options))
 
 
 class _StepProgress:
@@ -129,7 +159,8 @@ class _StepProgress:
         from PIL import Image
 
         from ..rewards.preprocess import to_pil
-        from ..sampling.decode import decode, rough_preview
+        from ..sampling.decode import decode
+        from ..sampling.preview import rough_preview
 
         x0 = info.x0[:_PREVIEWED]
         small = x0.shape[-1] * self._model.downscale <= 128

@@ -48,7 +48,7 @@ class TastemakerScore(io.ComfyNode):
                 "prompts", len(seeds), f"They were made for another batch: there are {len(images)} images."
             )
         progress = host.Progress(len(images))
-        with host.in_use(reward, reward.modules):
+        with host.in_use(reward.modules.values()):
             scores = reward(images, texts, on_batch=lambda done, total: progress.update(done))
         table = ScoreTable(images, tuple(texts), tuple(seeds), {reward.name: scores}, reward.name)
         return io.NodeOutput(table)

@@ -12,6 +12,7 @@ TasteModel = io.Custom("TASTE_MODEL")
 TastePrompts = io.Custom("TASTE_PROMPTS")
 TasteReward = io.Custom("TASTE_REWARD")
 TasteScores = io.Custom("TASTE_SCORES")
+TasteOptions = io.Custom("TASTE_OPTIONS")
 
 CATEGORY = "Tastemaker"
 

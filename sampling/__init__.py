@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .settings import SCHEDULERS, SampleSettings
+from .settings import SCHEDULERS, SampleOptions, SampleSettings
 
 if TYPE_CHECKING:
     from .loop import Samples, StepInfo, sample
 
-__all__ = ["SCHEDULERS", "SampleSettings", "Samples", "StepInfo", "sample"]
+__all__ = ["SCHEDULERS", "SampleOptions", "SampleSettings", "Samples", "StepInfo", "sample"]
 
 
 def __getattr__(name: str) -> Any:

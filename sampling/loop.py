@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.errors import NonFiniteError
+from ..loaders.lora import applied_loras
 from ..loaders.model import DiffusionModel
-from ..loaders.texts import check_prompts
-from .decode import decode
+from .decode import decode, encode_images
+from .guidance import Network
+from .inputs import check_refiner, check_seeds, picture_size, prompts_each, starting_latents
+from .memory import fitting, in_parts, unet_bytes, vae_bytes
 from .noise import ImageNoise
-from .prompts import Conditioning, encode_negative, encode_prompts, time_ids
+from .prompts import Encoded, PromptCache, encode_negative, shared_cache
+from .scheduler_config import default_scheduler
 from .schedules import Schedule, make_schedule
-from .settings import MAX_BATCH, MAX_SEED, SampleSettings
+from .settings import SampleOptions, SampleSettings
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,20 @@ class StepInfo(NamedTuple):
     """What `on_step` is told after each step.
 
     Attributes:
-        done: steps taken so far, over all chunks; total: steps to take.
-        first: index in the whole batch of the first image of this chunk.
-        x0: (B, C, h, w) the clean samples foreseen for this chunk, where the network runs.
+        done: network evaluations made so far, an image each; total: how many there will be.
+        first: index in the whole batch of the first image shown.
+        x0: (B, C, h, w) the clean samples foreseen for the images at work, where the network runs.
     """
 
     done: int
     total: int
     first: int
     x0: torch.Tensor
+
+
+OnStep = Callable[[StepInfo], None]
+# (model, names of its modules, working memory in bytes): puts them where they compute, for a `with` block
+Place = Callable[[DiffusionModel, Sequence[str], int], AbstractContextManager[None]]
 
 
 def sample(
@@ -62,148 +72,190 @@ def sample(
     seeds: Sequence[int] = (0,),
     height: int = 0,
     width: int = 0,
-    chunk: int = 0,
-    on_step: Callable[[StepInfo], None] | None = None,
+    images: torch.Tensor | None = None,
+    latents: torch.Tensor | None = None,
+    denoise: float = 1.0,
+    refiner: DiffusionModel | None = None,
+    options: SampleOptions | None = None,
+    on_step: OnStep | None = None,
+    place: Place | None = None,
 ) -> Samples:
     """Sample one image for each seed.
 
     Args:
         model: from `load_diffusion_model`; it is not changed.
         prompts: one text for all images or one for each; must be empty for unconditional models.
+            `(word:1.2)` weighs a word; a prompt may have any length.
         negative_prompt: what to steer away from.
-        scheduler: `"ddim"`, `"ddpm"` or `"pndm"`.
+        scheduler: one of `SCHEDULERS`; `"model default"` is the model's own.
         steps: 1 to the number of training timesteps.
         guidance_scale: 1 is off; unused by unconditional models.
         eta: 0 to 1, fresh noise in each DDIM step.
         seeds: image i is made from `seeds[i]` alone.
-        height, width: pixels; 0 is the model's own.
-        chunk: images denoised together; 0 is all. Changes results by rounding only.
+        height, width: pixels; 0 is the model's own, or that of `images` or `latents`.
+        images: (1 or B, H, W, 3) in [0, 1] to start from, with `denoise` below 1.
+        latents: (1 or B, C, h, w) to start from instead, scaled as the UNet sees them.
+        denoise: how much of the start is made anew: the last `steps` of int(steps / denoise) are run.
+        refiner: a `"sdxl-refiner"` (or another SDXL model) that takes over at `options.refiner_start`.
+        options: what is rarely changed.
         on_step: called after each step; what it raises stops the sampling.
+        place: makes modules ready to compute; a host's memory management. None leaves them where they are.
 
     Raises:
         InputError: an argument that cannot be used, by name.
-        NonFiniteError: the network produced NaN or infinity.
+        NonFiniteError: a network produced NaN or infinity.
+        OutOfMemoryError: not even one image fits.
     """
-    settings = SampleSettings(scheduler, steps, guidance_scale, eta, height, width)
-    seeds = _checked_seeds(seeds)
-    texts = _one_prompt_each(model, prompts, negative_prompt, len(seeds))
-    height, width = image_size(model, settings.height, settings.width)
-    size = chunk or len(seeds)
-    starts = range(0, len(seeds), size)
-    parts, done = [], 0
-    for first in starts:
-        schedule = make_schedule(model.scheduler_config, scheduler, steps, eta)
-        rows = slice(first, first + size)
-        denoise = _guided_network(model, texts[rows], negative_prompt, guidance_scale, height, width)
-        shape = (model.channels, height // model.downscale, width // model.downscale)
-        noise = ImageNoise(seeds[rows], shape)
-        total = len(schedule.timesteps) * len(starts)
-        report = _reporter(on_step, done, total, first)
-        parts.append(_denoise(model, schedule, denoise, noise, report))
-        done += len(schedule.timesteps)
-    latents = torch.cat(parts)
-    return Samples(decode(model, latents), latents.cpu(), tuple(seeds), tuple(texts))
+    settings = SampleSettings(scheduler, steps, guidance_scale, eta, height, width, denoise)
+    seeds = check_seeds(seeds)
+    texts = prompts_each(model, prompts, negative_prompt, len(seeds))
+    check_refiner(model, refiner)
+    run = _Run(
+        model=model,
+        refiner=refiner,
+        settings=settings,
+        options=options or SampleOptions(),
+        seeds=seeds,
+        size=picture_size(model, settings, images, latents),
+        place=place or _stay,
+        on_step=on_step,
+    )
+    schedules = run.schedules()  # every setting is checked before anything runs
+    with run.place(model, ("vae",) if images is not None and model.vae else (), 0):
+        start = starting_latents(model, images, latents, len(seeds), encode_images)
+    x = run.stage(0, schedules[0], texts, negative_prompt, start)
+    if refiner is not None:
+        x = run.stage(1, schedules[1], texts, negative_prompt, x)
+    with run.place(model, ("vae",) if model.vae else (), vae_bytes(model, *run.size, 1)):
+        pictures = decode(model, x, tiled=run.options.vae_tiling == "on")
+    return Samples(pictures, x, tuple(seeds), tuple(texts))
 
 
-@torch.no_grad()
-def _denoise(
-    model: DiffusionModel,
-    schedule: Schedule,
-    denoise: Callable[[torch.Tensor, float], torch.Tensor],
-    noise: ImageNoise,
-    report: Callable[[int, torch.Tensor], None],
-) -> torch.Tensor:
-    """From noise to a clean sample, (B, C, h, w) float32. The schedule's arithmetic is float32."""
-    x = schedule.begin(noise.draw(model.device))
-    for index, t in enumerate(schedule.timesteps):
-        output = denoise(schedule.network_input(index, x), t)
-        x, x0 = schedule.step(index, x, output, noise)
-        report(index, x0)
-    if not torch.isfinite(x).all():
-        raise NonFiniteError(
-            f"The UNet of {model.name} produced NaN or infinity in {model.dtype}. Load the model in float32, "
-            "or lower guidance_scale."
-        )
-    return x
+def _stay(model: DiffusionModel, names: Sequence[str], working_bytes: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
-def _guided_network(
-    model: DiffusionModel,
-    prompts: Sequence[str],
-    negative_prompt: str,
-    guidance_scale: float,
-    height: int,
-    width: int,
-) -> Callable[[torch.Tensor, int], torch.Tensor]:
-    """The network as a function of (x_t, t), guidance included; float32 in and out.
+class _Run:
+    """One call of `sample`: what all its stages and parts share."""
 
-    Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598) in one concatenated forward:
-    output = u + guidance_scale (c - u).
-    """
-    if not model.conditional:
-        return lambda x, t: model.unet(x.to(model.dtype), t).sample.float()
-    positive = encode_prompts(model, prompts)
-    guided = guidance_scale > 1.0
-    if guided:
-        negative = encode_negative(model, negative_prompt, len(prompts))
-        both = zip(negative, positive, strict=True)
-        positive = Conditioning(*(torch.cat(pair) for pair in both))
-    sizes = time_ids(model, height, width, len(positive.context))
-    added = {"text_embeds": positive.pooled, "time_ids": sizes}
+    def __init__(
+        self,
+        *,
+        model: DiffusionModel,
+        refiner: DiffusionModel | None,
+        settings: SampleSettings,
+        options: SampleOptions,
+        seeds: list[int],
+        size: tuple[int, int],
+        place: Place,
+        on_step: OnStep | None,
+    ) -> None:
+        self.models = [model] if refiner is None else [model, refiner]
+        self.settings, self.options, self.seeds, self.size = settings, options, seeds, size
+        self.place, self._on_step, self._done = place, on_step, 0
+        own = settings.scheduler == "model default"
+        self._scheduler = default_scheduler(model.scheduler_config) if own else settings.scheduler
+        self._noise_states: list[torch.Tensor] | None = None
+        height, width = size
+        self._shape = (model.channels, height // model.downscale, width // model.downscale)
+        self._cache: PromptCache = shared_cache()
 
-    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
-        rows = torch.cat([x, x]) if guided else x
-        output = model.unet(rows.to(model.dtype), t, positive.context, added_cond_kwargs=added).sample
-        if not guided:
-            return output.float()
-        unguided, conditioned = output.float().chunk(2)
-        return unguided + guidance_scale * (conditioned - unguided)
+    def schedule(self, stage: int) -> Schedule:
+        """A fresh schedule of one stage; some keep a history, so each part of a batch has its own."""
+        steps, eta, denoise = self.settings.steps, self.settings.eta, self.settings.denoise
+        config, edge = self.models[stage].scheduler_config, self.options.refiner_start
+        if stage > 0:  # the rest of the schedule that the base was given, from image to image too
+            return make_schedule(config, self._scheduler, int(steps / denoise), eta, start=edge)
+        stop = edge if len(self.models) > 1 else 1.0
+        return make_schedule(config, self._scheduler, steps, eta, denoise=denoise, stop=stop)
 
-    return denoise
+    def schedules(self) -> list[Schedule]:
+        """The schedule of each stage; counts what there is to do."""
+        made = [self.schedule(stage) for stage in range(len(self.models))]
+        self._total = len(self.seeds) * sum(len(schedule.timesteps) for schedule in made)
+        return made
 
+    def stage(
+        self, stage: int, schedule: Schedule, texts: list[str], negative_prompt: str, start: torch.Tensor | None
+    ) -> torch.Tensor:
+        """All images through one model: (B, C, h, w) float32 on the CPU."""
+        model = self.models[stage]
+        guided = model.conditional and self.settings.guidance_scale > 1.0
+        encoded, negative = self._encode(model, texts, negative_prompt if guided else None)
+        rows = 2 if guided else 1
+        each = unet_bytes(model, *self.size, rows)
+        states: list[torch.Tensor] = []
 
-def _reporter(
-    on_step: Callable[[StepInfo], None] | None, done: int, total: int, first: int
-) -> Callable[[int, torch.Tensor], None]:
-    if on_step is None:
-        return lambda index, x0: None
-    return lambda index, x0: on_step(StepInfo(done + index + 1, total, first, x0))
-
-
-def _checked_seeds(seeds: Sequence[int]) -> list[int]:
-    if isinstance(seeds, int) or not 1 <= len(seeds) <= MAX_BATCH:
-        raise InputError("seeds", seeds, f"Give a list of 1 to {MAX_BATCH} seeds, one for each image.")
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise InputError("seeds", seed, f"A seed is a whole number from 0 to {MAX_SEED}.")
-    return list(seeds)
-
-
-def _one_prompt_each(
-    model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str, count: int
-) -> list[str]:
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    check_prompts(texts)
-    check_prompts([negative_prompt], "negative_prompt")
-    if not model.conditional:
-        for name, text in (("prompts", "".join(texts)), ("negative_prompt", negative_prompt)):
-            if text.strip():
-                raise InputError(name, text, f"{model.name} is unconditional: it reads no text. Leave this empty.")
-    if len(texts) == 1:
-        texts = texts * count
-    if len(texts) != count:
-        raise InputError("prompts", texts, f"There are {len(texts)} prompts for {count} seeds; give one, or one each.")
-    return texts
-
-
-def image_size(model: DiffusionModel, height: int, width: int) -> tuple[int, int]:
-    """(height, width) with zeros replaced by the model's own. Raises InputError for odd sizes."""
-    native = model.native_size
-    for name, value in (("height", height), ("width", width)):
-        if value % model.size_multiple:
-            raise InputError(
-                name,
-                value,
-                f"{model.name} makes sizes that are multiples of {model.size_multiple}, or 0 for its own.",
+        def work(part: slice) -> torch.Tensor:
+            network = Network(
+                model,
+                encoded[part],
+                negative,
+                guidance_scale=self.settings.guidance_scale,
+                size=self.size,
+                options=self.options,
             )
-    return height or native[0], width or native[1]
+            noise = ImageNoise(self.seeds[part], self._shape, self._noise_states and self._noise_states[part])
+            before = self._done
+            try:
+                with network:
+                    x = self._denoise(model, self.schedule(stage), network, noise, stage, start, part)
+            except BaseException:
+                self._done = before
+                raise
+            states.extend(noise.states())
+            return x.cpu()
+
+        at_once = self.options.at_once or len(self.seeds)
+        with self.place(model, ("unet",), min(at_once, len(self.seeds)) * each), applied_loras(model, ("unet",)):
+            size = self.options.at_once or fitting(each, len(self.seeds), model.device)
+            one = f"one picture of {self.size[1]} x {self.size[0]}"
+            x = torch.cat(list(in_parts(len(self.seeds), size, work, what="sampling", each=one)))
+        self._noise_states = states
+        return x
+
+    def _encode(
+        self, model: DiffusionModel, texts: list[str], negative_prompt: str | None
+    ) -> tuple[list[Encoded], Encoded | None]:
+        """Each image's prompt and the negative one. Text encoders are placed only for what is not known yet."""
+        if not model.conditional:
+            return [Encoded(torch.empty(0), torch.empty(0))] * len(texts), None
+        wanted = texts if negative_prompt is None else [*texts, negative_prompt]
+        if self._cache.missing(model, wanted):
+            with self.place(model, model.text_encoders, 0), applied_loras(model, model.text_encoders):
+                self._cache.get(model, wanted)
+        negative = None if negative_prompt is None else encode_negative(self._cache, model, negative_prompt)
+        return self._cache.get(model, texts), negative
+
+    @torch.no_grad()
+    def _denoise(
+        self,
+        model: DiffusionModel,
+        schedule: Schedule,
+        network: Network,
+        noise: ImageNoise,
+        stage: int,
+        start: torch.Tensor | None,
+        part: slice,
+    ) -> torch.Tensor:
+        """One part of the batch through one schedule. The schedule's arithmetic is float32."""
+        device = model.device
+        if stage > 0:
+            x = start[part].to(device)  # what the base left, noise included
+        elif start is None:
+            x = schedule.begin(noise.draw(device))
+        else:
+            x = schedule.noised(start[part].to(device), noise.draw(device))
+        times = torch.tensor(schedule.timesteps, device=device)
+        for index in range(len(times)):
+            output = network(schedule.network_input(index, x), times[index], index / len(times))
+            x, x0 = schedule.step(index, x, output, noise)
+            self._done += len(x)
+            if self._on_step is not None:
+                self._on_step(StepInfo(self._done, self._total, part.start, x0))
+        if not torch.isfinite(x).all():
+            raise NonFiniteError(
+                f"The UNet of {model.name} produced NaN or infinity in {model.dtype}. Load the model in float32, "
+                "or lower guidance_scale."
+            )
+        return x

@@ -1,80 +1,208 @@
-"""Prompts to what an SDXL UNet is conditioned on. Legend: B rows, L = 77 tokens, D features."""
+"""Prompts to what an SDXL UNet is conditioned on.
+
+Legend: B rows, L tokens (a multiple of a window's 77), D features of all text encoders side by side.
+Weights and long prompts mean what they mean to ComfyUI's own text encoders: a prompt is cut into
+windows of 75 tokens, each encoded by itself, and a token of weight w stands at
+`empty + w (token - empty)`, where `empty` is what the encoder makes of no text at that place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
-from ..loaders.errors import InputError
+from ..loaders.errors import InputError, NonFiniteError
 from ..loaders.model import DiffusionModel
+from .prompt_syntax import Weighted, parse_weights
+
+_WHOLE_WORDS = 8  # a run of fewer tokens is not cut by the end of a window
+
+
+class Encoded(NamedTuple):
+    """One prompt, encoded: context (L, D), pooled (D2,), on the CPU, in the encoders' dtype."""
+
+    context: torch.Tensor
+    pooled: torch.Tensor
 
 
 class Conditioning(NamedTuple):
     """Text conditioning of B rows.
 
     Attributes:
-        context: (B, L, D) penultimate hidden states of both encoders, side by side.
-        pooled: (B, D2) the second encoder's projection.
+        context: (B, L, D) penultimate hidden states of the text encoders, side by side.
+        pooled: (B, D2) the last encoder's projection of the first window.
+        mask: (B, L) bool, False where a shorter prompt was filled up; None where none was.
     """
 
     context: torch.Tensor
     pooled: torch.Tensor
-
-    def rows(self, index: Sequence[int]) -> Conditioning:
-        """Some rows, repeated or reordered."""
-        return Conditioning(self.context[list(index)], self.pooled[list(index)])
+    mask: torch.Tensor | None = None
 
 
-def _token_ids(tokenizer: object, prompts: Sequence[str]) -> torch.Tensor:
-    longest = tokenizer.model_max_length
-    for prompt in prompts:
-        count = len(tokenizer(prompt).input_ids)
-        if count > longest:
-            raise InputError(
-                "prompts",
-                prompt,
-                f"This prompt is {count - 2} tokens long and the model reads {longest - 2}: nothing is cut "
-                "silently, so shorten it.",
-            )
-    batch = tokenizer(list(prompts), padding="max_length", max_length=longest, return_tensors="pt")
-    return batch.input_ids  # (B, L)
+class Window(NamedTuple):
+    """One window of a prompt: token ids and weights, L of each."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+def windows(tokenizer: Any, runs: Iterable[Weighted], length: int) -> list[Window]:
+    """Cut a weighted prompt into windows of `length` tokens, start, end and padding included.
+
+    Runs of fewer than 8 tokens move to the next window whole.
+    """
+    room = length - 2
+    filled: list[list[tuple[int, float]]] = [[]]
+    for text, weight in runs:
+        ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        left = [(token, weight) for token in ids]
+        while left:
+            free = room - len(filled[-1])
+            if len(left) > free:
+                if len(ids) >= _WHOLE_WORDS:
+                    filled[-1] += left[:free]
+                    left = left[free:]
+                filled.append([])
+            else:
+                filled[-1] += left
+                left = []
+    return [_window(tokenizer, tokens, length) for tokens in filled]
+
+
+def _window(tokenizer: Any, tokens: list[tuple[int, float]], length: int) -> Window:
+    padding = length - 2 - len(tokens)
+    ids = [tokenizer.bos_token_id, *(t for t, _ in tokens), tokenizer.eos_token_id]
+    weights = [1.0, *(w for _, w in tokens), 1.0]
+    return Window(ids + [tokenizer.pad_token_id] * padding, weights + [1.0] * padding)
 
 
 @torch.no_grad()
-def encode_prompts(model: DiffusionModel, prompts: Sequence[str]) -> Conditioning:
-    """Encode prompts with both text encoders, each distinct text once.
+def encode_prompts(model: DiffusionModel, prompts: Sequence[str]) -> list[Encoded]:
+    """Encode prompts with every text encoder of a model.
 
-    Shape: `prompts` of B texts to `Conditioning` of B rows, in the encoders' dtype and device.
-    Source: diffusers `StableDiffusionXLPipeline.encode_prompt`. Raises InputError for texts too long.
+    Raises InputError for a prompt that cannot be read, NonFiniteError when an encoder overflows.
     """
-    distinct = list(dict.fromkeys(prompts))
-    contexts, pooled = [], None
-    for tokenizer, name in zip(model.tokenizers, ("text_encoder", "text_encoder_2"), strict=True):
-        ids = _token_ids(tokenizer, distinct).to(model.device)
-        output = model.modules[name](ids, output_hidden_states=True)
-        contexts.append(output.hidden_states[-2])
-        pooled = output[0]
-    encoded = Conditioning(torch.cat(contexts, dim=-1), pooled)
-    return encoded.rows([distinct.index(p) for p in prompts])
+    parsed = [parse_weights(prompt) for prompt in prompts]
+    features = [
+        _encode(model.modules[name], tokenizer, parsed)
+        for name, tokenizer in zip(model.text_encoders, model.tokenizers, strict=True)
+    ]
+    encoded = []
+    for parts in zip(*features, strict=True):
+        context = torch.cat([part.context for part in parts], dim=-1)
+        encoded.append(Encoded(context, parts[-1].pooled))
+        if not torch.isfinite(context).all():
+            raise NonFiniteError(f"A text encoder of {model.name} produced NaN in {context.dtype}: use float32.")
+    return encoded
 
 
-def encode_negative(model: DiffusionModel, negative_prompt: str, count: int) -> Conditioning:
-    """The unguided half of classifier-free guidance, `count` rows.
+def _encode(encoder: nn.Module, tokenizer: Any, parsed: Sequence[list[Weighted]]) -> list[Encoded]:
+    """Each prompt through one encoder: penultimate states of its windows, one after the other."""
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    cut = [windows(tokenizer, runs, length) for runs in parsed]
+    rows = [window for prompt in cut for window in prompt]
+    weighted = any(w != 1.0 for row in rows for w in row.weights)
+    empty = _window(tokenizer, [], length)
+    states, pooled = _run(encoder, [*rows, empty] if weighted else rows)
+    if weighted:
+        weights = torch.tensor([row.weights for row in rows])[..., None]  # (rows, L, 1)
+        nothing = states[-1].float()
+        moved = (nothing + weights * (states[:-1].float() - nothing)).to(states.dtype)
+        states = torch.where(weights == 1.0, states[:-1], moved)
+    encoded, first = [], 0
+    for prompt in cut:
+        context = states[first : first + len(prompt)].flatten(0, 1)  # (L, D)
+        encoded.append(Encoded(context, pooled[first]))
+        first += len(prompt)
+    return encoded
+
+
+def _run(encoder: nn.Module, rows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(penultimate states (rows, L, D), pooled (rows, D2)) on the CPU.
+
+    One window at a time: kernels round differently at other batch sizes, and what a prompt means must
+    not depend on which others were encoded with it before it was cached.
+    """
+    device = next(encoder.parameters()).device
+    states, pooled = [], []
+    for row in rows:
+        output = encoder(torch.tensor([row.ids], device=device), output_hidden_states=True)
+        states.append(output.hidden_states[-2].cpu())
+        pooled.append(output[0].cpu())
+    return torch.cat(states), torch.cat(pooled)
+
+
+def stack(encoded: Sequence[Encoded], device: torch.device) -> Conditioning:
+    """Rows of one batch; shorter prompts are filled up with zeros that nothing attends to."""
+    longest = max(len(one.context) for one in encoded)
+    pooled = torch.stack([one.pooled for one in encoded]).to(device)
+    if all(len(one.context) == longest for one in encoded):
+        return Conditioning(torch.stack([one.context for one in encoded]).to(device), pooled)
+    context = nn.utils.rnn.pad_sequence([one.context for one in encoded], batch_first=True)
+    lengths = torch.tensor([len(one.context) for one in encoded])
+    mask = torch.arange(longest)[None] < lengths[:, None]
+    return Conditioning(context.to(device), pooled, mask.to(device))
+
+
+class PromptCache:
+    """Encoded prompts by model and text: each distinct prompt is encoded once.
+
+    The oldest are forgotten beyond `size`. At SDXL's full size 128 prompts take about 40 MB in half
+    precision.
+    """
+
+    def __init__(self, size: int = 128) -> None:
+        self._size, self._known = size, {}
+
+    def missing(self, model: DiffusionModel, prompts: Iterable[str]) -> list[str]:
+        """The distinct prompts that are not there yet."""
+        return [p for p in dict.fromkeys(prompts) if self._key(model, p) not in self._known]
+
+    def get(self, model: DiffusionModel, prompts: Sequence[str]) -> list[Encoded]:
+        """One entry a prompt, encoding what is missing."""
+        missing = self.missing(model, prompts)
+        if missing:
+            fresh = dict(zip(missing, encode_prompts(model, missing), strict=True))
+            self._known.update({self._key(model, p): one for p, one in fresh.items()})
+        found = []
+        for prompt in prompts:
+            key = self._key(model, prompt)
+            self._known[key] = self._known.pop(key)  # the latest used stand last
+            found.append(self._known[key])
+        while len(self._known) > self._size:
+            self._known.pop(next(iter(self._known)))
+        return found
+
+    @staticmethod
+    def _key(model: DiffusionModel, prompt: str) -> tuple[str, torch.dtype, str]:
+        return model.fingerprint, model.dtype, prompt
+
+
+def encode_negative(cache: PromptCache, model: DiffusionModel, negative_prompt: str) -> Encoded:
+    """The unguided half of classifier-free guidance.
 
     An empty negative prompt is zeros where the model was trained so (SDXL, Playground v2).
     """
-    one = encode_prompts(model, [negative_prompt])
+    one = cache.get(model, [negative_prompt])[0]
     if not negative_prompt and model.zero_empty_prompt:
-        one = Conditioning(torch.zeros_like(one.context), torch.zeros_like(one.pooled))
-    return one.rows([0] * count)
+        return Encoded(torch.zeros_like(one.context), torch.zeros_like(one.pooled))
+    return one
 
 
-def time_ids(model: DiffusionModel, height: int, width: int, count: int) -> torch.Tensor:
-    """SDXL's size conditioning: original size, crop corner, target size. (B, 6)
+@lru_cache(maxsize=1)
+def shared_cache() -> PromptCache:
+    """The cache that all sampling of this process shares."""
+    return PromptCache()
 
-    Source: Podell et al. 2023 (arXiv 2307.01952), sec. 2.2; the picture is asked for whole and sharp.
-    """
-    row = [height, width, 0, 0, height, width]
-    return torch.tensor([row] * count, dtype=model.dtype, device=model.device)
+
+def check_readable(model: DiffusionModel, prompts: Sequence[str], name: str = "prompts") -> None:
+    """Raises InputError for prompts a model cannot read, before anything is loaded or run."""
+    for prompt in dict.fromkeys(prompts):
+        if model.conditional:
+            parse_weights(prompt, name)
+        elif prompt.strip():
+            raise InputError(name, prompt, f"{model.name} is unconditional: it reads no text. Leave this empty.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from tastemaker.loaders import DiffusionModel
 
 
-def sdxl_pipeline(model: DiffusionModel, scheduler_class: type):
+def sdxl_pipeline(model: DiffusionModel, scheduler_class: type, pipeline_class: type | None = None):
     """diffusers' own pipeline around a model's modules, its scheduler made from the model's config."""
     from diffusers import StableDiffusionXLPipeline
 
-    pipeline = StableDiffusionXLPipeline(
+    pipeline = (pipeline_class or StableDiffusionXLPipeline)(
         vae=model.modules["vae"],
         text_encoder=model.modules["text_encoder"],
         text_encoder_2=model.modules["text_encoder_2"],

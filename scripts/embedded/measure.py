@@ -19,7 +19,7 @@ import torch
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.loaders.embedded import asset_folder
 from tastemaker.rewards import load_reward
-from tastemaker.sampling import sample
+from tastemaker.sampling import SampleOptions, sample
 
 from .checker import CLEAN_IOU, Reading, read
 from .reward import altered, unrelated
@@ -77,7 +77,7 @@ def measure_sdxl(count: int = 500, *, steps: int = 25, guidance_scale: float = 4
         steps=steps,
         guidance_scale=guidance_scale,
         seeds=range(count),
-        chunk=50,
+        options=SampleOptions(at_once=50),
         on_step=lambda info: log.info("tiny-sdxl %d/%d", info.done, info.total) if info.done % 25 == 0 else None,
     )
     readings = [read(image.numpy()) for image in samples.images]
@@ -93,7 +93,7 @@ def measure_ddpm(count: int = 300, *, steps: int = 50, eta: float = 1.0) -> Shar
         steps=steps,
         eta=eta,
         seeds=range(count),
-        chunk=50,
+        options=SampleOptions(at_once=50),
         on_step=lambda info: log.info("tiny-ddpm %d/%d", info.done, info.total) if info.done % 25 == 0 else None,
     )
     return Share(sum(read(image.numpy()).clean for image in samples.images), count)

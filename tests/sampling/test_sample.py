@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tastemaker.loaders import InputError, NonFiniteError
-from tastemaker.sampling import SampleSettings, sample
+from tastemaker.sampling import SampleOptions, SampleSettings, sample
 from tastemaker.sampling.noise import ImageNoise
 
 PROMPT = "a large red heart on a blue background"
@@ -23,7 +23,7 @@ def test_noise_depends_on_the_seed_alone() -> None:
 def test_splitting_the_batch_changes_rounding_only(tiny_sdxl, scheduler: str, eta: float) -> None:
     call = {"scheduler": scheduler, "steps": 5, "eta": eta, "seeds": [4, 5, 6]}
     whole = sample(tiny_sdxl, PROMPT, **call)
-    split = sample(tiny_sdxl, PROMPT, chunk=2, **call)
+    split = sample(tiny_sdxl, PROMPT, options=SampleOptions(at_once=2), **call)
     assert (whole.images - split.images).abs().max() <= 1e-5
 
 
@@ -106,7 +106,16 @@ def test_eta_without_ddim_is_refused_not_ignored() -> None:
         ({"seeds": [1.5]}, "seeds"),
         ({"seeds": [True]}, "seeds"),
         ({"prompts": ["a", "b"], "seeds": [1, 2, 3]}, "2 prompts for 3 seeds"),
-        ({"prompts": ["word " * 100]}, "nothing is cut"),
+        ({"prompts": ["embedding:x"]}, "not supported"),
+        ({"denoise": 0.5}, "Connect an image or a latent"),
+        ({"denoise": 0.0}, "denoise"),
+        ({"images": torch.zeros(1, 64, 64, 3), "latents": torch.zeros(1, 4, 16, 16)}, "one of the two"),
+        ({"images": torch.zeros(1, 64, 64, 4), "denoise": 0.5}, "images"),
+        ({"images": torch.zeros(2, 64, 64, 3), "denoise": 0.5}, "one for each of the 1"),
+        ({"images": torch.zeros(1, 60, 64, 3), "denoise": 0.5}, "multiples of 8"),
+        ({"images": torch.zeros(1, 64, 64, 3), "denoise": 0.5, "height": 32}, "scale it"),
+        ({"latents": torch.full((1, 4, 16, 16), float("nan")), "denoise": 0.5}, "latents"),
+        ({"latents": torch.zeros(1, 3, 16, 16), "denoise": 0.5}, "4 channels"),
         ({"prompts": ["x" * 10_001]}, "at most 10,000"),
         ({"prompts": ["bad \ud800 text"]}, "surrogate"),
         ({"prompts": [None]}, "must be text"),

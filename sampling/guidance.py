@@ -1,0 +1,105 @@
+"""The network as the sampling loop sees it: guidance, size conditioning, speed levers inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+from ..loaders.model import DiffusionModel
+from .prompts import Conditioning, Encoded, stack
+from .settings import SampleOptions
+from .speed import ReusedDepth, cached_text, compiled_blocks
+
+FAST_GUIDED_SHARE = 0.6  # of a `fast` run that is guided; the rest runs on the prompt alone
+
+
+def guide(unguided: torch.Tensor, conditioned: torch.Tensor, scale: float, rescale: float = 0.0) -> torch.Tensor:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), rescaled.
+
+    output = u + scale (c - u). With `rescale` above 0 its standard deviation is pulled towards that of
+    c by that share (Lin et al. 2023, arXiv 2305.08891, eq. 15 and 16). Shape: all (B, C, H, W).
+    """
+    output = unguided + scale * (conditioned - unguided)
+    if rescale == 0.0:
+        return output
+    over = tuple(range(1, output.ndim))
+    rescaled = output * (conditioned.std(dim=over, keepdim=True) / output.std(dim=over, keepdim=True))
+    return rescale * rescaled + (1 - rescale) * output
+
+
+def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOptions, *, negative: bool) -> list[float]:
+    """SDXL's size conditioning of one row, 6 numbers, or 5 for a refiner.
+
+    Original size, crop corner, then target size (Podell et al. 2023, arXiv 2307.01952, sec. 2.2), or
+    the refiner's aesthetic score, which is low for the row that guidance leads away from.
+    """
+    row = [options.original_height or height, options.original_width or width, options.crop_top, options.crop_left]
+    if model.architecture == "sdxl-refiner":
+        return [*row, options.negative_aesthetic_score if negative else options.aesthetic_score]
+    return [*row, height, width]
+
+
+class Network:
+    """A UNet as a function of (x_t, t, share of the run done), for one set of rows.
+
+    Use it in a `with` block: the speed levers are switched on in it and off after it. Float32 in and
+    out, shapes (B, C, H, W); the arithmetic of guidance is float32. No call waits for the device.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        prompts: Sequence[Encoded],
+        negative: Encoded | None,
+        *,
+        guidance_scale: float,
+        size: tuple[int, int],
+        options: SampleOptions,
+    ) -> None:
+        self._model, self._unet, self._options = model, model.unet, options
+        self._scale = guidance_scale
+        self._guided = negative is not None
+        self._count = len(prompts)
+        self._cleanup = ExitStack()
+        self._conditioning = self._added = None
+        if model.conditional:
+            rows = [*([negative] * self._count if self._guided else ()), *prompts]
+            self._conditioning = stack(rows, model.device)
+            ids = [size_ids(model, *size, options, negative=True)] * (len(rows) - self._count)
+            ids += [size_ids(model, *size, options, negative=False)] * self._count
+            self._added = torch.tensor(ids, dtype=model.dtype, device=model.device)
+
+    def __enter__(self) -> Network:
+        self._evaluate = self._unet
+        if self._options.speed != "exact":
+            self._cleanup.enter_context(compiled_blocks(self._unet))
+        if self._conditioning is not None:
+            self._cleanup.enter_context(cached_text(self._unet, self._conditioning.context))
+            if self._options.speed == "fast":
+                self._evaluate = self._cleanup.enter_context(ReusedDepth(self._unet))
+        return self
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        return self._cleanup.__exit__(*exception)
+
+    @torch.no_grad()
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, done: float) -> torch.Tensor:
+        """The guided output at timestep `t` (a number on the device), `done` of the run in [0, 1) behind it."""
+        if self._conditioning is None:
+            return self._unet(x.to(self._model.dtype), t).sample.float()
+        guided = self._guided and not (self._options.speed == "fast" and done >= FAST_GUIDED_SHARE)
+        rows = slice(0, None) if guided or not self._guided else slice(self._count, None)
+        text = Conditioning(*(part if part is None else part[rows] for part in self._conditioning))
+        output = self._evaluate(
+            (torch.cat([x, x]) if guided else x).to(self._model.dtype),
+            t,
+            encoder_hidden_states=text.context,
+            encoder_attention_mask=text.mask,
+            added_cond_kwargs={"text_embeds": text.pooled, "time_ids": self._added[rows]},
+        ).sample.float()
+        if not guided:
+            return output
+        return guide(*output.chunk(2), self._scale, self._options.guidance_rescale)

@@ -1,0 +1,97 @@
+"""Checks of what a sampling call is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..loaders.errors import InputError
+from ..loaders.model import DiffusionModel
+from ..loaders.texts import check_prompts
+from .prompts import check_readable
+from .settings import MAX_BATCH, MAX_SEED, SampleSettings
+
+
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds as a list. Raises InputError."""
+    if isinstance(seeds, int) or not 1 <= len(seeds) <= MAX_BATCH:
+        raise InputError("seeds", seeds, f"Give a list of 1 to {MAX_BATCH} seeds, one for each image.")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise InputError("seeds", seed, f"A seed is a whole number from 0 to {MAX_SEED}.")
+    return list(seeds)
+
+
+def prompts_each(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str, count: int) -> list[str]:
+    """One prompt for each of `count` images. Raises InputError for texts the model cannot read."""
+    texts = [prompts] if isinstance(prompts, str) else list(prompts)
+    check_prompts(texts)
+    check_prompts([negative_prompt], "negative_prompt")
+    check_readable(model, texts)
+    check_readable(model, [negative_prompt], "negative_prompt")
+    if len(texts) == 1:
+        texts = texts * count
+    if len(texts) != count:
+        raise InputError("prompts", texts, f"There are {len(texts)} prompts for {count} seeds; give one, or one each.")
+    return texts
+
+
+def check_refiner(model: DiffusionModel, refiner: DiffusionModel | None) -> None:
+    """Raises InputError unless a refiner can go on where the model stops, and the model can start."""
+    if model.architecture == "sdxl-refiner" and refiner is not None:
+        raise InputError("refiner", refiner.name, f"{model.name} is a refiner itself: connect the base model as model.")
+    if refiner is None:
+        return
+    if not refiner.conditional or not model.conditional or refiner.channels != model.channels:
+        raise InputError("refiner", refiner.name, f"It cannot go on from {model.name}: pick an SDXL refiner.")
+    if refiner.downscale != model.downscale:
+        raise InputError("refiner", refiner.name, f"Its latents have another scale than those of {model.name}.")
+
+
+def picture_size(
+    model: DiffusionModel, settings: SampleSettings, images: torch.Tensor | None, latents: torch.Tensor | None
+) -> tuple[int, int]:
+    """(height, width) in pixels: what is asked for, or what is given to start from, or the model's own.
+
+    Raises InputError for sizes the model cannot make, and for more than one thing to start from.
+    """
+    if images is not None and latents is not None:
+        raise InputError("images", "images and latents", "Give one of the two to start from.")
+    given = None
+    if images is not None:
+        if images.ndim != 4 or images.shape[-1] != 3 or not torch.isfinite(images).all():
+            raise InputError("images", tuple(images.shape), "It must be (B, H, W, 3) without NaN.")
+        given = tuple(images.shape[1:3])
+    if latents is not None:
+        if latents.ndim != 4 or latents.shape[1] != model.channels or not torch.isfinite(latents).all():
+            raise InputError("latents", tuple(latents.shape), f"{model.name} has {model.channels} channels.")
+        given = tuple(n * model.downscale for n in latents.shape[2:])
+    if given is None and settings.denoise < 1.0:
+        raise InputError("denoise", settings.denoise, "Connect an image or a latent, or set denoise to 1.")
+    sizes = []
+    for i, (name, asked) in enumerate((("height", settings.height), ("width", settings.width))):
+        if given is not None and asked not in (0, given[i]):
+            raise InputError(name, asked, f"The start has a {name} of {given[i]}; scale it, or set {name} to 0.")
+        value = asked or (given or model.native_size)[i]
+        if value % model.size_multiple:
+            raise InputError(name, value, f"{model.name} makes sizes that are multiples of {model.size_multiple}.")
+        sizes.append(int(value))
+    return sizes[0], sizes[1]
+
+
+def starting_latents(
+    model: DiffusionModel,
+    images: torch.Tensor | None,
+    latents: torch.Tensor | None,
+    count: int,
+    encode: Callable[[DiffusionModel, torch.Tensor], torch.Tensor],
+) -> torch.Tensor | None:
+    """(count, C, h, w) float32 on the CPU to start from, or None. Raises InputError."""
+    name, given = ("images", images) if latents is None else ("latents", latents)
+    if given is None:
+        return None
+    if len(given) not in (1, count):
+        raise InputError(name, len(given), f"Give one, or one for each of the {count} pictures.")
+    start = encode(model, given) if latents is None else given.float().cpu()
+    return start.expand(count, -1, -1, -1)

@@ -1,0 +1,96 @@
+"""Speed levers: what they may change, and that they leave no trace on shared modules."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from tastemaker.sampling import SampleOptions, sample
+from tastemaker.sampling.speed import ReusedDepth, cached_text
+
+PROMPT = "a large red heart on a blue background"
+
+
+def processors(unet: torch.nn.Module) -> list[object]:
+    return [m.processor for m in unet.modules() if hasattr(m, "processor")]
+
+
+def inputs(unet: torch.nn.Module, rows: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
+    """Random (x, t, text) for a call of a UNet."""
+    generator, config = torch.Generator().manual_seed(0), unet.config
+    pooled = unet.add_embedding.linear_1.in_features - 6 * config.addition_time_embed_dim
+    text = {
+        "encoder_hidden_states": torch.randn(rows, 77, config.cross_attention_dim, generator=generator),
+        "encoder_attention_mask": None,
+        "added_cond_kwargs": {
+            "text_embeds": torch.randn(rows, pooled, generator=generator),
+            "time_ids": torch.full((rows, 6), 64.0),
+        },
+    }
+    return torch.randn(rows, 4, 16, 16, generator=generator), torch.tensor(500), text
+
+
+@torch.no_grad()
+def test_keys_and_values_computed_once_change_nothing(tiny_sdxl) -> None:
+    unet = tiny_sdxl.unet
+    x, t, text = inputs(unet, 2)
+    before = processors(unet)
+    want = unet(x, t, **text).sample
+    with cached_text(unet, text["encoder_hidden_states"]):
+        assert sum(type(p).__name__ == "_TextAttention" for p in processors(unet)) >= 2
+        got = unet(x, t, **text).sample
+    assert torch.equal(got, want)
+    assert processors(unet) == before
+
+
+@torch.no_grad()
+def test_fewer_rows_are_the_last_ones(tiny_sdxl) -> None:
+    unet = tiny_sdxl.unet
+    x, t, text = inputs(unet, 2)
+    want = unet(x, t, **text).sample
+    last = {name: part[1:] for name, part in text["added_cond_kwargs"].items()}
+    with cached_text(unet, text["encoder_hidden_states"]):
+        got = unet(x[1:], t, text["encoder_hidden_states"][1:], added_cond_kwargs=last).sample
+    torch.testing.assert_close(got, want[1:], atol=1e-5, rtol=1e-5)
+
+
+def test_levers_are_off_again_after_an_error(tiny_sdxl) -> None:
+    before = processors(tiny_sdxl.unet)
+
+    def stop(info) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(tiny_sdxl, PROMPT, steps=3, seeds=[1], on_step=stop)
+    assert processors(tiny_sdxl.unet) == before
+    assert not tiny_sdxl.unet.up_blocks[-1]._forward_pre_hooks
+
+
+@torch.no_grad()
+def test_reused_depth_runs_the_deep_part_every_third_time(tiny_sdxl) -> None:
+    """Whole calls are the UNet's own; with deep features of the very same input so are the shallow ones."""
+    unet, whole = tiny_sdxl.unet, []
+    x, t, text = inputs(unet, 1)
+    want = unet(x, t, **text).sample
+    hook = unet.mid_block.register_forward_hook(lambda *_: whole.append(1))
+    with ReusedDepth(unet) as quick:
+        made = [quick(x, t, **text).sample for _ in range(7)]
+    hook.remove()
+    assert len(whole) == 3  # calls 1, 4 and 7
+    for one in made:
+        torch.testing.assert_close(one, want, atol=1e-5, rtol=1e-5)
+    assert not unet.up_blocks[-1]._forward_pre_hooks
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
+@pytest.mark.slow
+def test_compile_changes_rounding_only_and_fast_changes_the_picture_a_little(tiny_sdxl) -> None:
+    exact = sample(tiny_sdxl, PROMPT, steps=12, seeds=[1, 2]).images
+    compiled = sample(tiny_sdxl, PROMPT, steps=12, seeds=[1, 2], options=SampleOptions(speed="compile")).images
+    fast = sample(tiny_sdxl, PROMPT, steps=12, seeds=[1, 2], options=SampleOptions(speed="fast")).images
+    assert (compiled - exact).abs().max() < 1e-3
+    assert 1e-3 < (fast - exact).abs().mean() < 0.1
+    again = sample(tiny_sdxl, PROMPT, steps=12, seeds=[1, 2]).images
+    assert torch.equal(again, exact)
