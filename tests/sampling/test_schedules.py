@@ -358,6 +358,18 @@ def test_a_step_is_its_distributions_mean_and_noise(name: str, eta: float) -> No
         assert untouched == (std == 0)  # noise is drawn only where it is needed
 
 
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_euler_ancestral_is_ddim_with_eta_one_all_the_way(prediction_type: str) -> None:
+    # DDIM must end at level 1, as sigma space does
+    config = {**SDXL, "prediction_type": prediction_type, "set_alpha_to_one": True}
+    noise, same_noise = ImageNoise(SEEDS, SHAPE), ImageNoise(SEEDS, SHAPE)
+    ddim, euler = make_schedule(config, "ddim", 10, eta=1.0), make_schedule(config, "euler_ancestral", 10)
+    want = run_ours(ddim, ddim.begin(noise.draw(CPU)), noise)
+    got = run_ours(euler, euler.begin(same_noise.draw(CPU)), same_noise)
+    scales = [c.a_t.sqrt() for c in ddim.coefficients] + [1.0]
+    assert_same([x * scale for x, scale in zip(got, scales, strict=True)], want, 1e-5)
+
+
 def test_euler_ancestral_ends_without_noise() -> None:
     schedule = make_schedule(SDXL, "euler_ancestral", 4)
     x = torch.ones(2, *SHAPE)
