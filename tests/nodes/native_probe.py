@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from scripts.comfy.inside import enter
-from scripts.full_size import fill_randomly, modules
+from scripts.random_sdxl import fill_randomly, modules
 
 
 def scheduler(**changes: Any) -> dict[str, Any]:
