@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test studio env test-env test-versions lint workflows benchmark
+.PHONY: demo test studio env test-env test-versions lint workflows benchmark benchmark-sampling
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -23,6 +23,9 @@ workflows: env
 
 benchmark: env
 	@$(VENV) -m benchmarks.main_job
+
+benchmark-sampling: env
+	@$(VENV) -m benchmarks.sampling
 
 env:
 	@$(PYTHON) scripts/bootstrap.py

@@ -109,7 +109,12 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
         (1120, 80),
         (220, 90),
         {},
-        {"images": (sample, "images"), "prompts": (wanted, "prompts"), "reward": (reward, "reward")},
+        {
+            "images": (sample, "images"),
+            "prompts": (wanted, "prompts"),
+            "reward": (reward, "reward"),
+            "made_with": (sample, "prompts"),
+        },
     )
     rank = Node("TastemakerRank", (1120, 240), (620, 640), {"top_k": 4}, {"scores": (score, "scores")})
     save = Node(
