@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..loaders.errors import InputError
 from . import host
-from .wires import CATEGORY, PromptList, TasteReward, TastePrompts, TasteScores, as_prompts, prompts_input
+from .wires import CATEGORY, PromptList, TastePrompts, TasteReward, TasteScores, as_prompts, prompts_input
 
 if TYPE_CHECKING:
     import torch
