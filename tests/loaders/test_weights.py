@@ -318,3 +318,16 @@ def test_a_pickle_becomes_safetensors(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.safetensors"]
     with pytest.raises(ModelFileError, match="already there"):
         bin_to_safetensors(tmp_path / "model.bin")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_is_found_wherever_it_is(dtype: torch.dtype, value: float) -> None:
+    for place in (0, 500, 999):
+        weight = torch.linspace(-1, 1, 1000)
+        with torch.device("meta"):
+            module = torch.nn.Linear(1000, 1, bias=False)
+        fill(module, {"weight": weight.to(dtype)[None]}, where="it")
+        weight[place] = value
+        with pytest.raises(ModelFileError, match="NaN or infinity in weight"):
+            fill(module, {"weight": weight.to(dtype)[None]}, where="it")
