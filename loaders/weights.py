@@ -188,7 +188,6 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, where: str) ->
     `position_ids`, which some transformers versions store and others make, may be absent or extra.
     Raises ModelFileError with the names of missing, unexpected or misshapen keys.
     """
-    import torch
 
     wanted = module.state_dict()
     optional = {k for k in {*wanted, *state} if k.endswith("position_ids")}
