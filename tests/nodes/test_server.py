@@ -47,7 +47,8 @@ def test_the_pack_loads_fast_and_whole(server, client) -> None:
     names = {n for n in client.get("/object_info") if n.startswith("Tastemaker")}
     assert names == {
         *("TastemakerLoadModel", "TastemakerPrompts", "TastemakerSample", "TastemakerLoadReward"),
-        *("TastemakerScore", "TastemakerRank", "TastemakerSaveRanked"),
+        *("TastemakerScore", "TastemakerRank", "TastemakerSaveRanked", "TastemakerSampleOptions"),
+        *("TastemakerLoadLoRA", "TastemakerToNative"),
     }
 
 
