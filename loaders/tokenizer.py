@@ -27,7 +27,7 @@ def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
     `vocabulary_size` is the number of rows of the text encoder's embedding: no id may reach beyond.
     Works alike with transformers 4 and 5. Raises ModelFileError.
     """
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizerFast  # the plain one of transformers 4 splits Chinese otherwise
 
     where = f"{folder.parent.name}/{folder.name}"
     config = read_json(folder / "tokenizer_config.json")
@@ -43,13 +43,13 @@ def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
     _check(vocab, merges, special, vocabulary_size, where)
     settings = {"model_max_length": int(min(length, _LONGEST)), **special}  # some write 1e30 for "no limit"
     try:
-        if "vocab" in inspect.signature(CLIPTokenizer.__init__).parameters:  # transformers 5
-            return CLIPTokenizer(vocab=vocab, merges=merges, **settings)
+        if "vocab" in inspect.signature(CLIPTokenizerFast.__init__).parameters:  # transformers 5
+            return CLIPTokenizerFast(vocab=vocab, merges=merges, **settings)
         for name in ("vocab.json", "merges.txt"):
             if not (folder / name).is_file():
                 raise ModelFileError(f"{where} has no {name}, which this version of transformers needs.")
         files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
-        return CLIPTokenizer(**files, **settings)
+        return CLIPTokenizerFast(**files, **settings)
     except ModelFileError:
         raise
     except Exception as e:  # the tokenizers library raises nothing narrower

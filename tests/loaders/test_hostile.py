@@ -1,7 +1,7 @@
 """Files and folders made to harm: each is refused in words, and nothing of theirs ever runs.
 
-The canary is a file that exists only once foreign code has run: a module that writes it when imported,
-pickles that write it when opened by a reader that runs them.
+The canary (`conftest.py`) is a file that exists only once foreign code has run: a module that writes it when
+imported, pickles that write it when opened by a reader that runs them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,6 @@ from tastemaker.loaders import ModelFileError, asset_folder, load_diffusion_mode
 from tastemaker.loaders.limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, check_sizes
 from tastemaker.loaders.pickled import read_pickled
 from tastemaker.loaders.weights import read_json, read_safetensors
-
-
-@pytest.fixture
-def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The marker's path. A module `evil` that writes it is importable; at the end it must not exist."""
-    marker = tmp_path / "foreign-code-ran"
-    modules = tmp_path / "modules"
-    modules.mkdir()
-    (modules / "evil.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Model: pass\n")
-    monkeypatch.syspath_prepend(modules)
-    yield marker
-    assert not marker.exists(), "foreign code ran"
 
 
 @pytest.fixture
