@@ -121,7 +121,7 @@ def how_to_get(name: str) -> str:
     if model is None or model.ships:
         return ""
     size = f"{model.gigabytes:g} GB, {model.licence}"
-    return f"To get it ({size}), run this beside the ComfyUI folder and reload the page: {model.command}"
+    return f"To get it ({size}), run this beside the ComfyUI folder, then reload the page: {model.command}"
 
 
 def missing_model_entry(name: str) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .catalogue import how_to_get
 from .embedded import EMBEDDED_MODELS, asset_folder
 from .errors import ModelFileError
 
@@ -49,7 +50,6 @@ def load_diffusion_model(
     if is_file:
         return load_single_file(path, dtype=dtype, device=device)
     if not is_folder:
-        raise ModelFileError(
-            f"{path.name!r} is neither an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder or file."
-        )
+        what = f"an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder or file"
+        raise ModelFileError(f"{path.name!r} is neither {what}. {how_to_get(path.name)}".rstrip())
     return load_folder(path, name=path.name, dtype=dtype, device=device)

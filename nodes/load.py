@@ -77,7 +77,7 @@ class TastemakerLoadModel(io.ComfyNode):
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
         sources = _sources()
         if not isinstance(model, str) or model not in sources:
-            raise InputError("model", model, how_to_get(str(model)) or _no_such_model(list(sources)))
+            raise InputError("model", model, _no_such_model(str(model), list(sources)))
         source = sources[model]
         key = (str(source), _dtype(dtype), cls.fingerprint_inputs(model, dtype))
         loaded = _models.get(key)
@@ -101,7 +101,10 @@ def _sources() -> dict[str, str | Path]:
     return found | host.checkpoint_files()
 
 
-def _no_such_model(names: list[str]) -> str:
+def _no_such_model(model: str, names: list[str]) -> str:
+    known = how_to_get(model)
+    if known:
+        return f"This model is not there. {known}\n"  # a line's end, so that the command can be copied
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     return f"There is no such model in models/diffusers or models/checkpoints. There are: {shown}."
 

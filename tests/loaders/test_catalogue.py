@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tastemaker.loaders import EMBEDDED_MODELS, load_diffusion_model
+from tastemaker.loaders import EMBEDDED_MODELS, ModelFileError, load_diffusion_model
 from tastemaker.loaders.catalogue import (
     KNOWN_MODELS,
     commands,
@@ -91,6 +91,13 @@ def test_how_to_get() -> None:
     command = "hf download stabilityai/stable-diffusion-xl-base-1.0 sd_xl_base_1.0.safetensors"
     assert said.endswith(f"{command} --local-dir ComfyUI/models/checkpoints")
     assert how_to_get("tiny-sdxl") == how_to_get("of my own") == ""
+
+
+def test_the_library_says_how_to_get_a_known_model() -> None:
+    with pytest.raises(ModelFileError, match="hf download google/ddpm-church-256 .*models/diffusers/ddpm-church-256"):
+        load_diffusion_model("ddpm-church-256")
+    with pytest.raises(ModelFileError, match="nor a model folder or file\\.$"):
+        load_diffusion_model("of-my-own")
 
 
 def test_what_the_host_can_offer_to_get() -> None:

@@ -124,9 +124,10 @@ def test_what_is_no_value_never_runs(client, model: object) -> None:
 @pytest.mark.parametrize("name", ["playground-v2-1024px-aesthetic", "sd_xl_base_1.0.safetensors", "a/ddpm-church-256"])
 def test_a_known_model_comes_with_its_command(client, name: str) -> None:
     message = refused(load(client, name))
-    assert message.startswith("model: To get it (")
-    assert "hf download " in message
-    assert "--local-dir ComfyUI/models/" in message
+    assert message.startswith("model: This model is not there. To get it (")
+    command = message.splitlines()[0].partition("hf download ")[2]
+    assert command.rpartition(" --local-dir ")[2].startswith("ComfyUI/models/")
+    assert "Found" not in command
 
 
 def test_a_changed_file_is_noticed(client, diffusers: Path) -> None:
