@@ -226,13 +226,19 @@ def blocked(why: str) -> Any:
 # --- the host's own models --------------------------------------------------------------------
 
 
-def lora_files() -> dict[str, Path]:
+def lora_names() -> list[str]:
     """The safetensors files in the host's `models/loras`, by the names the host gives them."""
     import folder_paths
 
-    names = [n for n in folder_paths.get_filename_list("loras") if n.lower().endswith(".safetensors")]
-    found = {name: folder_paths.get_full_path("loras", name) for name in names}
-    return {name: Path(path) for name, path in found.items() if path}
+    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(".safetensors")]
+
+
+def lora_file(name: str) -> Path | None:
+    """Where a LoRA of that list is; None for every other name."""
+    import folder_paths
+
+    path = folder_paths.get_full_path("loras", name) if name in lora_names() else None
+    return Path(path) if path else None
 
 
 class NativeStates(NamedTuple):
