@@ -27,14 +27,14 @@ UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
 _ENDINGS = tuple(
     (re.compile(pattern), part)
     for pattern, part in (
-        (r"\.lora_up\.weight$", "up"),
-        (r"\.lora_down\.weight$", "down"),
-        (r"\.lora_mid\.weight$", "mid"),
-        (r"\.lora_B(\.[A-Za-z0-9_-]+)?\.weight$", "up"),
-        (r"\.lora_A(\.[A-Za-z0-9_-]+)?\.weight$", "down"),
-        (r"[._]lora(_linear_layer)?\.up\.weight$", "up"),
-        (r"[._]lora(_linear_layer)?\.down\.weight$", "down"),
-        (r"\.alpha$", "alpha"),
+        (r"\.lora_up\.weight\Z", "up"),
+        (r"\.lora_down\.weight\Z", "down"),
+        (r"\.lora_mid\.weight\Z", "mid"),
+        (r"\.lora_B(\.[A-Za-z0-9_-]+)?\.weight\Z", "up"),
+        (r"\.lora_A(\.[A-Za-z0-9_-]+)?\.weight\Z", "down"),
+        (r"[._]lora(_linear_layer)?\.up\.weight\Z", "up"),
+        (r"[._]lora(_linear_layer)?\.down\.weight\Z", "down"),
+        (r"\.alpha\Z", "alpha"),
     )
 )
 # what a piece of a key says about a kind of file that is no plain LoRA
@@ -60,6 +60,7 @@ _COMPONENTS = (
     ("base_model.model.", UNET),
     ("diffusion_model.", UNET),
 )
+_PLAIN = re.compile(r"[A-Za-z0-9_]{1,200}")  # names reach messages, so they hold letters and digits only
 _UNET_STARTS = (
     *("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding"),
     *("input_blocks", "middle_block", "output_blocks", "time_embed", "label_emb", "out"),
@@ -99,7 +100,7 @@ def _component(name: str) -> tuple[str, str] | None:
         return None
     if component != UNET:
         flat = flat.removeprefix("text_model_")
-    return (component, flat) if flat else None
+    return (component, flat) if _PLAIN.fullmatch(flat) else None
 
 
 def _flat(name: str) -> str:

@@ -182,6 +182,25 @@ def test_a_unet_without_original_names_takes_its_own() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "lora_unet_conv_in\u202e.lora_up.weight",
+        "lora_unet_conv_in.lora_up.weight\n",
+        "lora_unet_conv_in<img src=x>.alpha",
+        "lora_unet_conv_in" + "_a" * 200 + ".alpha",
+        "lora_unet_.alpha",
+        ".alpha",
+        "",
+        "lora_te1_text_model_.alpha",
+        "unet.conv_in.lora_A.../x.weight",
+    ],
+    ids=ascii,
+)
+def test_names_that_are_no_layers(key) -> None:
+    assert parse_key(key) is None
+
+
 # --- use ----------------------------------------------------------------------------------------
 
 
