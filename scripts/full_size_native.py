@@ -1,6 +1,6 @@
 """Check To Native on a full-size SDXL with random weights, by hand: `python -m scripts.full_size_native`.
 
-Takes about 18 GB of memory and some minutes on two CPU cores. Weights are bfloat16 on both sides and both
+Takes about 21 GiB of memory and some ten minutes on two CPU cores. Weights are bfloat16 on both sides and both
 compute in float32, so that the figures measure the bridge and not the rounding.
 """
 
