@@ -80,13 +80,35 @@ def loading() -> Iterator[None]:
         yield
 
 
-def preferred_dtype() -> torch.dtype:
-    """float16 where the host would use it, else float32."""
+def preferred_dtype(*, exact: bool = False) -> torch.dtype:
+    """float16 where the host would use it; on a CPU that computes in bfloat16 by itself, that; else float32.
+
+    `exact` asks for float32 on every CPU.
+    """
     import comfy.model_management as memory
     import torch
 
     device = memory.get_torch_device()
-    return torch.float16 if memory.should_use_fp16(device) else torch.float32
+    if memory.should_use_fp16(device):
+        return torch.float16
+    half = device.type == "cpu" and not exact and not getattr(memory, "FORCE_FP32", False) and _native_bfloat16()
+    return torch.bfloat16 if half else torch.float32
+
+
+def _native_bfloat16() -> bool:
+    """Whether the CPU multiplies in bfloat16 by itself. Where it is emulated, it is slower than float32.
+
+    oneDNN's own answer says so on ARM; on x86 it counts emulation too.
+    """
+    import platform
+
+    import torch
+
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    else:
+        ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(ask and ask())
 
 
 # --- progress, cancel, previews ---------------------------------------------------------------
@@ -130,13 +152,19 @@ def model_folders() -> dict[str, Path]:
     return found
 
 
-def checkpoint_files() -> dict[str, Path]:
-    """The safetensors files in the host's `models/checkpoints`, by the names the host gives them."""
+def safetensors_names(kind: str) -> list[str]:
+    """The safetensors files in the host's `models/<kind>`, by the names the host gives them."""
     import folder_paths
 
-    names = [n for n in folder_paths.get_filename_list("checkpoints") if n.lower().endswith(".safetensors")]
-    found = {name: folder_paths.get_full_path("checkpoints", name) for name in names}
-    return {name: Path(path) for name, path in found.items() if path}
+    return [name for name in folder_paths.get_filename_list(kind) if name.lower().endswith(".safetensors")]
+
+
+def safetensors_file(kind: str, name: str) -> Path | None:
+    """Where a file of that list is; None for every other name."""
+    import folder_paths
+
+    path = folder_paths.get_full_path(kind, name) if name in safetensors_names(kind) else None
+    return Path(path) if path else None
 
 
 def output_place(filename_prefix: str, width: int, height: int) -> tuple[Path, str, int]:
@@ -224,21 +252,6 @@ def blocked(why: str) -> Any:
 
 
 # --- the host's own models --------------------------------------------------------------------
-
-
-def lora_names() -> list[str]:
-    """The safetensors files in the host's `models/loras`, by the names the host gives them."""
-    import folder_paths
-
-    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(".safetensors")]
-
-
-def lora_file(name: str) -> Path | None:
-    """Where a LoRA of that list is; None for every other name."""
-    import folder_paths
-
-    path = folder_paths.get_full_path("loras", name) if name in lora_names() else None
-    return Path(path) if path else None
 
 
 class NativeStates(NamedTuple):

@@ -23,21 +23,16 @@ _models: WeakValueDictionary = WeakValueDictionary()
 _rewards: WeakValueDictionary = WeakValueDictionary()
 
 
-def _dtype(name: str):
+def _dtype(name: str, *, exact: bool = False):
     import torch
 
     if name not in DTYPES:
         raise InputError("dtype", name, f"Pick one of {', '.join(DTYPES)}.")
-    return host.preferred_dtype() if name == "auto" else getattr(torch, name)
+    return host.preferred_dtype(exact=exact) if name == "auto" else getattr(torch, name)
 
 
-def _dtype_input() -> io.Input:
-    return io.Combo.Input(
-        "dtype",
-        options=list(DTYPES),
-        default="auto",
-        tooltip="Number format of the networks. auto is float16 on a GPU and float32 on a CPU.",
-    )
+def _dtype_input(tooltip: str) -> io.Input:
+    return io.Combo.Input("dtype", options=list(DTYPES), default="auto", tooltip=tooltip)
 
 
 class TastemakerLoadModel(io.ComfyNode):
@@ -54,12 +49,15 @@ class TastemakerLoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=list(_sources()),
+                    options=_names(),
                     default=EMBEDDED_MODELS[0],
                     tooltip="tiny-sdxl and tiny-ddpm come with the pack. The others are the folders in "
                     "ComfyUI/models/diffusers and the .safetensors files in ComfyUI/models/checkpoints.",
                 ),
-                _dtype_input(),
+                _dtype_input(
+                    "Number format of the networks. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
+                    "has instructions for it, else float32."
+                ),
             ],
             outputs=[
                 TasteModel.Output(display_name="model"),
@@ -70,15 +68,14 @@ class TastemakerLoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str) -> str:
         """Run again when a file of the model changes on disk."""
-        source = _sources().get(model)
-        return f"{model}:{dtype}:{'' if source is None or model in EMBEDDED_MODELS else changes(source)}"
+        source = _source(model)
+        return f"{model}:{dtype}:{changes(source) if isinstance(source, Path) else ''}"
 
     @classmethod
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
-        sources = _sources()
-        if not isinstance(model, str) or model not in sources:
-            raise InputError("model", model, _no_such_model(str(model), list(sources)))
-        source = sources[model]
+        source = _source(model)
+        if source is None:
+            raise InputError("model", model, _no_such_model(str(model)))
         key = (str(source), _dtype(dtype), cls.fingerprint_inputs(model, dtype))
         loaded = _models.get(key)
         if loaded is None:
@@ -88,21 +85,30 @@ class TastemakerLoadModel(io.ComfyNode):
         return io.NodeOutput(loaded, about(loaded))
 
 
-def _sources() -> dict[str, str | Path]:
-    """What can be loaded, by the names the widget shows: embedded models, folders, single files.
+def _folders() -> dict[str, Path]:
+    """Model folders by the names the widget shows.
 
-    A file keeps the name the host gives it, ending included, so that the host can offer to get it. A folder
-    of such a name, or of an embedded model's, is listed with a slash behind it.
+    A single file keeps the name the host gives it, ending included, so that the host can offer to get it. So
+    a folder of such a name, or of an embedded model's, is listed with a slash behind it.
     """
-    found: dict[str, str | Path] = {name: name for name in EMBEDDED_MODELS}
-    for name, folder in host.model_folders().items():
-        taken = name in EMBEDDED_MODELS or name.lower().endswith(".safetensors")
-        found[f"{name}/" if taken else name] = folder
-    return found | host.checkpoint_files()
+    found = host.model_folders()
+    taken = {n for n in found if n in EMBEDDED_MODELS or n.lower().endswith(".safetensors")}
+    return {f"{name}/" if name in taken else name: folder for name, folder in found.items()}
 
 
-def _no_such_model(model: str, names: list[str]) -> str:
-    known = how_to_get(model)
+def _names() -> list[str]:
+    return [*EMBEDDED_MODELS, *_folders(), *host.safetensors_names("checkpoints")]
+
+
+def _source(model: object) -> str | Path | None:
+    """What a name of the widget stands for; None for one that is not listed."""
+    if not isinstance(model, str):
+        return None
+    return model if model in EMBEDDED_MODELS else _folders().get(model) or host.safetensors_file("checkpoints", model)
+
+
+def _no_such_model(model: str) -> str:
+    known, names = how_to_get(model), _names()
     if known:
         return f"This model is not there. {known}\n"  # a line's end, so that the command can be copied
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
@@ -126,14 +132,14 @@ class TastemakerLoadReward(io.ComfyNode):
                     default=next(iter(REWARDS)),
                     tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models.",
                 ),
-                _dtype_input(),
+                _dtype_input("Number format of the network. auto is float16 on a GPU and float32 on a CPU."),
             ],
             outputs=[TasteReward.Output(display_name="reward")],
         )
 
     @classmethod
     def execute(cls, reward: str, dtype: str) -> io.NodeOutput:
-        key = (reward, _dtype(dtype))
+        key = (reward, _dtype(dtype, exact=True))
         loaded = _rewards.get(key)
         if loaded is None:
             with host.loading():

@@ -27,9 +27,9 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 def _file(name: str) -> Path:
-    path = host.lora_file(name)
+    path = host.safetensors_file("loras", name)
     if path is None:
-        there = ", ".join(host.lora_names()[:20]) or "none"
+        there = ", ".join(host.safetensors_names("loras")[:20]) or "none"
         raise InputError(
             "lora", name, f"There is no such .safetensors file in models/loras. There are: {there}. Reload the page."
         )
@@ -55,7 +55,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
                 TasteModel.Input("model", tooltip="From Load Taste Model, or from another Load Taste LoRA."),
                 io.Combo.Input(
                     "lora",
-                    options=host.lora_names(),
+                    options=host.safetensors_names("loras"),
                     tooltip="The .safetensors files in ComfyUI/models/loras. It must be made for this kind of model.",
                 ),
                 _strength_input("strength", "How strongly the picture network takes it. 0 is not at all."),
@@ -72,7 +72,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, lora: str, **others: object) -> str:
         """Run again when the file changes on disk."""
-        path = host.lora_file(lora)
+        path = host.safetensors_file("loras", lora)
         return f"{lora}:{path and _stamp(path)}"
 
     @classmethod
