@@ -126,7 +126,7 @@ def measure_reward(count: int = 2000) -> dict[str, Share]:
 TITLES = {
     "checker": "on 2,000 drawn pictures, right about the",
     "tiny-imagereward": "on 2,000 held-out captions the matching picture wins against",
-    "tiny-ddpm": "of 300 samples",
+    "tiny-ddpm": "of its samples",
     "tiny-sdxl": "on 500 captions of held-out combinations, right about the",
 }
 
