@@ -70,7 +70,7 @@ def weights(modules: Modules, part: str) -> dict[str, torch.Size]:
 
 
 def write_file(modules: Modules, path: Path) -> None:
-    """The model as one file in the original layout, with the two extras that official files have."""
+    """The model as one file in the original layout, with the scale that no module here uses."""
     shapes = {part: weights(modules, part) for part in modules}
     groups = {
         name: sorted(entries, key=lambda entry: entry[2].third or 0)

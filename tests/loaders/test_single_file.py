@@ -92,7 +92,7 @@ def test_diffusers_own_conversion_agrees(state, made) -> None:
 
 
 def test_the_form_that_diffusers_script_writes_loads(state, loaded, tmp_path: Path) -> None:
-    """Playground v2's file: the projection is not transposed, and `position_ids` are kept."""
+    """As of 2023, when Playground v2 came out: the projection is not transposed, and `position_ids` are kept."""
     g = "conditioner.embedders.1.model."
     other = dict(state)
     other[g + "text_projection.weight"] = other.pop(g + "text_projection").T
@@ -242,6 +242,5 @@ def test_full_size_names_are_those_of_the_hosts_modules() -> None:
     command = [sys.executable, "-m", "scripts.official"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    # sd_xl_base_1.0.safetensors has 2515 tensors: two more, position_ids and logit_scale
     assert found["base"] == {"detected": "SDXL", "tensors": 2513, "differences": []}
     assert found["refiner"] == {"detected": "SDXLRefiner", "tensors": 1857, "differences": []}
