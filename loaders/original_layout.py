@@ -173,7 +173,7 @@ def open_clip_sources(keys: Iterable[str], prefix: str, *, projection: str) -> d
 
     `projection` is the name that the file has: `text_projection` (in, out) is the original;
     `text_projection.weight` (out, in) is what diffusers' `convert_diffusers_to_original_sdxl.py` wrote
-    before March 2024, when files such as Playground v2's were made (huggingface/diffusers#6183).
+    at first; Playground v2's file fails in diffusers as such a file would (huggingface/diffusers#6183).
     Raises KeyError as `unet_sources`.
     """
     names = (k for k in keys if not k.endswith("position_ids"))

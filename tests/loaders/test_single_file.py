@@ -92,7 +92,7 @@ def test_diffusers_own_conversion_agrees(state, made) -> None:
 
 
 def test_the_form_that_diffusers_script_writes_loads(state, loaded, tmp_path: Path) -> None:
-    """As of 2023, when Playground v2 came out: the projection is not transposed, and `position_ids` are kept."""
+    """Of its early versions: the projection is not transposed, and `position_ids` are kept."""
     g = "conditioner.embedders.1.model."
     other = dict(state)
     other[g + "text_projection.weight"] = other.pop(g + "text_projection").T
