@@ -137,7 +137,7 @@ def test_a_picture_can_be_made_again_from_its_seed(client, workflow) -> None:
 
 
 def test_cancel_stops_within_a_step(client, workflow) -> None:
-    prompt = prompt_of(client, workflow("best_of_batch"), steps=400, images_per_prompt=2)
+    prompt = prompt_of(client, workflow("best_of_batch"), steps=400, images_per_prompt=1)
     seen: list[float] = []
 
     def cancel_at_five(kind: str, data: dict[str, Any]) -> None:
