@@ -79,6 +79,29 @@ class Reward:
                 on_batch(min(first + self.batch_size, len(images)), len(images))
         return self._checked(torch.cat(scores), texts)
 
+    def parts(
+        self,
+        images: torch.Tensor,
+        prompts: str | Sequence[str],
+        *,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """What a combined reward's scores were made of: a name -> float32 (B,). Empty for a single reward."""
+        return {}
+
+    def columns(
+        self,
+        images: torch.Tensor,
+        prompts: str | Sequence[str],
+        *,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """The score, then the parts it was made of: `name` first, each float32 (B,).
+
+        Takes and raises what `__call__` does.
+        """
+        return {self.name: self(images, prompts, on_batch=on_batch)}
+
     def _checked(self, scores: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
         if scores.shape != (len(texts),):
             raise NonFiniteError(f"{self.name} returned scores of shape {tuple(scores.shape)} for {len(texts)} images.")
