@@ -11,8 +11,6 @@ from . import host
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
-    import torch
-
     from ..rewards import ScoreTable
 
 MAX_TOP_K = 4096
@@ -72,11 +70,11 @@ class TastemakerRank(io.ComfyNode):
             "images": [host.preview_entry(picture, "sheet")],
             "tastemaker_ranking": ranked.records(),
         }
-        return io.NodeOutput(best.images, _or_blocked(ranked.images[rejected]), best, ranked, as_image, ui=ui)
+        return io.NodeOutput(best.images, _or_blocked(ranked.rows(rejected)), best, ranked, as_image, ui=ui)
 
 
-def _or_blocked(images: torch.Tensor):
-    """Images, or what stops a branch quietly where there are none."""
-    if len(images):
-        return images
+def _or_blocked(table: ScoreTable):
+    """A table's images, or what stops a branch quietly where there are none."""
+    if len(table):
+        return table.images
     return host.blocked("Rank kept every picture, so there are no rejects.")

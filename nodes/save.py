@@ -42,7 +42,7 @@ class TastemakerSaveRanked(io.ComfyNode):
     def execute(cls, scores: ScoreTable, filename_prefix: str) -> io.NodeOutput:
         from ..rewards.save import save_table
 
-        height, width = scores.images.shape[1:3]
+        height, width = scores.pictures.picture(0).shape[:2]
         folder, stem, counter = host.output_place(filename_prefix, width, height)
         progress = host.Progress(len(scores))
         saved = save_table(

@@ -86,7 +86,7 @@ def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping
         info.add_text(key, json.dumps(value))
     info.add_text(METADATA_KEY, to_json(record))
     data = io.BytesIO()
-    to_pil(table.images[i]).save(data, "PNG", pnginfo=info, compress_level=4)
+    to_pil(table.pictures.picture(i)).save(data, "PNG", pnginfo=info, compress_level=4)
     return data.getvalue()
 
 

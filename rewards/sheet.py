@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .preprocess import to_pil
 from .table import ScoreTable
@@ -36,7 +36,7 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFon
 
 
 def _cell_width(table: ScoreTable) -> int:
-    side = max(table.images.shape[1:3])
+    side = max(table.pictures.picture(0).shape[:2])
     return min(max(side, 160), 320)
 
 
@@ -83,7 +83,7 @@ class _Cell:
 
     def __init__(self, table: ScoreTable) -> None:
         self.table = table
-        height, width = table.images.shape[1:3]
+        height, width = table.pictures.picture(0).shape[:2]
         self.width = _cell_width(table)
         self.picture_height = max(1, round(self.width * height / width))
         several = len(set(table.prompts)) > 1 and table.group_by == "all"
@@ -97,7 +97,12 @@ class _Cell:
         rank = None if self.table.ranks is None else int(self.table.ranks[i])
         best = rank == 1
         draw.rounded_rectangle((x, y, x + self.width, y + self.height), 6, PANEL)
-        picture = to_pil(self.table.images[i]).resize((self.width, self.picture_height), Image.Resampling.LANCZOS)
+        picture = ImageOps.pad(
+            to_pil(self.table.pictures.picture(i)),
+            (self.width, self.picture_height),
+            Image.Resampling.LANCZOS,
+            color=PANEL,
+        )
         canvas.paste(picture, (x, y))
         if best:
             draw.rectangle((x, y, x + self.width - 1, y + self.picture_height - 1), outline=GOLD, width=3)

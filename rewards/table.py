@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..loaders.errors import InputError
+from .pictures import Pictures, as_pictures, stacked
 from .ranking import best_first, rank, select_top
 
 GROUPINGS = ("prompt", "all")
@@ -18,7 +19,7 @@ class ScoreTable:
     """B rows, one for each picture.
 
     Attributes:
-        images: (B, H, W, 3) in [0, 1].
+        pictures: B pictures; a batch (B, H, W, 3) in [0, 1] is taken too.
         prompts: B texts.
         seeds: B seeds, None where unknown.
         scores: name of a reward -> float32 (B,).
@@ -27,7 +28,7 @@ class ScoreTable:
         group_by: `"prompt"` or `"all"`, what ranks were taken inside of.
     """
 
-    images: torch.Tensor
+    pictures: Pictures
     prompts: tuple[str, ...]
     seeds: tuple[int | None, ...]
     scores: Mapping[str, torch.Tensor]
@@ -36,21 +37,27 @@ class ScoreTable:
     group_by: str = "all"
 
     def __post_init__(self) -> None:
-        count = len(self.images)
+        object.__setattr__(self, "pictures", as_pictures(self.pictures))
+        count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores}
         for name, column in columns.items():
             if len(column) != count:
-                raise InputError(name, len(column), f"There are {count} images; every column needs as many rows.")
+                raise InputError(name, len(column), f"There are {count} pictures; every column needs as many rows.")
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pictures)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The pictures as one batch (B, H, W, 3). Raises InputError when their sizes differ."""
+        return stacked(self.pictures)
 
     def rows(self, index: Sequence[int]) -> ScoreTable:
         """Some rows, in the order given."""
         index = list(index)
         return replace(
             self,
-            images=self.images[index],
+            pictures=self.pictures.rows(index),
             prompts=tuple(self.prompts[i] for i in index),
             seeds=tuple(self.seeds[i] for i in index),
             scores={name: column[index] for name, column in self.scores.items()},
