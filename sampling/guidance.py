@@ -64,6 +64,7 @@ class Network:
         self._guided = negative is not None
         self._count = len(prompts)
         self._cleanup = ExitStack()
+        self._evaluate = self._unet
         self._conditioning = self._added = None
         if model.conditional:
             rows = [*([negative] * self._count if self._guided else ()), *prompts]
@@ -73,7 +74,6 @@ class Network:
             self._added = torch.tensor(ids, dtype=model.dtype, device=model.device)
 
     def __enter__(self) -> Network:
-        self._evaluate = self._unet
         if self._options.speed != "exact":
             self._cleanup.enter_context(compiled_blocks(self._unet))
         if self._conditioning is not None:
@@ -88,6 +88,10 @@ class Network:
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, t: torch.Tensor, done: float) -> torch.Tensor:
         """The guided output at timestep `t` (a number on the device), `done` of the run in [0, 1) behind it."""
+        return self.predict(x, t, done)
+
+    def predict(self, x: torch.Tensor, t: torch.Tensor, done: float = 0.0) -> torch.Tensor:
+        """The same with gradients, outside a `with` block; `t` may be (B,), a timestep for each row."""
         if self._conditioning is None:
             return self._unet(x.to(self._model.dtype), t).sample.float()
         guided = self._guided and not (self._options.speed == "fast" and done >= FAST_GUIDED_SHARE)
@@ -95,7 +99,7 @@ class Network:
         text = Conditioning(*(part if part is None else part[rows] for part in self._conditioning))
         output = self._evaluate(
             (torch.cat([x, x]) if guided else x).to(self._model.dtype),
-            t,
+            torch.cat([t, t]) if guided and t.ndim else t,
             encoder_hidden_states=text.context,
             encoder_attention_mask=text.mask,
             added_cond_kwargs={"text_embeds": text.pooled, "time_ids": self._added[rows]},

@@ -1,1 +1,24 @@
-"""Fine-tuning on rewards (DDPO). Imports `sampling`, `rewards` and `loaders` only; empty so far."""
+"""Fine-tuning on rewards with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
+
+from typing import TYPE_CHECKING, Any
+
+from .config import PRESETS, DDPOConfig, preset
+
+if TYPE_CHECKING:
+    from .loop import FineTune, finetune
+    from .report import EpochReport, Progress
+
+__all__ = ["PRESETS", "DDPOConfig", "EpochReport", "FineTune", "Progress", "finetune", "preset"]
+
+
+def __getattr__(name: str) -> Any:
+    """Names that need torch are imported when first asked for."""
+    if name in ("EpochReport", "Progress"):
+        from . import report
+
+        return getattr(report, name)
+    if name in ("FineTune", "finetune"):
+        from . import loop
+
+        return getattr(loop, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

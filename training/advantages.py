@@ -1,0 +1,102 @@
+"""Rewards to advantages: how much better a picture is than what it is compared with, in spreads.
+
+Legend: B pictures. All arithmetic is float64, since scores in one epoch can lie close together.
+Scores that differ by no more than float32's rounding are equal, and equal scores teach nothing: their
+advantages are 0, not rounding blown up to size.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from ..loaders.errors import InputError, NonFiniteError
+
+ROUNDING = 1e-6  # spreads below this share of the largest score are rounding; float32 has 1.2e-7
+
+
+def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> torch.Tensor:
+    """Scores as float64 (B,) on the CPU, checked. `name` is the reward's.
+
+    Raises InputError when there is not one number for each picture, NonFiniteError for NaN and infinity,
+    with the reward, the picture and its prompt.
+    """
+    found = tuple(rewards.shape) if isinstance(rewards, torch.Tensor) else type(rewards).__name__
+    if found != (len(prompts),):
+        raise InputError("reward", found, f"{name} must give one score for each of the {len(prompts)} pictures.")
+    rewards = rewards.detach().double().cpu()
+    bad = (~rewards.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise NonFiniteError(
+            f"{name} scored picture {bad[0] + 1} of {len(prompts)} as {rewards[bad[0]].item()} "
+            f"(prompt {prompts[bad[0]]!r}). Training stopped before it learned from it."
+        )
+    return rewards
+
+
+def normalised(rewards: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """(rewards - mean) / std of `reference`, and zeros where its scores are equal up to rounding.
+
+    Shape: rewards (B,), reference (R,), both float64; result (B,). The std is the population's, as
+    numpy's in the paper's code.
+    """
+    spread = reference.std(correction=0)
+    if spread <= ROUNDING * reference.abs().max():
+        return torch.zeros_like(rewards)
+    return (rewards - reference.mean()) / spread
+
+
+def batch_advantages(rewards: torch.Tensor) -> torch.Tensor:
+    """Each score against all of the batch. Shape: (B,) to (B,), float64."""
+    return normalised(rewards, rewards)
+
+
+def group_advantages(rewards: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
+    """Each score against those of its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
+    advantages = torch.zeros_like(rewards)
+    for group in dict.fromkeys(groups):
+        rows = torch.tensor([g == group for g in groups])
+        advantages[rows] = normalised(rewards[rows], rewards[rows])
+    return advantages
+
+
+class PromptHistory:
+    """The last scores of each prompt, over epochs (Black et al. 2023, app. D.3).
+
+    A prompt with fewer than `minimum` of them is compared with the whole batch.
+    """
+
+    def __init__(self, size: int, minimum: int) -> None:
+        self._size, self._minimum = size, minimum
+        self._scores: dict[str, deque[float]] = {}
+
+    def advantages(self, rewards: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        """Remember this batch's scores, then weigh each against its prompt's. Shape: (B,) to (B,), float64."""
+        advantages = torch.zeros_like(rewards)
+        for prompt in dict.fromkeys(prompts):
+            rows = torch.tensor([p == prompt for p in prompts])
+            known = self._scores.setdefault(prompt, deque(maxlen=self._size))
+            known.extend(rewards[rows].tolist())
+            enough = len(known) >= self._minimum
+            reference = torch.tensor(list(known), dtype=torch.float64) if enough else rewards
+            advantages[rows] = normalised(rewards[rows], reference)
+        return advantages
+
+    def state(self) -> dict[str, list[float]]:
+        """What there is to remember, for a JSON file."""
+        return {prompt: list(scores) for prompt, scores in self._scores.items()}
+
+    def load(self, state: Mapping[str, Sequence[float]]) -> None:
+        self._scores = {p: deque((float(s) for s in scores), maxlen=self._size) for p, scores in state.items()}
+
+
+def combined(parts: Sequence[tuple[torch.Tensor, float]], limit: float) -> torch.Tensor:
+    """Weighed sum of (advantages, weight) pairs, clipped to +- limit. Shape: each (B,); result float32 (B,).
+
+    Each reward was normalised by itself before this, so that a weight means the same whatever scale a
+    reward has.
+    """
+    total = sum(weight * advantages for advantages, weight in parts)
+    return total.clamp(-limit, limit).float()

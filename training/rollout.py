@@ -1,0 +1,114 @@
+"""Sampling with every step kept: the same network, schedule, steps and noise as `sampling.sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.model import DiffusionModel
+from ..sampling.guidance import Network
+from ..sampling.memory import fitting, in_parts, unet_bytes
+from ..sampling.noise import ImageNoise
+from ..sampling.prompts import Encoded
+from ..sampling.scheduler_config import default_scheduler
+from ..sampling.schedules import GaussianSchedule, make_schedule
+from ..sampling.settings import MODEL_DEFAULT, SampleOptions
+from ..sampling.steps import log_prob
+from .config import TRAINABLE, DDPOConfig, untrainable
+from .trajectory import Trajectory
+
+OPTIONS = SampleOptions()
+
+
+def training_schedule(model: DiffusionModel, config: DDPOConfig) -> GaussianSchedule:
+    """The schedule a config asks for. Raises InputError for one whose steps have no probability."""
+    scheduler = config.scheduler
+    if scheduler == MODEL_DEFAULT:
+        scheduler = default_scheduler(model.scheduler_config)
+    if scheduler not in TRAINABLE:
+        raise untrainable("scheduler", scheduler)
+    eta = config.eta if scheduler == "ddim" else 0.0
+    if scheduler == "ddim" and eta == 0:
+        raise InputError("eta", eta, "ddim at eta 0 adds no noise, so there is nothing to learn from. Set eta to 1.")
+    schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
+    assert isinstance(schedule, GaussianSchedule)
+    return schedule
+
+
+def rollout(
+    model: DiffusionModel,
+    schedule: GaussianSchedule,
+    config: DDPOConfig,
+    size: tuple[int, int],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    encoded: Sequence[Encoded],
+    negative: Encoded | None,
+    on_step: Callable[[int], None] | None = None,
+) -> Trajectory:
+    """Sample one picture for each seed and keep every step.
+
+    Shape: B prompts, seeds and encoded prompts. The model must be in place, with its LoRAs applied.
+    `on_step` is told how many pictures took a step; what it raises stops the rollout.
+    Raises NonFiniteError when the network overflows, OutOfMemoryError when not even one picture fits.
+    """
+    parts: list[Trajectory] = []
+
+    def work(rows: slice) -> torch.Tensor:
+        network = Network(
+            model,
+            encoded[rows],
+            negative,
+            guidance_scale=config.guidance_scale,
+            size=size,
+            options=OPTIONS,
+        )
+        with network:
+            part = _steps(model, schedule, network, size, seeds[rows], on_step)
+        parts.append(part._replace(prompts=tuple(prompts[rows]), seeds=tuple(seeds[rows])))
+        return part.log_probs
+
+    rows = 1 if negative is None else 2
+    each = unet_bytes(model, *size, rows)
+    at_once = config.rollout_batch_size or fitting(each, len(seeds), model.device)
+    one = f"one picture of {size[1]} x {size[0]}"
+    list(in_parts(len(seeds), at_once, work, what="sampling for training", each=one))
+    latents, log_probs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    return Trajectory(latents, log_probs, parts[0].stds, tuple(prompts), tuple(seeds))
+
+
+@torch.no_grad()
+def _steps(
+    model: DiffusionModel,
+    schedule: GaussianSchedule,
+    network: Network,
+    size: tuple[int, int],
+    seeds: Sequence[int],
+    on_step: Callable[[int], None] | None,
+) -> Trajectory:
+    """One part of the batch through the schedule: latents (B, T + 1, C, h, w), log-probabilities (B, T)."""
+    device = model.device
+    shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
+    noise = ImageNoise(seeds, shape)
+    x = schedule.begin(noise.draw(device))
+    times = torch.tensor(schedule.timesteps, device=device)
+    kept, log_probs, stds = [x.cpu()], [], []
+    for t in range(len(times)):
+        output = network(schedule.network_input(t, x), times[t], t / len(times))
+        mean, std, _ = schedule.distribution(t, x, output)
+        x = mean + std * noise.draw(device) if std else mean
+        log_probs.append(log_prob(x, mean, std).cpu() if std else torch.zeros(len(seeds)))
+        stds.append(std)
+        kept.append(x.cpu())
+        if on_step is not None:
+            on_step(len(seeds))
+    if not torch.isfinite(x).all():
+        raise NonFiniteError(
+            f"The UNet of {model.name} produced NaN or infinity in {model.dtype} while sampling for training. "
+            "Lower learning_rate, raise kl_weight, or load the model in float32."
+        )
+    return Trajectory(
+        torch.stack(kept, 1), torch.stack(log_probs, 1), torch.tensor(stds, dtype=torch.float64), (), tuple(seeds)
+    )
