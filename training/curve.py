@@ -31,7 +31,7 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
         Series("reward: mean and spread", [r.reward for r in reports], [r.reward_std for r in reports]),
         Series("loss", [r.loss for r in reports]),
         Series("held back (clip fraction)", [r.clip_fraction for r in reports]),
-        Series("probability ratio", [r.ratio for r in reports]),
+        Series("probability ratio, less 1", [r.ratio - 1 for r in reports]),
         Series("gradient", [r.grad_norm for r in reports]),
     ]
     if any(r.kl for r in reports):
@@ -92,7 +92,7 @@ def _panel(draw: ImageDraw.ImageDraw, series: Series, box: tuple[int, int, int, 
         upper = [at(i, v + series.spread[i]) for i, v in known]
         lower = [at(i, v - series.spread[i]) for i, v in known]
         draw.polygon([*upper, *reversed(lower)], BAND)
-    for value in ticks(low, high):
+    for value in ticks(low, high, 7 if height > 300 * _SCALE else 4):
         level = at(0, value)[1]
         draw.line((left, level, right, level), GUIDE, _SCALE)
         draw.text((left - 6 * _SCALE, level), _number(value), DIM, small, anchor="rm")

@@ -1,0 +1,58 @@
+"""The picture of a run: its axes, and what is drawn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tastemaker.loaders.errors import InputError
+from tastemaker.training.curve import LINE, curve, panels, ticks
+from tastemaker.training.report import EpochReport
+
+
+def report(epoch: int, **figures) -> EpochReport:
+    usual = {"reward": 0.1 * epoch, "reward_std": 0.05, "rewards": {"jpeg": 1.0}, "loss": 0.0, "kl": 0.0, "ratio": 1.0}
+    usual |= {"clip_fraction": 0.0, "first_ratio_error": 0.0, "grad_norm": 0.1, "learning_rate": 1e-3, "updates": 4}
+    return EpochReport(epoch=epoch, pairs=64, dropped=0, pictures=16, **usual | figures)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "want"),
+    [
+        (0.0, 1.0, [0.0, 0.5, 1.0]),  # a quarter rounds up to a half
+        (-1.5, 2.5, [-1.0, 0.0, 1.0, 2.0]),
+        (0.0, 40.0, [0, 10, 20, 30, 40]),
+        (0.013, 0.017, [0.013, 0.014, 0.015, 0.016, 0.017]),
+        (3.0, 3.0, [3.0]),
+    ],
+)
+def test_ticks_are_round_numbers_in_the_range(low: float, high: float, want: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(want)
+
+
+def test_distance_is_shown_only_where_it_was_measured() -> None:
+    assert "distance from the base (KL)" not in [p.title for p in panels([report(1)])]
+    assert "distance from the base (KL)" in [p.title for p in panels([report(1), report(2, kl=0.1)])]
+
+
+def test_parts_of_a_combined_reward_have_panels_of_their_own() -> None:
+    found = {p.title: p.values for p in panels([report(1), report(2, rewards={"jpeg": 3.0, "taste": 2.0})])}
+    assert found["jpeg"] == [1.0, 3.0]
+    assert math.isnan(found["taste"][0])
+    assert found["taste"][1] == 2.0
+
+
+def test_a_rising_reward_is_drawn_rising() -> None:
+    picture = np.asarray(curve([report(i) for i in range(1, 11)]))
+    top = (picture[90:420] == LINE).all(-1)  # the line of the first panel, its number above left out
+    rows, columns = np.nonzero(top)
+    first, last = rows[columns < columns.min() + 5].mean(), rows[columns > columns.max() - 5].mean()
+    assert last < first - 150
+
+
+def test_one_epoch_is_a_dot_and_none_an_error() -> None:
+    assert curve([report(1)]).size[0] == 1200
+    with pytest.raises(InputError, match="report"):
+        curve([])

@@ -1,0 +1,77 @@
+// One small chart as SVG: a line over the epochs, with a band around it where there is a spread.
+
+const SPACE = "http://www.w3.org/2000/svg";
+const LINE = "#60a5fa";
+const BAND = "rgba(96, 165, 250, 0.22)";
+const GUIDE = "rgba(150, 156, 168, 0.35)";
+
+function svg(tag, attributes, text) {
+  const made = document.createElementNS(SPACE, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** A number with about three digits that tell it from its neighbours. */
+export function short(value) {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1000 || size < 0.001) return value.toExponential(1);
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+}
+
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+function path(points) {
+  return points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+}
+
+/**
+ * A titled chart, or null when there is no number to show.
+ *
+ * values: one number an epoch, null where there is none. spread: the same, drawn as a band.
+ * floor: a value the axis always includes.
+ */
+export function panel(title, values, { spread = [], floor = null, wide = false } = {}) {
+  const known = values.map((value, i) => [i, value]).filter(([, value]) => isNumber(value));
+  if (known.length === 0) return null;
+  const around = (i) => (isNumber(spread[i]) ? spread[i] : 0);
+  const lows = known.map(([i, value]) => value - around(i));
+  const highs = known.map(([i, value]) => value + around(i));
+  let low = Math.min(...lows, ...(floor === null ? [] : [floor]));
+  let high = Math.max(...highs, ...(floor === null ? [] : [floor]));
+  if (high - low < 1e-12) [low, high] = [low - 0.5, high + 0.5];
+
+  const [width, height] = wide ? [600, 140] : [200, 92];
+  const [left, right, top, bottom] = [6, 6, 20, 6];
+  const x = (i) => left + ((width - left - right) * i) / Math.max(1, values.length - 1);
+  const y = (value) => top + ((height - top - bottom) * (high - value)) / (high - low);
+
+  const latest = known[known.length - 1][1];
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width: "100%" });
+  drawing.setAttribute("aria-label", `${title}: ${short(latest)} after ${values.length} epochs`);
+  drawing.style.display = "block";
+  drawing.append(
+    svg("rect", { x: 0, y: 0, width, height, rx: 4, fill: "rgba(255, 255, 255, 0.04)" }),
+    svg("text", { x: left, y: 14, "font-size": 11, fill: "currentColor", opacity: 0.7 }, title),
+    svg("text", { x: width - right, y: 14, "font-size": 11, fill: "currentColor", "text-anchor": "end" }, short(latest)),
+  );
+  if (wide) {
+    for (const value of [low, high]) {
+      drawing.append(
+        svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), stroke: GUIDE, "stroke-width": 1 }),
+        svg("text", { x: left + 2, y: y(value) + (value === low ? -3 : 11), "font-size": 10, fill: "currentColor", opacity: 0.55 }, short(value)),
+      );
+    }
+  }
+  if (known.some(([i]) => around(i) > 0)) {
+    const upper = known.map(([i, value]) => [x(i), y(value + around(i))]);
+    const lower = known.map(([i, value]) => [x(i), y(value - around(i))]).reverse();
+    drawing.append(svg("path", { d: `${path([...upper, ...lower])}Z`, fill: BAND }));
+  }
+  const line = known.map(([i, value]) => [x(i), y(value)]);
+  drawing.append(svg("path", { d: path(line), fill: "none", stroke: LINE, "stroke-width": 2, "stroke-linejoin": "round" }));
+  const [lastX, lastY] = line[line.length - 1];
+  drawing.append(svg("circle", { cx: lastX, cy: lastY, r: 3, fill: LINE }));
+  return drawing;
+}
