@@ -11,6 +11,7 @@ from .model import Architecture
 
 _FOLDERS = "ComfyUI/models/diffusers"
 _FILES = "ComfyUI/models/checkpoints"
+_LORAS = "ComfyUI/models/loras"
 
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json")
 _REFINER_FILES = (
@@ -75,6 +76,21 @@ class KnownModel:
         return " ".join(["hf download", self.repository, *self.files, "--local-dir", place])
 
 
+@dataclass(frozen=True)
+class KnownLora:
+    """A LoRA file that a workflow of ours asks for: `name` is what Load Taste LoRA lists once it is there."""
+
+    name: str
+    repository: str
+    licence: str
+    gigabytes: float
+    ships = False
+
+    @property
+    def command(self) -> str:
+        return f"hf download {self.repository} {self.name} --local-dir {_LORAS}"
+
+
 def _playground(name: str, size: int) -> KnownModel:
     scheduler = "EulerAncestralDiscreteScheduler"
     return KnownModel(name, f"playgroundai/{name}", "sdxl", _PLAYGROUND, size, 3.0, scheduler, 6.9, _SDXL_FILES)
@@ -108,16 +124,26 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     _ddpm("ddpo-aesthetic-church-256", "alkzar90/ddpo-aesthetic-church-256", ()),
 )
 
+KNOWN_LORAS: tuple[KnownLora, ...] = (KnownLora("sd_xl_offset_example-lora_1.0.safetensors", _SDXL, _RAIL, 0.05),)
+
 
 def known_model(name: str) -> KnownModel | None:
     """The model of that name, also when it is in a sub-folder; None for one that is not known."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
-    return next((model for model in KNOWN_MODELS if model.name.lower() == last), None)
+    return next((model for model in KNOWN_MODELS if model.name.lower() == _last(name)), None)
+
+
+def known_lora(name: str) -> KnownLora | None:
+    """The LoRA of that name, also when it is in a sub-folder; None for one that is not known."""
+    return next((lora for lora in KNOWN_LORAS if lora.name.lower() == _last(name)), None)
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
 
 
 def how_to_get(name: str) -> str:
-    """A sentence with the command that downloads a known model; empty for one that is not known."""
-    model = known_model(name)
+    """A sentence with the command that downloads a known model or LoRA; empty for one that is not known."""
+    model = known_model(name) or known_lora(name)
     if model is None or model.ships:
         return ""
     size = f"{model.gigabytes:g} GB, {model.licence}"
@@ -129,11 +155,17 @@ def missing_model_entry(name: str) -> dict[str, str] | None:
 
     None for folders and for what ships with the pack: the host can offer single files only.
     """
-    model = known_model(name)
+    model, lora = known_model(name), known_lora(name)
+    if lora is not None:
+        return _entry(lora.name, lora.repository, "loras")
     if model is None or not model.single_file:
         return None
-    url = f"https://huggingface.co/{model.repository}/resolve/main/{model.files[0]}"
-    return {"name": model.name, "url": url, "directory": "checkpoints"}
+    return _entry(model.name, model.repository, "checkpoints")
+
+
+def _entry(name: str, repository: str, directory: str) -> dict[str, str]:
+    url = f"https://huggingface.co/{repository}/resolve/main/{name}"
+    return {"name": name, "url": url, "directory": directory}
 
 
 def models_table() -> str:

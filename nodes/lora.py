@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from comfy_api.latest import io
 
 from ..loaders import lora_state, read_lora
+from ..loaders.catalogue import how_to_get
 from ..loaders.errors import InputError
 from ..loaders.lora import MAX_STRENGTH, Lora
 from . import host
@@ -28,6 +29,9 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 def _file(name: str) -> Path:
     path = host.safetensors_file("loras", name)
+    known = how_to_get(name) if path is None and isinstance(name, str) else ""
+    if known:
+        raise InputError("lora", name, f"This LoRA is not there. {known}\n")  # the command stands last on its line
     if path is None:
         there = ", ".join(host.safetensors_names("loras")[:20]) or "none"
         raise InputError(

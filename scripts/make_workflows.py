@@ -1,7 +1,8 @@
 """Write `workflows/*.json` from the graphs below: `make workflows`.
 
 The nodes' widgets and outputs come from a running server, so a file can never name an input that
-the code does not have. The `.jpg` beside each is the sheet the workflow itself makes.
+the code does not have. The `.jpg` beside each shows what the workflow itself makes, with small models
+(`stand_ins.py`) in place of those that have to be downloaded.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from PIL import Image
 from .comfy.client import ComfyClient
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
+from .model_workflows import AMBER, BLUE, GREEN, lora, playground_v2, refiner
+from .stand_ins import with_stand_ins, write_stand_ins
 from .workflow_builder import Group, Node, build
-
-BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
 
 BEST_NOTE = """## Best of a batch
 
@@ -137,28 +138,49 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
 WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "best_of_batch": best_of_batch,
     "unconditional": unconditional,
+    "playground_v2": playground_v2,
+    "refiner": refiner,
+    "lora": lora,
 }
+_GAP = 8  # pixels between the pictures of a sheet
 
 
-def _thumbnail(picture: bytes, path: Path) -> None:
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
+def _thumbnail(pictures: list[bytes], path: Path) -> None:
+    """One picture as it is, several as a sheet, 720 pixels along the longer side."""
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    image = images[0] if len(images) == 1 else _sheet(images)
     image.thumbnail((720, 720), Image.Resampling.LANCZOS)
     image.save(path, "JPEG", quality=88)
 
 
+def _sheet(images: list[Image.Image]) -> Image.Image:
+    """Four pictures in two columns; of pairs that are stitched already, one of each prompt, below each other."""
+    stitched = images[0].width > images[0].height
+    images, columns = (images[::2], 1) if stitched else (images, 2)
+    images = [i.resize((i.width * 352 // i.height, 352), Image.Resampling.BICUBIC) for i in images]
+    width, height = (n + _GAP for n in images[0].size)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * width - _GAP, rows * height - _GAP), "white")
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * width, i // columns * height))
+    return sheet
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server:
+        write_stand_ins(Path(base) / "models")
         client = ComfyClient(server.address)
         info = client.get("/object_info")
         for name, make in WORKFLOWS.items():
             workflow = make(info)
             path = ROOT / "workflows" / f"{name}.json"
             path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
-            result = client.run_workflow(workflow)
+            result = client.run_workflow(with_stand_ins(workflow))
             if result.status != "success":
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
-            shown = next(o for o in result.outputs.values() if "tastemaker_ranking" in o)
-            _thumbnail(client.file(shown["images"][0]), path.with_suffix(".jpg"))
+            ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
+            shown = ranked or [o for o in result.outputs.values() if "images" in o]
+            _thumbnail([client.file(entry) for entry in shown[0]["images"]], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")
 
 

@@ -6,9 +6,11 @@ ask for them. They are made on the spot and never shipped.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +20,35 @@ from tastemaker.loaders.embedded import asset_folder
 PLAYGROUND = "playground-v2-1024px-aesthetic"  # diffusers folder
 REFINER = "stable-diffusion-xl-refiner-1.0"  # diffusers folder
 LORA = "sd_xl_offset_example-lora_1.0.safetensors"
+LARGE = 1024  # pixels along a side
 LORA_RANK, LORA_SIZE = 4, 1.5
+SWAPS = {
+    "playground-v2.fp16.safetensors": PLAYGROUND,
+    "sd_xl_base_1.0.safetensors": "tiny-sdxl",
+    "sd_xl_refiner_1.0.safetensors": REFINER,
+}
+PROMPT = "a large red heart on a blue background\na small yellow star on a purple background"
+
+
+def with_stand_ins(workflow: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a workflow that asks for small models, pictures of their own size, and prompts they know.
+
+    One that asks for no large model is copied as it is.
+    """
+    swapped = copy.deepcopy(workflow)
+    if not any(value in SWAPS for node in swapped["nodes"] for value in node.get("widgets_values", [])):
+        return swapped
+    for node in swapped["nodes"]:
+        values = node.get("widgets_values", [])
+        if node["type"] == "TastemakerLoadModel":
+            values[0] = SWAPS.get(values[0], values[0])
+        elif node["type"] == "TastemakerPrompts":
+            values[0] = PROMPT
+        elif node["type"] == "TastemakerSample":  # 0 is the model's own size
+            node["widgets_values"] = [0 if value == LARGE else value for value in values]
+        elif node["type"] == "ImageStitch":
+            values[2] = 2  # pixels between the two
+    return swapped
 
 
 def write_stand_ins(models: Path) -> None:

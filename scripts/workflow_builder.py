@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from tastemaker.loaders.catalogue import missing_model_entry
+
 from .comfy.graph import _WIDGETS
 
 
@@ -137,6 +139,9 @@ def _node(
         "properties": {"Node name for S&R": node.type},
         "widgets_values": values,
     }
+    models = [found for value in values if isinstance(value, str) and (found := missing_model_entry(value))]
+    if models:  # the page offers to get those of them that are not there
+        entry["properties"]["models"] = models
     if node.title:
         entry["title"] = node.title
     return entry

@@ -90,6 +90,9 @@ def test_how_to_get() -> None:
     assert "6.9 GB, CreativeML Open RAIL++-M" in said
     command = "hf download stabilityai/stable-diffusion-xl-base-1.0 sd_xl_base_1.0.safetensors"
     assert said.endswith(f"{command} --local-dir ComfyUI/models/checkpoints")
+    said = how_to_get("sd_xl_offset_example-lora_1.0.safetensors")
+    assert "0.05 GB" in said
+    assert said.endswith("sd_xl_offset_example-lora_1.0.safetensors --local-dir ComfyUI/models/loras")
     assert how_to_get("tiny-sdxl") == how_to_get("of my own") == ""
 
 
@@ -106,6 +109,12 @@ def test_what_the_host_can_offer_to_get() -> None:
         "url": "https://huggingface.co/stabilityai/stable-diffusion-xl-refiner-1.0/resolve/main/"
         "sd_xl_refiner_1.0.safetensors",
         "directory": "checkpoints",
+    }
+    assert missing_model_entry("sub/sd_xl_offset_example-lora_1.0.safetensors") == {
+        "name": "sd_xl_offset_example-lora_1.0.safetensors",
+        "url": "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/"
+        "sd_xl_offset_example-lora_1.0.safetensors",
+        "directory": "loras",
     }
     assert missing_model_entry("ddpm-church-256") is None
     assert missing_model_entry("tiny-sdxl") is None
