@@ -4,126 +4,49 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..loaders.errors import InputError
-from ..loaders.lora import applied_loras
 from ..loaders.model import DiffusionModel
-from ..sampling.decode import decode
-from ..sampling.guidance import Network
-from ..sampling.inputs import picture_size, prompts_each
-from ..sampling.memory import unet_bytes, vae_bytes
-from ..sampling.prompts import Encoded, PromptCache, encode_negative
-from ..sampling.settings import SampleSettings
+from ..sampling.inputs import prompts_each
 from .advantages import PromptHistory
-from .config import DDPOConfig
-from .learner import Learner
+from .checkpoint import Checkpoint, newest_checkpoint
+from .config import DDPOConfig, identity
+from .evaluate import best_so_far
+from .heldout import HeldOut
 from .learning import learn_epoch
-from .loss import scaled_clip_range
 from .processes import Alone
-from .randomness import epoch_prompts, epoch_seeds
+from .randomness import derived_seed, epoch_prompts, epoch_seeds
 from .report import EpochReport, OnProgress, Progress
-from .rewarding import Judged, Rewards, check_judges, judge
-from .rollout import OPTIONS, rollout, training_schedule
-from .step import Objective
-from .trajectory import Trajectory, learnable_steps
+from .rewarding import Judged, RewardFunction, Rewards, check_judges, judge
+from .run import RunFolder
+from .worker import Worker
 
 if TYPE_CHECKING:
     from ..sampling.loop import Place
 
 log = logging.getLogger(__name__)
 
-UNPROMPTED = Encoded(torch.empty(0), torch.empty(0))
-
-
-class Worker:
-    """The parts of a run that every epoch uses: model, learner, schedule, prompts, memory."""
-
-    def __init__(
-        self,
-        model: DiffusionModel,
-        config: DDPOConfig,
-        negative_prompt: str,
-        place: Place | None,
-        processes: Alone,
-    ) -> None:
-        self.model, self.config, self.processes = model, config, processes
-        self._negative_prompt = negative_prompt
-        self._place = place or (lambda *_: nullcontext())
-        settings = SampleSettings(height=config.height, width=config.width)
-        self.size = picture_size(model, settings, None, None)
-        self.schedule = training_schedule(model, config)
-        height, width = self.size
-        self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
-        self.guided = model.conditional and config.guidance_scale > 1.0
-        self._cache = PromptCache(4096)
-        with self.placed(model):
-            self.learner = Learner(model, config)
-        self.objective = Objective(
-            config.algorithm,
-            scaled_clip_range(config.clip_range, self.elements),
-            config.kl_weight,
-            float(self.elements) if model.dtype == torch.float16 else 1.0,
-        )
-
-    def placed(self, model: DiffusionModel, working_bytes: int = 0) -> AbstractContextManager[None]:
-        """The UNet where it computes."""
-        return self._place(model, ("unet",), working_bytes)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
-        """Prompts and the negative one; text encoders are in place only for what is not known yet."""
-        if not self.model.conditional:
-            return [UNPROMPTED] * len(prompts), None
-        wanted = [*prompts, self._negative_prompt] if self.guided else list(prompts)
-        if self._cache.missing(self.model, wanted):
-            encoders = self.model.text_encoders
-            with self._place(self.model, encoders, 0), applied_loras(self.model, encoders):
-                self._cache.get(self.model, wanted)
-        negative = encode_negative(self._cache, self.model, self._negative_prompt) if self.guided else None
-        return self._cache.get(self.model, prompts), negative
-
-    def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
-        """The guided network of some rows, for learning."""
-        encoded, negative = self.encode(prompts)
-        return Network(
-            model, encoded, negative, guidance_scale=self.config.guidance_scale, size=self.size, options=OPTIONS
-        )
-
-    def sample(
-        self, prompts: Sequence[str], seeds: Sequence[int], on_step: Any, *, base: bool = False, averaged: bool = False
-    ) -> tuple[Trajectory, torch.Tensor]:
-        """Trajectory and pictures (B, H, W, 3) of the policy as it is now, or of the base."""
-        encoded, negative = self.encode(prompts)
-        model = self.model if base else self.learner.policy
-        rows = 2 if self.guided else 1
-        at_once = min(self.config.rollout_batch_size or len(seeds), len(seeds))
-        active = applied_loras(model, ("unet",)) if base else self.learner.active(averaged=averaged)
-        with self.placed(model, at_once * unet_bytes(model, *self.size, rows)), active:
-            trajectory = rollout(
-                model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step
-            )
-        with self._place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
-            return trajectory, decode(self.model, trajectory.latents[:, -1])
+GRID_PICTURES = 8
 
 
 class FineTune(Iterator[EpochReport]):
     """A run in progress: iterate to train an epoch at a time; `finetune` makes it.
 
     Between two epochs, and after the last, nothing is attached to the model: it can be used as ever.
+    An exception, a cancel too, takes what it learns back to the last whole epoch, saves that where there is a run
+    folder, and ends the iteration.
 
     Attributes:
         reports: of all epochs so far, those before a resume too.
         epoch: epochs done.
-        finished: whether there is nothing left to do.
-        notes: what a user should know about the start of the run.
+        stopped: why it ended before its last epoch; empty where it did not.
     """
 
     def __init__(
@@ -132,14 +55,19 @@ class FineTune(Iterator[EpochReport]):
         reward: Rewards,
         prompts: Sequence[str],
         on_progress: OnProgress | None,
+        held_out: HeldOut,
+        run_folder: str | Path | None,
     ) -> None:
         self._worker, self.config = worker, worker.config
-        self._judges = check_judges(reward)
+        self._judges, self._prompts = check_judges(reward), tuple(prompts)
         self._histories = [PromptHistory(self.config.history, self.config.min_history) for _ in self._judges]
-        self._prompts, self._on_progress = tuple(prompts), on_progress
+        self._on_progress, self._held_out = on_progress, held_out
         self.reports: list[EpochReport] = []
-        self.epoch, self.notes = 0, []
+        self.epoch, self.stopped, self._saved, self._closed = 0, "", 0, False
         self._durations: list[float] = []
+        self._folder: RunFolder | None = None
+        if run_folder is not None:
+            self._open(Path(run_folder))
 
     # --- for whoever holds it -------------------------------------------------------------------
 
@@ -147,28 +75,50 @@ class FineTune(Iterator[EpochReport]):
         return self
 
     def __next__(self) -> EpochReport:
-        if self.finished:
+        if self.finished or self._closed:
+            self.close()
             raise StopIteration
         with outside_inference_mode():
-            report = self._run_epoch(self.epoch)
-            self.epoch += 1
-            self.reports.append(report)
+            before = self._snapshot() if self._worker.learner.adapter is not None else None
+            try:
+                report = self._run_epoch(self.epoch)
+                self.epoch += 1
+                self.reports.append(report)
+                self._stop_early()
+                self._keep(report)
+            except BaseException:
+                self._give_up(before)
+                raise
         return report
 
     @property
     def finished(self) -> bool:
-        return self.epoch >= self.config.epochs
+        """Whether there is nothing left to do."""
+        return self.epoch >= self.config.epochs or bool(self.stopped)
 
     @property
     def model(self) -> DiffusionModel:
         """The model as tuned so far: a new handle that shares the base's modules and carries the LoRA."""
         with outside_inference_mode():
-            return self._worker.learner.tuned("tuned")
+            return self._worker.learner.tuned(f"{self._worker.model.name} tuned")
 
     def lora_state(self) -> dict[str, torch.Tensor]:
         """The LoRA as tuned so far, in kohya's keys: what ComfyUI's LORA_MODEL wire carries."""
         with outside_inference_mode():
             return self._worker.learner.lora_state()
+
+    def close(self) -> None:
+        """Let go of the run folder; the results stay. The end of the iteration does it too."""
+        self._closed = True
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def __enter__(self) -> FineTune:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
 
     # --- an epoch -------------------------------------------------------------------------------
 
@@ -180,8 +130,7 @@ class FineTune(Iterator[EpochReport]):
         everybody = [prompt for prompt in chosen for _ in range(each)]
         seeds = epoch_seeds(len(everybody), config.seed, epoch)
         mine = worker.processes.share(len(everybody))
-        steps = (mine.stop - mine.start) * len(worker.schedule.timesteps)
-        counter = self._counter(epoch, "sampling", steps)
+        counter = self._counter(epoch, "sampling", (mine.stop - mine.start) * len(worker.schedule.timesteps))
         trajectory, images = worker.sample(everybody[mine], seeds[mine], counter)
         clock.lap("sampling")
         self._counter(epoch, "scoring", len(images))(0)
@@ -191,10 +140,20 @@ class FineTune(Iterator[EpochReport]):
             worker, trajectory, judged.advantages, epoch, mine, lambda total: self._counter(epoch, "learning", total)
         )
         clock.lap("learning")
+        grid, evaluation = self._show(epoch), self._evaluate(epoch)
+        clock.lap("samples and evaluation")
         self._durations.append(sum(clock.seconds.values()))
-        return self._report(epoch, judged, learned, clock.seconds)
+        return self._report(epoch, judged, learned, clock.seconds, grid, evaluation)
 
-    def _report(self, epoch: int, judged: Judged, learned: dict[str, Any], seconds: dict[str, float]) -> EpochReport:
+    def _report(
+        self,
+        epoch: int,
+        judged: Judged,
+        learned: dict[str, Any],
+        seconds: dict[str, float],
+        grid: torch.Tensor | None,
+        evaluation: dict[str, Any] | None,
+    ) -> EpochReport:
         note = ""
         if not judged.advantages.any():
             note = "All scores were the same, so there was nothing to learn from in this epoch."
@@ -206,11 +165,45 @@ class FineTune(Iterator[EpochReport]):
             rewards={name: float(column.mean()) for name, column in judged.columns.items()},
             pictures=len(judged.total),
             seconds={name: round(value, 3) for name, value in seconds.items()},
+            evaluation=evaluation,
             note=note,
+            grid=grid,
             **learned,
         )
 
-    def _counter(self, epoch: int, phase: str, total: int) -> Any:
+    def _due(self, epoch: int, every: int) -> bool:
+        """Whether something done every so many epochs, and at the last, is due after this one."""
+        return every > 0 and ((epoch + 1) % every == 0 or epoch + 1 == self.config.epochs)
+
+    def _show(self, epoch: int) -> torch.Tensor | None:
+        """Pictures of the first prompts at seeds that stay the same over the run."""
+        if self._worker.processes.rank or not self._due(epoch, self.config.sample_every):
+            return None
+        prompts = [self._prompts[i % len(self._prompts)] for i in range(GRID_PICTURES)]
+        seeds = [derived_seed(self.config.seed, "samples", i) for i in range(GRID_PICTURES)]
+        total = GRID_PICTURES * len(self._worker.schedule.timesteps)
+        counter = self._counter(epoch, "samples", total)
+        return self._worker.sample(prompts, seeds, counter, averaged=True)[1]
+
+    def _evaluate(self, epoch: int) -> dict[str, Any] | None:
+        if self._worker.processes.rank or not self._due(epoch, self.config.evaluate_every):
+            return None
+        return self._held_out.evaluate(
+            self._worker, self._judges, lambda total: self._counter(epoch, "evaluating", total)
+        )
+
+    def _stop_early(self) -> None:
+        """Stop where the held-out comparison does not get better any more; every process agrees."""
+        values = [self._held_out.watched(r.evaluation, self._judges) for r in self.reports if r.evaluation is not None]
+        stop = best_so_far(values, self.config.patience)
+        if self._worker.processes.agree(int(stop)) and self.epoch < self.config.epochs:
+            self.stopped = (
+                f"Stopped after epoch {self.epoch}: the held-out comparison was no better in the last "
+                f"{self.config.patience} than before."
+            )
+            log.info("%s", self.stopped)
+
+    def _counter(self, epoch: int, phase: str, total: int) -> Callable[[int], None]:
         """A function that is told how much more of a phase is done, and tells `on_progress`."""
         done, config = 0, self.config
 
@@ -224,6 +217,76 @@ class FineTune(Iterator[EpochReport]):
                 self._on_progress(Progress(epoch + 1, config.epochs, phase, done, total, left))
 
         return count
+
+    # --- to resume ------------------------------------------------------------------------------
+
+    def _open(self, path: Path) -> None:
+        """Open the run folder and go on from its newest checkpoint. Only the first process writes."""
+        worker = self._worker
+        if worker.processes.rank == 0:
+            told = {
+                "settings": identity(self.config),
+                "model": worker.model.fingerprint,
+                "rewards": [[j.name, j.weight, getattr(j.score, "fingerprint", None)] for j in self._judges],
+                "prompts": list(self._prompts),
+                "negative_prompt": worker.negative_prompt,
+            }
+            self._folder = RunFolder(path, told, {"config": asdict(self.config), "model": worker.model.name})
+        worker.processes.wait()
+        try:
+            self._resume(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _resume(self, path: Path) -> None:
+        if self._folder is not None:
+            checkpoint, self.reports = self._folder.resume()
+        else:
+            checkpoint = newest_checkpoint(path / "checkpoints")
+        if checkpoint is not None:
+            self._load(checkpoint)
+            self._saved = checkpoint.epoch
+            self._stop_early()
+        if self._worker.processes.largest(self.epoch) != self.epoch:
+            raise InputError("run_folder", path.name, "Not every process sees the same checkpoint in it.")
+
+    def _snapshot(self) -> Checkpoint:
+        learner = self._worker.learner
+        return Checkpoint(learner.state(), self.epoch, learner.updates, [h.state() for h in self._histories])
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        self._worker.learner.load(checkpoint.tensors, checkpoint.updates)
+        for history, state in zip(self._histories, checkpoint.histories, strict=True):
+            history.load(state)
+        self.epoch = checkpoint.epoch
+
+    def _keep(self, report: EpochReport) -> None:
+        """Write down an epoch that is done: first its line, then, when due, where to go on from."""
+        if self._folder is None:
+            return
+        self._folder.log(report)
+        if self.finished or self.epoch % self.config.checkpoint_every == 0:
+            self._save(self._snapshot())
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        assert self._folder is not None
+        self._folder.save(checkpoint)
+        self._saved = checkpoint.epoch
+        if self._worker.learner.adapter is not None:
+            self._folder.save_lora(self.lora_state(), lora_metadata(self._worker.model, self.config, checkpoint.epoch))
+
+    def _give_up(self, before: Checkpoint | None) -> None:
+        """Back to the last whole epoch, which is saved; nothing here may hide what went wrong."""
+        try:
+            if before is not None and self.epoch == before.epoch:
+                self._load(before)
+                if self._folder is not None and self._saved < before.epoch:
+                    self._save(before)
+        except Exception:
+            log.exception("What was learned could not be saved.")
+        finally:
+            self.close()
 
 
 class _Clock:
@@ -246,14 +309,31 @@ def outside_inference_mode() -> Iterator[None]:
         yield
 
 
-def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str) -> list[str]:
+def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:
+    """What a LoRA file says about itself, in the keys that trainers and hosts read."""
+    metadata = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.rank),
+        "ss_network_alpha": f"{config.lora_alpha:g}",
+        "ss_output_name": "lora",
+        "ss_learning_rate": f"{config.learning_rate:g}",
+        "tastemaker.base_model": model.name,
+        "tastemaker.base_fingerprint": model.fingerprint,
+        "tastemaker.epoch": str(epoch),
+    }
+    if model.conditional:
+        metadata["ss_base_model_version"] = "sdxl_base_v1-0"
+    return metadata
+
+
+def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str = "") -> list[str]:
     """The distinct prompts to train on, in their order. Raises InputError for none and for unreadable ones."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not model.conditional:
         texts = texts or [""]
     texts = prompts_each(model, texts, negative_prompt, len(texts)) if texts else []
-    if not texts or (model.conditional and not any(isinstance(t, str) and t.strip() for t in texts)):
-        raise InputError("prompts", prompts, "There is nothing to train on: type at least one prompt.")
+    if not texts or (model.conditional and not all(t.strip() for t in texts)):
+        raise InputError("prompts", prompts, "There is nothing to train on: type at least one prompt, none empty.")
     return list(dict.fromkeys(texts))
 
 
@@ -263,28 +343,45 @@ def finetune(
     prompts: str | Sequence[str],
     config: DDPOConfig,
     *,
+    run_folder: str | Path | None = None,
     negative_prompt: str = "",
     place: Place | None = None,
     on_progress: OnProgress | None = None,
+    held_out_prompts: Sequence[str] | None = None,
+    watched_reward: RewardFunction | None = None,
     processes: Alone | None = None,
 ) -> FineTune:
-    """Fine-tune a model on a reward with DDPO; iterate over the result to train.
+    """Fine-tune a model on a reward with DDPO; iterate over the result to train, an epoch at a time.
 
-    Raises InputError for what cannot be trained, before anything runs.
+    Args:
+        model: from `load_diffusion_model`; it is not changed, and its modules are shared, not copied.
+        reward: `reward(images, prompts) -> scores`, or several as (reward, weight) pairs, each normalised
+            before it is weighed. A reward with `columns` is trained on its first column.
+        prompts: what to train on; empty for unconditional models.
+        config: everything else; see `DDPOConfig` and `preset`.
+        run_folder: where to keep the run; the same folder resumes it. None keeps nothing.
+        negative_prompt: what guidance leads away from.
+        place: as `sample`'s: puts modules where they compute.
+        on_progress: told after each denoising step and each batch of learning; what it raises stops the run.
+        held_out_prompts: for the comparison every `evaluate_every` epochs; None takes the training
+            prompts, with seeds that are not trained on.
+        watched_reward: a reward that is not trained on, for the comparison and for stopping early.
+        processes: several processes that train together; see `training.processes`.
+
+    Raises:
+        InputError: what cannot be trained or resumed, by name, before anything runs.
+        ModelFileError: no checkpoint of the run folder can be read.
     """
     texts = check_prompt_list(model, prompts, negative_prompt)
+    held_out = HeldOut(model, config, texts, held_out_prompts, watched_reward)
     processes = processes or Alone()
+    groups = config.samples_per_epoch // config.group_size if model.conditional else config.samples_per_epoch
+    if groups % processes.world:
+        raise InputError(
+            "samples_per_epoch",
+            config.samples_per_epoch,
+            f"Its groups cannot be shared by {processes.world} processes.",
+        )
     with outside_inference_mode():
         worker = Worker(model, config, negative_prompt, place, processes)
-        stds = [worker.schedule.distribution(t, *_zeros()).std for t in range(len(worker.schedule.timesteps))]
-        if not learnable_steps(torch.tensor(stds), config.window_start, config.window_stop):
-            raise InputError(
-                "window_start",
-                (config.window_start, config.window_stop),
-                "No step with noise lies between window_start and window_stop. Widen the window, or take more steps.",
-            )
-        return FineTune(worker, reward, texts, on_progress)
-
-
-def _zeros() -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
+        return FineTune(worker, reward, texts, on_progress, held_out, run_folder)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 from ..sampling.guidance import Network
-from ..sampling.memory import fitting, in_parts, unet_bytes
+from ..sampling.memory import unet_bytes
 from ..sampling.noise import ImageNoise
 from ..sampling.prompts import Encoded
 from ..sampling.scheduler_config import default_scheduler

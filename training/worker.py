@@ -1,0 +1,123 @@
+"""What every epoch uses: model, learner, schedule, encoded prompts, and memory's manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..loaders.errors import InputError
+from ..loaders.lora import applied_loras
+from ..loaders.model import DiffusionModel
+from ..sampling.decode import decode
+from ..sampling.guidance import Network
+from ..sampling.inputs import picture_size
+from ..sampling.memory import unet_bytes, vae_bytes
+from ..sampling.prompts import Encoded, PromptCache, encode_negative
+from ..sampling.schedules import GaussianSchedule
+from ..sampling.settings import SampleSettings
+from .config import DDPOConfig
+from .learner import Learner
+from .loss import scaled_clip_range
+from .processes import Alone
+from .rollout import OPTIONS, rollout, training_schedule
+from .step import Objective
+from .trajectory import Trajectory, learnable_steps
+
+if TYPE_CHECKING:
+    from ..sampling.loop import Place
+
+UNPROMPTED = Encoded(torch.empty(0), torch.empty(0))
+
+
+class Worker:
+    """The parts of a run that every epoch uses: model, learner, schedule, prompts, memory."""
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        config: DDPOConfig,
+        negative_prompt: str,
+        place: Place | None,
+        processes: Alone,
+    ) -> None:
+        self.model, self.config, self.processes = model, config, processes
+        self.negative_prompt = negative_prompt
+        self._place = place or (lambda *_: nullcontext())
+        settings = SampleSettings(height=config.height, width=config.width)
+        self.size = picture_size(model, settings, None, None)
+        self.schedule = training_schedule(model, config)
+        check_window(self.schedule, config)
+        height, width = self.size
+        self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
+        self.guided = model.conditional and config.guidance_scale > 1.0
+        self._cache = PromptCache(4096)
+        with self.placed(model):
+            self.learner = Learner(model, config)
+        self.objective = Objective(
+            config.algorithm,
+            scaled_clip_range(config.clip_range, self.elements),
+            config.kl_weight,
+            float(self.elements) if model.dtype == torch.float16 else 1.0,
+        )
+
+    def placed(self, model: DiffusionModel, working_bytes: int = 0) -> AbstractContextManager[None]:
+        """The UNet where it computes."""
+        return self._place(model, ("unet",), working_bytes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
+        """Prompts and the negative one; text encoders are in place only for what is not known yet."""
+        if not self.model.conditional:
+            return [UNPROMPTED] * len(prompts), None
+        wanted = [*prompts, self.negative_prompt] if self.guided else list(prompts)
+        if self._cache.missing(self.model, wanted):
+            encoders = self.model.text_encoders
+            with self._place(self.model, encoders, 0), applied_loras(self.model, encoders):
+                self._cache.get(self.model, wanted)
+        negative = encode_negative(self._cache, self.model, self.negative_prompt) if self.guided else None
+        return self._cache.get(self.model, prompts), negative
+
+    def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
+        """The guided network of some rows, for learning."""
+        encoded, negative = self.encode(prompts)
+        return Network(
+            model, encoded, negative, guidance_scale=self.config.guidance_scale, size=self.size, options=OPTIONS
+        )
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        on_step: Callable[[int], None],
+        *,
+        base: bool = False,
+        averaged: bool = False,
+    ) -> tuple[Trajectory, torch.Tensor]:
+        """Trajectory and pictures (B, H, W, 3) of the policy as it is now, or of the base."""
+        encoded, negative = self.encode(prompts)
+        model = self.model if base else self.learner.policy
+        rows = 2 if self.guided else 1
+        at_once = min(self.config.rollout_batch_size or len(seeds), len(seeds))
+        active = applied_loras(model, ("unet",)) if base else self.learner.active(averaged=averaged)
+        with self.placed(model, at_once * unet_bytes(model, *self.size, rows)), active:
+            trajectory = rollout(
+                model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step
+            )
+        with self._place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
+            return trajectory, decode(self.model, trajectory.latents[:, -1])
+
+
+def check_window(schedule: GaussianSchedule, config: DDPOConfig) -> None:
+    """Raises InputError when no step with noise is in the window that is learned from."""
+    one = torch.zeros(1, 1, 1, 1)
+    stds = [schedule.distribution(t, one, one).std for t in range(len(schedule.timesteps))]
+    if not learnable_steps(torch.tensor(stds), config.window_start, config.window_stop):
+        window = (config.window_start, config.window_stop)
+        advice = "No step with noise lies between window_start and window_stop. Widen the window, or take more steps."
+        raise InputError("window_start", window, advice)
