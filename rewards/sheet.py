@@ -20,7 +20,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     """The text on one line, with three dots where it had to be cut to fit."""
     text = " ".join(text.split())
     if draw.textlength(text, font) <= width:
@@ -58,12 +58,12 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     height = 64 + rows * (cell.height + GAP) + (34 * len(groups) if by_prompt else 0) + GAP // 2
     canvas = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, 10), _shortened(draw, heading, _font(20), width - 2 * GAP), TEXT, _font(20))
+    draw.text((GAP, 10), shortened(draw, heading, _font(20), width - 2 * GAP), TEXT, _font(20))
     draw.text((GAP, 37), f"{table.main}: higher is better", DIM, _font(14))
     y = 64
     for group in groups:
         if by_prompt:
-            text = _shortened(draw, f'"{table.prompts[group[0]]}"', _font(16), width - 2 * GAP)
+            text = shortened(draw, f'"{table.prompts[group[0]]}"', _font(16), width - 2 * GAP)
             draw.text((GAP, y + 6), text, TEXT, _font(16))
             y += 34
         for place, i in enumerate(group):
@@ -122,5 +122,5 @@ class _Cell:
             draw.rounded_rectangle((left, base + 33, right, base + 37), 2, TRACK)
             draw.rounded_rectangle((left, base + 33, filled, base + 37), 2, BAR)
         if show_prompt:
-            text = _shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
+            text = shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
             draw.text((x + 8, base + 46), text, DIM, _font(12))
