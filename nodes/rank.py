@@ -1,19 +1,21 @@
-"""Rank: a table of scores to the best pictures, the rest, and a labelled sheet."""
+"""Rank: a table of scores to the best pictures, the rest, picks by hand, and a gallery of them all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..loaders.errors import InputError
+from ..rewards.selection import RankOptions
 from . import host
-from .wires import CATEGORY, TasteScores
+from .widgets import widgets
+from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
 if TYPE_CHECKING:
     from ..rewards import ScoreTable
 
-MAX_TOP_K = 4096
+_LATER = ("keep", "buckets", "great_from", "ok_from", "sizes")
 
 
 class TastemakerRank(io.ComfyNode):
@@ -25,56 +27,149 @@ class TastemakerRank(io.ComfyNode):
             node_id="TastemakerRank",
             display_name="Rank",
             category=CATEGORY,
-            description="Sorts pictures by score, best first, keeps the best and shows all of them on a sheet.",
+            description="Sorts pictures by score, best first, keeps the best, and shows all of them in a gallery where "
+            "you compare them and pick by hand.",
             is_output_node=True,
             inputs=[
                 TasteScores.Input("scores", tooltip="From Score."),
-                io.Int.Input(
-                    "top_k",
-                    default=4,
-                    min=0,
-                    max=MAX_TOP_K,
-                    tooltip="How many of the best to keep, of each group. 0 keeps all, sorted.",
+                *widgets(RankOptions, "top_k", "group_by"),
+                *_optional(widgets(RankOptions, *_LATER)),
+                io.String.Input(
+                    "rank_by",
+                    default="",
+                    optional=True,
+                    tooltip="The score that ranks, by its column's name. Empty: the reward's own score.",
                 ),
-                io.Combo.Input(
-                    "group_by",
-                    options=["prompt", "all"],
-                    default="prompt",
-                    tooltip="prompt: the best of each prompt. all: the best of the whole batch.",
+                io.String.Input(
+                    "picks",
+                    default="",
+                    optional=True,
+                    socketless=True,
+                    tooltip="Pictures picked by hand. The gallery fills it; run again to send them on.",
                 ),
             ],
+            # saved workflows link outputs by place: new ones go at the end
             outputs=[
                 io.Image.Output(display_name="best", tooltip="The kept pictures, best first."),
                 io.Image.Output(display_name="rejects", tooltip="The others, best first. Blocked when there are none."),
                 TasteScores.Output(display_name="best scores", tooltip="The kept rows, for Save Ranked."),
                 TasteScores.Output(display_name="all scores", tooltip="Every row, sorted and ranked."),
                 io.Image.Output(display_name="sheet", tooltip="The labelled sheet as a picture."),
+                io.Image.Output(display_name="picked", tooltip="What you picked in the gallery, best first."),
+                TasteScores.Output(display_name="picked scores", tooltip="The picked rows, for Save Ranked."),
+                io.Latent.Output(display_name="best latents", tooltip="Of the kept pictures, if Score was given any."),
+                io.Mask.Output(display_name="best masks", tooltip="Of the kept pictures, if Score was given any."),
+                TastePrompts.Output(display_name="best prompts", tooltip="Of the kept pictures, seeds included."),
+                io.Int.Output(
+                    display_name="best seeds",
+                    is_output_list=True,
+                    tooltip="Of the kept pictures, one after the other: a sampler behind it runs once for each.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, scores: ScoreTable, top_k: int, group_by: str) -> io.NodeOutput:
-        import numpy as np
-        import torch
-
+    def execute(
+        cls,
+        scores: ScoreTable,
+        top_k: int,
+        group_by: str,
+        keep: str = "all",
+        buckets: str = "thirds",
+        great_from: float = 1.0,
+        ok_from: float = 0.0,
+        sizes: str = "block",
+        rank_by: str = "",
+        picks: str = "",
+    ) -> io.NodeOutput:
+        from ..rewards.selection import find_picks, parse_picks
         from ..rewards.sheet import sheet
         from ..rewards.table import rank_table
+        from .gallery import as_image, gallery_rows, summary
 
-        if not 0 <= top_k <= MAX_TOP_K:
-            raise InputError("top_k", top_k, f"It must be from 0 to {MAX_TOP_K}.")
-        ranked, kept, rejected = rank_table(scores, top_k=top_k, group_by=group_by)
-        best = ranked.rows(kept)
+        parse_picks(picks)  # what is no list of ids is refused before any work
+        ranked, kept, rejected = rank_table(
+            scores,
+            top_k=top_k,
+            group_by=group_by,
+            keep=keep,
+            buckets=buckets,
+            great_from=great_from,
+            ok_from=ok_from,
+            sizes=sizes,
+            rank_by=rank_by,
+        )
+        rows = gallery_rows(ranked, kept)
+        picked = find_picks(ranked.pictures, picks, [row["id"] for row in rows])
+        for i in picked.rows:
+            if i < len(rows):
+                rows[i]["picked"] = True
         picture = sheet(ranked)
-        as_image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+        notes: list[str] = []
+        outputs = _outputs(ranked, kept, rejected, picked.rows, sizes, notes)
+        outputs[_SHEET] = as_image(picture)
         ui = {
-            "images": [host.preview_entry(picture, "sheet")],
-            "tastemaker_ranking": ranked.records(),
+            "tastemaker_ranking": rows,
+            "tastemaker_summary": [summary(ranked, len(rows), len(kept), picked, notes)],
+            "tastemaker_sheet": [host.preview_entry(picture, "sheet")],
         }
-        return io.NodeOutput(best.images, _or_blocked(ranked.rows(rejected)), best, ranked, as_image, ui=ui)
+        return io.NodeOutput(*outputs, ui=ui)
 
 
-def _or_blocked(table: ScoreTable):
-    """A table's images, or what stops a branch quietly where there are none."""
-    if len(table):
-        return table.images
-    return host.blocked("Rank kept every picture, so there are no rejects.")
+_SHEET = 4
+
+
+def _optional(inputs: list[io.Input]) -> list[io.Input]:
+    """Widgets that came later: a prompt written before them still runs."""
+    for entry in inputs:
+        entry.optional = True
+    return inputs
+
+
+def _outputs(
+    ranked: ScoreTable, kept: list[int], rejected: list[int], picked: list[int], sizes: str, notes: list[str]
+) -> list[Any]:
+    """All outputs in their order, without the sheet. What is empty blocks its branch; `notes` gets why."""
+    best, rest, hand = ranked.rows(kept), ranked.rows(rejected), ranked.rows(picked)
+    if not kept:
+        notes.append("No picture is kept: none is in the buckets that keep lets through.")
+    none_best = "Rank kept no picture."
+    none_picked = "No picture is picked in the gallery of Rank."
+    return [
+        _images("best", best, sizes, none_best, notes),
+        _images("rejects", rest, sizes, "Rank kept every picture, so there are no rejects.", notes),
+        best if kept else host.blocked(none_best),
+        ranked,
+        None,
+        _images("picked", hand, sizes, none_picked, notes),
+        hand if picked else host.blocked(none_picked),
+        *_belongings(best),
+    ]
+
+
+def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: list[str]) -> Any:
+    """A table's pictures as one IMAGE, or what stops a branch quietly where they cannot be one."""
+    from ..rewards.batch import one_batch
+
+    if not len(table):
+        return host.blocked(why_none)
+    try:
+        return one_batch(table.pictures, sizes)
+    except InputError as e:
+        notes.append(f"The output '{output}' is empty. {e}")
+        return host.blocked(notes[-1])
+
+
+def _belongings(best: ScoreTable) -> list[Any]:
+    """Latents, masks, prompts and seeds of the kept rows."""
+    if not len(best):
+        none = "Rank kept no picture."
+        return [*(host.blocked(none) for _ in range(3)), [host.blocked(none)]]
+    latents, masks = best.extras.get("latents"), best.extras.get("masks")
+    known = all(seed is not None for seed in best.seeds)
+    return [
+        host.blocked("Score was given no latents.") if latents is None else {"samples": latents},
+        host.blocked("Score was given no masks.") if masks is None else masks,
+        PromptList(best.prompts, best.seeds if known else None),
+        list(best.seeds) if known else [host.blocked("The seeds of the kept pictures are not known.")],
+    ]

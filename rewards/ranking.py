@@ -10,23 +10,32 @@ import torch
 def rank(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -> torch.Tensor:
     """Rank of each score inside its group: 1 is best; equal scores share the better rank.
 
-    Shape: scores (B,), `groups` B labels or None for one group; result (B,) int64.
+    Shape: scores (B,), `groups` B labels or None for one group; result (B,) int64. Scores are finite.
     """
-    values = scores.detach().double().cpu()
-    better = values[None, :] > values[:, None]  # (B, B): does column beat row
-    if groups is not None:
-        labels = list(dict.fromkeys(groups))
-        index = torch.tensor([labels.index(g) for g in groups])
-        better &= index[None, :] == index[:, None]
-    return better.sum(1) + 1
+    values, labels = _columns(scores, groups)
+    order = _order(values, labels)
+    ordered, marks = values[order], labels[order]
+    place = torch.arange(len(order))
+    new_group = _starts(marks)
+    new_value = new_group | _starts(ordered)
+    first_of_group = torch.cummax(place * new_group, 0).values
+    first_of_value = torch.cummax(place * new_value, 0).values
+    ranks = torch.empty_like(place)
+    ranks[order] = first_of_value - first_of_group + 1
+    return ranks
 
 
 def best_first(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -> list[int]:
     """Indices, best first; group after group in order of first appearance. Ties keep their order."""
-    values = scores.detach().double().tolist()
-    labels = [None] * len(values) if groups is None else list(groups)
-    order = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-    return sorted(range(len(values)), key=lambda i: (order[labels[i]], -values[i], i))
+    return _order(*_columns(scores, groups)).tolist()
+
+
+def group_sizes(groups: Sequence[Hashable] | None, count: int) -> torch.Tensor:
+    """How many rows each row's group has: (B,) int64. None is one group of `count`."""
+    if groups is None:
+        return torch.full((count,), count)
+    labels = _numbered(groups)
+    return torch.bincount(labels)[labels] if count else labels
 
 
 def select_top(
@@ -39,3 +48,28 @@ def select_top(
         taken[label] = taken.get(label, 0) + 1
         (kept if not top_k or taken[label] <= top_k else rejected).append(i)
     return kept, rejected
+
+
+def _columns(scores: torch.Tensor, groups: Sequence[Hashable] | None) -> tuple[torch.Tensor, torch.Tensor]:
+    values = scores.detach().double().cpu()
+    labels = torch.zeros(len(values), dtype=torch.int64) if groups is None else _numbered(groups)
+    return values, labels
+
+
+def _numbered(groups: Sequence[Hashable]) -> torch.Tensor:
+    """Groups as numbers in order of first appearance: (B,) int64."""
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(label, len(numbers)) for label in groups], dtype=torch.int64)
+
+
+def _order(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """By group, then best first, then as they came: two stable sorts, the last one decides most."""
+    by_value = torch.sort(values, descending=True, stable=True).indices
+    return by_value[torch.sort(labels[by_value], stable=True).indices]
+
+
+def _starts(column: torch.Tensor) -> torch.Tensor:
+    """True where a run of equal entries begins: (B,) bool."""
+    starts = torch.ones(len(column), dtype=torch.bool)
+    starts[1:] = column[1:] != column[:-1]
+    return starts

@@ -86,7 +86,7 @@ def _run(base: Path) -> tuple[list[dict[str, Any]], bytes]:
             message = result.error.get("exception_message", result.status)
             raise SystemExit(f"[tastemaker] {result.error.get('node_type', 'the workflow')} failed: {message}")
         ranked = next(o for o in result.outputs.values() if "tastemaker_ranking" in o)
-        sheet = client.file(ranked["images"][0])
+        sheet = client.file(ranked["tastemaker_sheet"][0])
         rows = ranked["tastemaker_ranking"]
         saved = result.outputs[SAVE_ALL]["images"]
         for row, entry in zip(rows, saved, strict=True):

@@ -17,7 +17,7 @@ from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 
 READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
-ROWS = "() => document.querySelectorAll('.tastemaker-ranking tr').length > 4"
+ROWS = "() => document.querySelectorAll('.tastemaker-ranking .tm-cell').length > 4"
 # where on the page the graph is, with a margin: [left, top, right, bottom]
 BOX = """() => {
     const { scale, offset } = app.canvas.ds, { left, top } = app.canvas.canvas.getBoundingClientRect();
@@ -58,7 +58,7 @@ def main() -> None:
         shot.crop(page.evaluate(BOX)).save(docs / "graph.jpg", "JPEG", quality=88)
         outputs = next(iter(ComfyClient(server.address).get("/history").values()))["outputs"]
         ranked = next(o for o in outputs.values() if "tastemaker_ranking" in o)
-        (docs / "ranked.png").write_bytes(ComfyClient(server.address).file(ranked["images"][0]))
+        (docs / "ranked.png").write_bytes(ComfyClient(server.address).file(ranked["tastemaker_sheet"][0]))
         browser.close()
     print("[tastemaker] wrote docs/graph.jpg and docs/ranked.png")
 

@@ -180,7 +180,8 @@ def main() -> None:
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
             ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
             shown = ranked or [o for o in result.outputs.values() if "images" in o]
-            _thumbnail([client.file(entry) for entry in shown[0]["images"]], path.with_suffix(".jpg"))
+            entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
+            _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")
 
 

@@ -1,70 +1,77 @@
-// The list under the sheet on the Rank node: rank, score, seed and prompt of every picture.
-// Plain DOM, so it works with both renderers of the page; texts go in as textContent only.
+// The gallery on the Rank node: joins web/gallery/ to the page. Plain DOM, so it works with both renderers.
 
 import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { Gallery } from "./gallery/gallery.js";
+import { formatPicks, parsePicks } from "./gallery/model.js";
 
-const HEIGHT = 150;
+const HEIGHT = 340;
+const VIEW = "tastemaker_view"; // the node's property that remembers grid or list
 
-function cell(tag, text, style) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  Object.assign(element.style, { padding: "2px 8px", ...style });
-  return element;
+function address(entry) {
+  const { filename = "", subfolder = "", type = "temp" } = entry ?? {};
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 }
 
-function row(record, best) {
-  const line = document.createElement("tr");
-  const number = { textAlign: "right", fontVariantNumeric: "tabular-nums", whiteSpace: "nowrap" };
-  const score = record.score.toFixed(3);
-  line.append(
-    cell("td", `#${record.rank}`, { ...number, color: best ? "#f5c451" : "inherit" }),
-    cell("td", record.score > 0 ? `+${score}` : score, number),
-    cell("td", record.seed === null ? "" : String(record.seed), { ...number, opacity: "0.65" }),
-    cell("td", record.prompt, { opacity: "0.85" }),
-  );
-  return line;
-}
-
-function show(container, records) {
-  const table = document.createElement("table");
-  Object.assign(table.style, { borderCollapse: "collapse", width: "100%" });
-  const head = document.createElement("tr");
-  for (const title of ["rank", "score", "seed", "prompt"]) {
-    head.append(cell("th", title, { textAlign: title === "prompt" ? "left" : "right", opacity: "0.65" }));
+function picksWidget(node) {
+  const widget = node.widgets?.find((one) => one.name === "picks");
+  if (widget) {
+    widget.hidden = true; // the gallery shows it
+    widget.options = { ...widget.options, hidden: true };
   }
-  table.append(head, ...records.map((record) => row(record, record.rank === 1)));
-  container.replaceChildren(table);
+  return widget;
 }
 
-function addRanking(node) {
+function addGallery(node) {
+  const picks = picksWidget(node);
   const container = document.createElement("div");
   container.className = "tastemaker-ranking";
-  Object.assign(container.style, {
-    overflow: "auto",
-    fontSize: "12px",
-    fontFamily: "system-ui, sans-serif",
-    color: "var(--input-text, #ddd)",
-    background: "var(--comfy-input-bg, #222)",
-    borderRadius: "6px",
+  const gallery = new Gallery(container, {
+    url: address,
+    picks: () => parsePicks(picks?.value),
+    setPicks: (ids) => {
+      if (!picks) return;
+      picks.value = formatPicks(ids);
+      picks.callback?.(picks.value);
+      node.graph?.setDirtyCanvas?.(true, true);
+      app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+    },
+    view: () => node.properties?.[VIEW] ?? "grid",
+    setView: (name) => {
+      node.properties[VIEW] = name;
+    },
   });
-  container.append(cell("div", "Run the graph to see the ranking.", { opacity: "0.65", padding: "8px" }));
   const widget = node.addDOMWidget("ranking", "tastemaker_ranking", container, {
     serialize: false,
     getMinHeight: () => HEIGHT,
-    getMaxHeight: () => HEIGHT,
   });
   widget.serialize = false; // a display, not a setting: nothing of it goes into the workflow
 
-  const before = node.onExecuted;
+  const show = (message) => {
+    if (!message?.tastemaker_ranking) return;
+    gallery.show(message.tastemaker_ranking, message.tastemaker_summary?.[0], message.tastemaker_sheet?.[0]);
+  };
+  const executed = node.onExecuted;
   node.onExecuted = function (message) {
-    before?.apply(this, arguments);
-    if (message?.tastemaker_ranking) show(container, message.tastemaker_ranking);
+    executed?.apply(this, arguments);
+    show(message);
+  };
+  const configured = node.onConfigure;
+  node.onConfigure = function () {
+    configured?.apply(this, arguments);
+    gallery.setView(node.properties?.[VIEW]);
+    gallery.drawPicks();
+  };
+  const removed = node.onRemoved;
+  node.onRemoved = function () {
+    removed?.apply(this, arguments);
+    gallery.viewer.close();
   };
 }
 
 app.registerExtension({
   name: "tastemaker.ranking",
   nodeCreated(node) {
-    if (node.comfyClass === "TastemakerRank") addRanking(node);
+    if (node.comfyClass === "TastemakerRank") addGallery(node);
   },
 });

@@ -112,7 +112,7 @@ def test_running_anew_gives_the_same_bytes(server, client, workflow) -> None:
         images = [client.file(entry) for entry in saved["images"]]
         table = [client.file(entry) for entry in saved["tastemaker_files"]]
         ranking = output_with(result, "tastemaker_ranking")
-        runs.append((images, table, ranking["tastemaker_ranking"], client.file(ranking["images"][0])))
+        runs.append((images, table, ranking["tastemaker_ranking"], client.file(ranking["tastemaker_sheet"][0])))
     (images, table, rows, shown), (images2, table2, rows2, shown2) = runs
     assert rows == rows2
     assert shown == shown2

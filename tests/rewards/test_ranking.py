@@ -58,8 +58,10 @@ def test_a_ranked_table_keeps_its_rows_together() -> None:
     assert best.records()[0] == {
         "rank": 1,
         "score": pytest.approx(0.9),
+        "bucket": "great",
         "seed": 11,
         "prompt": "a",
+        "name": "",
         "scores": {"r": pytest.approx(0.9)},
     }
 

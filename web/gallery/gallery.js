@@ -1,0 +1,394 @@
+// The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
+
+import { addStyle, button, element } from "./dom.js";
+import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
+import { Viewer } from "./viewer.js";
+
+const BUCKETS = ["great", "ok", "bad"];
+const SLIDER_STEPS = 200;
+let galleries = 0;
+
+/**
+ * A gallery in `container`.
+ * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `sheet(entry)` (its address), `view()`
+ * and `setView(name)` (what the workflow remembers).
+ */
+export class Gallery {
+  constructor(container, host) {
+    addStyle();
+    this.container = container;
+    this.host = host;
+    this.prefix = `tastemaker-${++galleries}`;
+    this.rows = [];
+    this.summary = {};
+    this.cells = [];
+    this.shown = [];
+    this.active = 0;
+    this.filter = { sort: "rank", descending: true, threshold: null, hidden: new Set(), onlyPicked: false };
+    this.viewer = new Viewer({
+      rows: () => this.shown.map((place) => this.rows[place]),
+      url: (entry) => host.url(entry),
+      isPicked: (row) => host.picks().has(row.id),
+      toggle: (row) => this.toggle(row),
+      moved: (index) => this.activate(index),
+      closed: () => this.list.focus({ preventScroll: true }),
+    });
+    this.build();
+  }
+
+  build() {
+    this.title = element("div", "tm-title", { text: "Run the graph to see the ranking." });
+    this.notes = element("ul", "tm-notes", { attributes: { role: "status" } });
+    this.tools = element("div", "tm-tools");
+    this.head = element("div", "tm-head");
+    this.list = element("div", "tm-list", {
+      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": "Ranked pictures" },
+      on: {
+        keydown: (event) => this.key(event),
+        click: (event) => this.click(event),
+        dblclick: (event) => this.placeOf(event) !== null && this.open(),
+      },
+    });
+    this.details = element("div", "tm-details");
+    this.bottom = element("div", "tm-bottom");
+    this.container.replaceChildren(
+      this.title, this.notes, this.tools, this.head, this.list, this.details, this.bottom,
+    );
+    this.setEmpty(true);
+    this.container.dataset.captureWheel = "true"; // the wheel scrolls the list, not the canvas
+    for (const kind of ["pointerdown", "wheel"]) {
+      this.container.addEventListener(kind, (event) => event.stopPropagation());
+    }
+  }
+
+  setEmpty(empty) {
+    for (const part of [this.tools, this.head, this.list, this.details, this.bottom]) part.hidden = empty;
+  }
+
+  /** Show a run's rows and what it said about them. */
+  show(rows, summary = {}, sheet = null) {
+    this.viewer.close();
+    this.rows = rows;
+    this.summary = summary;
+    this.sheet = sheet;
+    const [low, high] = scoreRange(rows);
+    this.low = low;
+    this.high = high;
+    this.several = summary.group_by === "prompt" && new Set(rows.map((row) => row.prompt)).size > 1;
+    this.columns = summary.columns ?? Object.keys(rows[0]?.scores ?? {});
+    this.filter = { sort: "rank", descending: true, threshold: null, hidden: new Set(), onlyPicked: false };
+    this.active = 0;
+    this.setEmpty(!rows.length);
+    this.cells = rows.map((row, place) => this.cell(row, place));
+    this.buildTools();
+    this.buildHead();
+    this.buildNotes();
+    this.setView(this.host.view());
+    this.arrange();
+  }
+
+  // --- parts --------------------------------------------------------------------------------
+
+  cell(row, place) {
+    const picture = element("img", "tm-thumb", {
+      attributes: { loading: "lazy", decoding: "async", alt: "", draggable: "false" },
+    });
+    if (row.thumb) picture.src = this.host.url(row.thumb);
+    picture.addEventListener("error", () => picture.classList.add("tm-broken"));
+    const frame = element("span", "tm-box", {
+      children: [
+        picture,
+        element("span", "tm-check", { text: "\u2713", attributes: { "aria-hidden": "true" } }),
+        element("span", "tm-zoom", { text: "\u2922", attributes: { title: "Enlarge", "aria-hidden": "true" } }),
+      ],
+    });
+    const cell = element("div", `tm-cell${row.rank === 1 ? " tm-first" : ""}${row.kept ? " tm-kept" : ""}`, {
+      attributes: { role: "option", id: `${this.prefix}-${place}`, "aria-label": described(row), title: row.prompt ?? "" },
+      children: [
+        frame,
+        element("span", "tm-rank", { text: `#${row.rank}` }),
+        element("span", "tm-score", { text: formatScore(row.score) }),
+        element("span", `tm-bucket tm-${BUCKETS.includes(row.bucket) ? row.bucket : "none"}`, { text: row.bucket ?? "" }),
+        ...this.columns.map((name) => element("span", "tm-column", { text: formatScore(row.scores?.[name]) })),
+        element("span", "tm-seed", { text: row.seed_text ?? "" }),
+        element("span", "tm-prompt", { text: row.prompt ?? "" }),
+      ],
+    });
+    cell.place = place;
+    return cell;
+  }
+
+  buildTools() {
+    this.viewButtons = ["grid", "list"].map((name) =>
+      button("tm-button", name === "grid" ? "Grid" : "List", `Show as ${name}`, () => this.setView(name, true)),
+    );
+    this.count = element("span", "tm-count");
+    const first = element("div", "tm-row", { children: [this.count, element("span", "tm-space")] });
+    if (this.columns.length > 1) first.append(this.sortBox());
+    first.append(...this.viewButtons);
+    if (this.sheet) {
+      first.append(button("tm-button", "Sheet", "Open the labelled sheet", () => this.openSheet()));
+    }
+    this.tools.replaceChildren(first, element("div", "tm-row", { children: [this.slider(), ...this.chips()] }));
+  }
+
+  sortBox() {
+    const names = ["rank", ...this.columns];
+    return element("select", "tm-select", {
+      attributes: { "aria-label": "Sort by" },
+      children: names.map((name) => element("option", "", { text: name, attributes: { value: name } })),
+      on: { change: (event) => this.sortBy(event.target.value) },
+    });
+  }
+
+  slider() {
+    const value = element("output", "tm-value", { text: "all" });
+    const input = element("input", "tm-slider", {
+      attributes: { type: "range", min: "0", max: String(SLIDER_STEPS), value: "0", "aria-label": "Hide below this score" },
+    });
+    input.addEventListener("input", () => {
+      const step = Number(input.value);
+      // the last step is the best score itself, whatever rounding says
+      const score = step === SLIDER_STEPS ? this.high : this.low + ((this.high - this.low) * step) / SLIDER_STEPS;
+      this.filter.threshold = step === 0 ? null : score;
+      value.textContent = step === 0 ? "all" : `from ${formatScore(score)}`;
+      input.setAttribute("aria-valuetext", value.textContent);
+      this.arrange();
+    });
+    input.addEventListener("keydown", (event) => event.stopPropagation());
+    input.disabled = this.low === this.high;
+    return element("label", "tm-threshold", { children: [input, value] });
+  }
+
+  chips() {
+    const counts = this.summary.buckets ?? {};
+    return BUCKETS.filter((name) => counts[name]).map((name) => {
+      const chip = button(`tm-chip tm-${name}`, `${name} ${counts[name]}`, `Show or hide ${name} pictures`, () => {
+        const hide = !this.filter.hidden.has(name);
+        this.filter.hidden[hide ? "add" : "delete"](name);
+        chip.setAttribute("aria-pressed", String(!hide));
+        this.arrange();
+      });
+      chip.setAttribute("aria-pressed", "true");
+      return chip;
+    });
+  }
+
+  buildHead() {
+    const sortable = (label, name) => {
+      const made = button("tm-by", label, `Sort by ${name}`, () => this.sortBy(name));
+      made.dataset.sort = name;
+      return made;
+    };
+    this.head.replaceChildren(
+      element("span", ""),
+      sortable("rank", "rank"),
+      element("span", "", { text: "score" }),
+      element("span", ""),
+      ...this.columns.map((name) => sortable(name, name)),
+      element("span", "", { text: "seed" }),
+      element("span", "", { text: "prompt" }),
+    );
+    this.container.style.setProperty("--tm-columns", String(Math.max(1, this.columns.length)));
+  }
+
+  buildNotes() {
+    const { total = this.rows.length, kept = 0, main = "" } = this.summary;
+    this.title.textContent = this.rows.length ? "" : "There are no pictures.";
+    this.title.hidden = Boolean(this.rows.length);
+    this.countText = `${total.toLocaleString("en")} ${total === 1 ? "picture" : "pictures"}, ${kept} kept`;
+    this.list.setAttribute("aria-label", `Ranked pictures, ${main}`);
+    const agreement = (this.summary.agreement ?? []).map(
+      ({ first, second, tau }) => `${first} and ${second} agree: tau ${formatScore(tau)}`,
+    );
+    const lines = [...(this.summary.notes ?? []), ...agreement];
+    this.notes.replaceChildren(...lines.map((text) => element("li", "", { text })));
+    this.notes.hidden = !lines.length;
+  }
+
+  // --- what is shown ------------------------------------------------------------------------
+
+  /** Put the cells in order, hide what is filtered away, and keep the active picture if it is still there. */
+  arrange() {
+    const active = this.shown[this.active];
+    this.shown = arranged(this.rows, { ...this.filter, picks: this.host.picks() });
+    const children = [];
+    const headings = this.several && this.filter.sort === "rank";
+    let prompt = null;
+    for (const place of this.shown) {
+      if (headings && this.rows[place].prompt !== prompt) {
+        prompt = this.rows[place].prompt;
+        children.push(element("div", "tm-group", { text: prompt, attributes: { role: "presentation" } }));
+      }
+      children.push(this.cells[place]);
+    }
+    if (!children.length) children.push(element("div", "tm-nothing", { text: "Every picture is hidden." }));
+    this.list.replaceChildren(...children);
+    this.count.textContent =
+      this.shown.length === this.rows.length ? this.countText : `${this.shown.length} of ${this.rows.length} shown`;
+    for (const by of this.head.querySelectorAll("[data-sort]")) {
+      const mine = by.dataset.sort === this.filter.sort;
+      by.setAttribute("aria-pressed", String(mine));
+      by.dataset.arrow = mine ? (this.filter.descending ? "\u25be" : "\u25b4") : "";
+    }
+    const select = this.tools.querySelector(".tm-select");
+    if (select) select.value = this.filter.sort;
+    this.activate(Math.max(0, this.shown.indexOf(active)));
+    this.drawPicks();
+  }
+
+  sortBy(name) {
+    const again = this.filter.sort === name;
+    this.filter.descending = again ? !this.filter.descending : true;
+    this.filter.sort = name;
+    this.arrange();
+  }
+
+  setView(name, remember = false) {
+    const view = name === "list" ? "list" : "grid";
+    this.container.dataset.view = view;
+    this.viewButtons?.forEach((one, i) => one.setAttribute("aria-pressed", String((i === 0) === (view === "grid"))));
+    if (remember) this.host.setView(view);
+    this.reveal();
+  }
+
+  // --- the active picture -------------------------------------------------------------------
+
+  activate(index) {
+    this.cells[this.shown[this.active]]?.classList.remove("tm-active");
+    this.activeCell?.classList.remove("tm-active");
+    this.active = Math.max(0, Math.min(this.shown.length - 1, index));
+    const place = this.shown[this.active];
+    this.activeCell = this.cells[place];
+    if (!this.activeCell) {
+      this.list.removeAttribute("aria-activedescendant");
+      this.details.replaceChildren();
+      return;
+    }
+    this.activeCell.classList.add("tm-active");
+    this.list.setAttribute("aria-activedescendant", this.activeCell.id);
+    this.drawDetails(this.rows[place]);
+    this.reveal();
+  }
+
+  drawDetails(row) {
+    const parts = [element("strong", "", { text: `#${row.rank} ${formatScore(row.score)}` })];
+    if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
+    if (row.seed_text) parts.push(element("span", "tm-dim", { text: `seed ${row.seed_text}` }));
+    if (row.name) parts.push(element("span", "tm-dim", { text: row.name }));
+    if (this.columns.length > 1) {
+      for (const name of this.columns) {
+        parts.push(element("span", "tm-dim", { text: `${name} ${formatScore(row.scores?.[name])}` }));
+      }
+    }
+    parts.push(element("span", "tm-prompt", { text: row.prompt ?? "" }));
+    this.details.replaceChildren(...parts);
+  }
+
+  /** Scroll the list, and nothing else on the page, until the active picture is seen. */
+  reveal() {
+    const cell = this.activeCell;
+    if (!cell || !this.list.clientHeight) return;
+    const top = cell.offsetTop - this.list.offsetTop;
+    if (top < this.list.scrollTop) this.list.scrollTop = top - 4;
+    const over = top + cell.offsetHeight - (this.list.scrollTop + this.list.clientHeight);
+    if (over > 0) this.list.scrollTop += over + 4;
+  }
+
+  columnCount() {
+    if (this.container.dataset.view === "list") return 1;
+    const tops = this.cells[this.shown[0]]?.offsetTop;
+    const width = this.shown.findIndex((place) => this.cells[place].offsetTop !== tops);
+    return width === -1 ? Math.max(1, this.shown.length) : width;
+  }
+
+  placeOf(event) {
+    const cell = event.target.closest?.(".tm-cell");
+    return cell ? this.shown.indexOf(cell.place) : null;
+  }
+
+  click(event) {
+    const index = this.placeOf(event);
+    if (index === null || index < 0) return;
+    this.activate(index);
+    if (event.target.closest(".tm-zoom")) this.open();
+    else this.toggle(this.rows[this.shown[index]]);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Tab") return;
+    event.stopPropagation(); // Delete would delete the node
+    if (!this.shown.length) return;
+    const next = moved(event.key, this.active, this.shown.length, this.columnCount(), 3);
+    const row = this.rows[this.shown[this.active]];
+    if (next !== null) this.activate(next);
+    else if (event.key === " ") this.toggle(row);
+    else if (event.key === "Enter") this.open();
+    else if (event.key.toLowerCase() === "c") this.compare();
+    else return;
+    event.preventDefault();
+  }
+
+  open() {
+    this.viewer.open(this.active);
+  }
+
+  compare() {
+    if (this.shown.length < 2) return;
+    const other = this.active;
+    this.activate(other + 1 < this.shown.length ? other + 1 : other - 1);
+    this.viewer.open(this.active, other);
+  }
+
+  openSheet() {
+    window.open(this.host.url(this.sheet), "_blank", "noopener");
+  }
+
+  // --- picks --------------------------------------------------------------------------------
+
+  toggle(row) {
+    const picks = this.host.picks();
+    if (!picks.delete(row.id)) picks.add(row.id);
+    this.host.setPicks(picks);
+    this.drawPicks();
+  }
+
+  /** Mark what is picked; after a change of the widget from outside too. */
+  drawPicks() {
+    const picks = this.host.picks();
+    let here = 0;
+    for (const cell of this.cells) {
+      const picked = picks.has(this.rows[cell.place].id);
+      here += picked;
+      cell.classList.toggle("tm-picked", picked);
+      cell.setAttribute("aria-selected", String(picked));
+    }
+    const sent = this.rows.filter((row) => row.picked);
+    const same = sent.length === here && sent.every((row) => picks.has(row.id));
+    const ids = new Set(this.rows.map((row) => row.id));
+    const away = [...picks].filter((id) => !ids.has(id)).length;
+    const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
+    if (away) words.push(`${away} from another batch`);
+    if (!same) words.push("run again to send them on");
+    else if (here) words.push("sent on");
+    const parts = [element("span", here ? "tm-picks" : "tm-dim", { text: words.join(" \u00b7 ") }), element("span", "tm-space")];
+    if (here) {
+      const only = button("tm-button", "Only picked", "Show only what is picked", () => {
+        this.filter.onlyPicked = !this.filter.onlyPicked;
+        this.arrange();
+      });
+      only.setAttribute("aria-pressed", String(this.filter.onlyPicked));
+      parts.push(only);
+    }
+    if (picks.size) parts.push(button("tm-button", "Clear", "Clear all picks", () => this.clear()));
+    parts.push(button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare()));
+    this.bottom.replaceChildren(...parts);
+  }
+
+  clear() {
+    this.host.setPicks(new Set());
+    this.filter.onlyPicked = false;
+    this.arrange();
+  }
+}

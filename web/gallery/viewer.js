@@ -1,0 +1,195 @@
+// The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
+
+import { button, element } from "./dom.js";
+import { formatScore } from "./model.js";
+
+const PIXELS = 200; // a picture this small is shown with its pixels sharp
+
+function pane(role) {
+  const picture = element("img", "tm-full", { attributes: { alt: "", draggable: "false" } });
+  const gone = element("div", "tm-gone", { text: "This picture is no longer there. Run the graph again." });
+  const frame = element("div", "tm-frame", { children: [picture, gone] });
+  const caption = element("div", "tm-caption");
+  const pick = button("tm-button tm-pick-here", "Pick", "Pick this picture", () => {});
+  const box = element("figure", `tm-pane tm-${role}`, {
+    children: [frame, element("figcaption", "tm-under", { children: [caption, pick] })],
+  });
+  picture.addEventListener("load", () => {
+    gone.hidden = true;
+    picture.hidden = false;
+    picture.classList.toggle("tm-pixels", Math.max(picture.naturalWidth, picture.naturalHeight) <= PIXELS);
+  });
+  picture.addEventListener("error", () => {
+    gone.hidden = false;
+    picture.hidden = true;
+  });
+  return { box, frame, picture, gone, caption, pick };
+}
+
+function captionOf(row) {
+  const score = element("strong", "", { text: `#${row.rank}   ${formatScore(row.score)}` });
+  const parts = [score];
+  if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
+  for (const [name, value] of Object.entries(row.scores ?? {})) {
+    if (Object.keys(row.scores).length > 1) {
+      parts.push(element("span", "tm-dim", { text: `${name} ${formatScore(value)}` }));
+    }
+  }
+  if (row.seed_text) parts.push(element("span", "tm-dim", { text: `seed ${row.seed_text}` }));
+  if (row.name) parts.push(element("span", "tm-dim", { text: row.name }));
+  parts.push(element("span", "tm-prompt", { text: row.prompt ?? "" }));
+  return parts;
+}
+
+/**
+ * The overlay of a gallery.
+ * `source` gives: `rows()` in the order shown, `url(entry)`, `isPicked(row)`, `toggle(row)`, `moved(place)`, `closed()`.
+ */
+export class Viewer {
+  constructor(source) {
+    this.source = source;
+    this.place = 0;
+    this.other = null; // the place of the left picture while two are compared
+    this.actual = false;
+    this.left = pane("left");
+    this.right = pane("right");
+    this.left.pick.addEventListener("click", () => this.toggle(this.other));
+    this.right.pick.addEventListener("click", () => this.toggle(this.place));
+    for (const side of [this.left, this.right]) side.frame.addEventListener("click", () => this.setActual(!this.actual));
+    this.count = element("span", "tm-dim tm-count");
+    this.compareButton = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
+    this.actualButton = button("tm-button", "1:1", "Show every pixel (Z)", () => this.setActual(!this.actual));
+    this.swapButton = button("tm-button", "Swap", "Swap left and right (X)", () => this.swap());
+    this.dialog = element("dialog", "tastemaker-viewer", {
+      attributes: { "aria-label": "Picture" },
+      children: [
+        element("div", "tm-bar", {
+          children: [
+            button("tm-button", "\u2190", "Previous picture (left arrow)", () => this.step(-1)),
+            button("tm-button", "\u2192", "Next picture (right arrow)", () => this.step(1)),
+            this.count,
+            element("span", "tm-space"),
+            this.swapButton,
+            this.compareButton,
+            this.actualButton,
+            button("tm-button", "Close", "Close (Escape)", () => this.dialog.close()),
+          ],
+        }),
+        element("div", "tm-panes", { children: [this.left.box, this.right.box] }),
+      ],
+    });
+    this.dialog.addEventListener("keydown", (event) => this.key(event));
+    this.dialog.addEventListener("close", () => {
+      this.dialog.remove();
+      this.source.closed(this.place);
+    });
+    for (const kind of ["pointerdown", "wheel", "contextmenu"]) {
+      this.dialog.addEventListener(kind, (event) => event.stopPropagation());
+    }
+  }
+
+  open(place, other = null) {
+    this.place = place;
+    this.other = other;
+    this.actual = false;
+    document.body.append(this.dialog);
+    this.dialog.showModal();
+    this.draw();
+  }
+
+  /** Show another table's rows, or none. */
+  close() {
+    if (this.dialog.open) this.dialog.close();
+  }
+
+  step(by) {
+    const last = this.source.rows().length - 1;
+    this.place = Math.max(0, Math.min(last, this.place + by));
+    this.source.moved(this.place);
+    this.draw();
+  }
+
+  compare() {
+    if (this.other !== null) {
+      this.other = null;
+    } else if (this.source.rows().length > 1) {
+      this.other = this.place;
+      this.place = this.place + 1 < this.source.rows().length ? this.place + 1 : this.place - 1;
+    }
+    this.source.moved(this.place);
+    this.draw();
+  }
+
+  swap() {
+    if (this.other === null) return;
+    [this.place, this.other] = [this.other, this.place];
+    this.source.moved(this.place);
+    this.draw();
+  }
+
+  setActual(actual) {
+    this.actual = actual;
+    this.draw();
+  }
+
+  toggle(place) {
+    const row = this.source.rows()[place];
+    if (row) this.source.toggle(row);
+    this.draw();
+  }
+
+  draw() {
+    const rows = this.source.rows();
+    const two = this.other !== null;
+    this.left.box.hidden = !two;
+    if (two) this.fill(this.left, rows[this.other]);
+    this.fill(this.right, rows[this.place]);
+    this.dialog.classList.toggle("tm-actual", this.actual);
+    this.dialog.classList.toggle("tm-two", two);
+    this.compareButton.textContent = two ? "One" : "Compare";
+    this.compareButton.setAttribute("aria-pressed", String(two));
+    this.compareButton.disabled = rows.length < 2;
+    this.actualButton.setAttribute("aria-pressed", String(this.actual));
+    this.swapButton.hidden = !two;
+    this.count.textContent = `${this.place + 1} of ${rows.length}`;
+  }
+
+  fill(side, row) {
+    if (!row) return;
+    const url = row.view ? this.source.url(row.view) : "";
+    if (side.picture.getAttribute("src") !== url) {
+      side.gone.hidden = Boolean(url);
+      side.picture.hidden = false;
+      side.picture.src = url;
+      side.frame.scrollTo(0, 0);
+    }
+    side.picture.alt = `Rank ${row.rank}: ${row.prompt ?? ""}`;
+    side.caption.replaceChildren(...captionOf(row));
+    const picked = this.source.isPicked(row);
+    side.pick.textContent = picked ? "\u2713 Picked" : "Pick";
+    side.pick.setAttribute("aria-pressed", String(picked));
+    side.box.classList.toggle("tm-picked", picked);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // the page has shortcuts of its own for these keys
+    const onButton = event.target instanceof HTMLButtonElement;
+    const actions = {
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      ArrowUp: () => this.step(-1),
+      ArrowDown: () => this.step(1),
+      Home: () => this.step(-Infinity),
+      End: () => this.step(Infinity),
+      c: () => this.compare(),
+      x: () => this.swap(),
+      z: () => this.setActual(!this.actual),
+      " ": () => this.toggle(this.place),
+    };
+    const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action || (onButton && event.key === " ")) return; // a space on a button presses it
+    event.preventDefault();
+    action();
+  }
+}
