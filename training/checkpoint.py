@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
     except (OSError, SafetensorError) as e:
         raise unwritable(path, e) from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def unwritable(path: Path, error: Exception) -> InputError:

@@ -1,0 +1,166 @@
+"""Rollouts: the pictures that sampling makes, with probabilities that learning agrees with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tastemaker.loaders import DiffusionModel, InputError
+from tastemaker.sampling import sample
+from tastemaker.training.processes import Alone
+from tastemaker.training.rollout import training_schedule
+from tastemaker.training.step import at_pairs, transition
+from tastemaker.training.trajectory import (
+    Pairs,
+    Trajectory,
+    choose_pairs,
+    learnable_steps,
+    micro_batches,
+)
+from tastemaker.training.worker import Worker
+
+from .conftest import PROMPTS, quick
+
+SCHEDULERS = ("ddim", "ddpm", "euler_ancestral")
+
+
+def rolled(model: DiffusionModel, seeds: list[int], **changes: object) -> tuple[Worker, Trajectory, torch.Tensor]:
+    worker = Worker(model, quick(**changes), "", None, Alone())
+    prompts = [PROMPTS[i % len(PROMPTS)] if model.conditional else "" for i in range(len(seeds))]
+    return worker, *worker.sample(prompts, seeds, lambda more: None)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("name", ["small_sdxl", "small_ddpm"])
+def test_a_rollout_is_what_sampling_makes(name: str, scheduler: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(name)
+    worker, trajectory, images = rolled(model, [3, 4, 5], scheduler=scheduler, steps=5)
+    config = worker.config
+    pictures = sample(
+        model,
+        list(trajectory.prompts) if model.conditional else "",
+        scheduler=scheduler,
+        steps=5,
+        guidance_scale=config.guidance_scale if model.conditional else 1.0,
+        eta=config.step_eta,
+        seeds=[3, 4, 5],
+    )
+    torch.testing.assert_close(trajectory.latents[:, -1], pictures.latents, atol=0, rtol=0)
+    torch.testing.assert_close(images, pictures.images, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("name", ["small_sdxl", "small_ddpm"])
+def test_learning_finds_the_probabilities_of_the_rollout(
+    name: str, scheduler: str, request: pytest.FixtureRequest
+) -> None:
+    """In other batches, with steps mixed: the first ratio is 1 within 1e-6, CFG and clipped x0 included."""
+    worker, trajectory, _ = rolled(request.getfixturevalue(name), list(range(6)), scheduler=scheduler, steps=6)
+    steps = learnable_steps(trajectory.stds, 0.0, 1.0)
+    picture = torch.arange(6).repeat_interleave(len(steps))
+    pairs = Pairs(picture, torch.tensor(steps * 6))
+    largest = 0.0
+    for batch in micro_batches(pairs, 5):
+        network = worker.network(worker.model, [trajectory.prompts[i] for i in batch.picture.tolist()])
+        x, after = at_pairs(trajectory, batch, torch.device("cpu"))
+        now = transition(network, worker.schedule, x, after, batch.step.tolist())
+        ratio = (now.log_prob - trajectory.log_probs[batch.picture, batch.step]).exp()
+        largest = max(largest, float((ratio - 1).abs().max()))
+        for row in range(len(x)):
+            normal = torch.distributions.Normal(now.mean[row].double(), now.std[row].double())
+            want = normal.log_prob(after[row].double()).mean()
+            assert now.log_prob[row].item() == pytest.approx(want.item(), abs=2e-5)
+    assert largest <= 1e-6
+
+
+def test_steps_without_noise_are_left_out(small_ddpm: DiffusionModel) -> None:
+    """DDPM's last step and euler ancestral's have std 0: no log-probability, never learned from."""
+    for scheduler in SCHEDULERS:
+        _, trajectory, _ = rolled(small_ddpm, [1, 2], scheduler=scheduler, steps=4)
+        silent = (trajectory.stds == 0).nonzero().flatten().tolist()
+        assert (trajectory.log_probs[:, silent] == 0).all()
+        assert torch.isfinite(trajectory.log_probs).all()
+        assert not set(learnable_steps(trajectory.stds, 0, 1)) & set(silent)
+        if scheduler != "ddim":
+            assert silent == [3]
+
+
+def test_church_at_ddim_40_has_a_last_step_without_noise(small_ddpm: DiffusionModel) -> None:
+    """Trap 1: with set_alpha_to_one and leading spacing the 40th step lands on a level of exactly 1."""
+    schedule = training_schedule(small_ddpm, quick(steps=40))
+    one = torch.zeros(1, 1, 1, 1)
+    stds = torch.tensor([schedule.distribution(t, one, one).std for t in range(40)])
+    assert stds[39] == 0
+    assert (stds[:39] > 0).all()
+    assert learnable_steps(stds, 0, 1) == list(range(39))
+
+
+def test_trajectories_are_float32_whatever_the_network_runs_in(small_ddpm: DiffusionModel) -> None:
+    import copy
+
+    half = replace(small_ddpm, modules={"unet": copy.deepcopy(small_ddpm.unet).to(torch.bfloat16)})
+    _, trajectory, _ = rolled(half, [1, 2])
+    assert trajectory.latents.dtype == trajectory.log_probs.dtype == torch.float32
+    assert not torch.equal(trajectory.latents, trajectory.latents.bfloat16().float())
+
+
+@pytest.mark.parametrize("scheduler", ["pndm", "euler", "dpmpp_2m", "dpmpp_2m_karras", "unipc", "lcm", "dpmpp_sde"])
+def test_schedulers_without_probabilities_are_refused_by_name(scheduler: str) -> None:
+    with pytest.raises(InputError, match=rf"scheduler: The steps of {scheduler} .* Pick ddim with eta 1"):
+        quick(scheduler=scheduler)
+
+
+def test_ddim_without_noise_is_refused() -> None:
+    with pytest.raises(InputError, match="eta: ddim at eta 0 adds no noise"):
+        quick(eta=0.0)
+
+
+def test_the_models_own_scheduler_trains_only_where_it_can(small_ddpm: DiffusionModel) -> None:
+    assert training_schedule(small_ddpm, quick(scheduler="model default")).scheduler == "ddpm"
+    pndm = replace(
+        small_ddpm,
+        scheduler_config={
+            "_class_name": "PNDMScheduler",
+            "beta_start": 1e-4,
+            "beta_end": 0.02,
+            "beta_schedule": "linear",
+            "num_train_timesteps": 1000,
+        },
+    )
+    with pytest.raises(InputError, match="The steps of pndm"):
+        training_schedule(pndm, quick(scheduler="model default"))
+
+
+def test_pairs_are_shuffled_whole_and_the_same_for_the_same_seed() -> None:
+    config = quick(timestep_fraction=0.5, updates_per_epoch=3)
+    updates = choose_pairs(8, [0, 1, 2, 4], config, epoch=1)
+    pairs = [pair for u in updates for pair in zip(u.picture.tolist(), u.step.tolist(), strict=True)]
+    assert len(pairs) == len(set(pairs)) == 16  # half of 4 steps for each of 8 pictures
+    assert [sum(p == i for p, _ in pairs) for i in range(8)] == [2] * 8
+    assert {s for _, s in pairs} == {0, 1, 2, 4}
+    assert sorted(len(u.step) for u in updates) == [5, 5, 6]
+    again = choose_pairs(8, [0, 1, 2, 4], config, epoch=1)
+    assert all(
+        torch.equal(a, b) for one, two in zip(updates, again, strict=True) for a, b in zip(one, two, strict=True)
+    )
+    other = choose_pairs(8, [0, 1, 2, 4], config, epoch=2)
+    assert not all(torch.equal(a.step, b.step) for a, b in zip(updates, other, strict=True))
+
+
+def test_a_window_and_a_fraction_choose_steps() -> None:
+    stds = torch.tensor([1.0] * 9 + [0.0])
+    assert learnable_steps(stds, 0.2, 0.5) == [2, 3, 4]
+    assert learnable_steps(stds, 0.9, 1.0) == []  # the last step has no noise
+    [update] = choose_pairs(3, [2, 3, 4], quick(timestep_fraction=0.01, updates_per_epoch=1), 0)
+    assert len(update.step) == 3  # never fewer than one step a picture
+
+
+def test_micro_batches_hold_every_pair_once_with_equal_steps_together() -> None:
+    pairs = Pairs(torch.arange(7), torch.tensor([2, 0, 1, 2, 0, 1, 2]))
+    batches = micro_batches(pairs, 3)
+    assert [len(b.step) for b in batches] == [3, 3, 1]
+    assert sorted(i for b in batches for i in b.picture.tolist()) == list(range(7))
+    assert all(b.step.tolist() == sorted(b.step.tolist()) for b in batches)
+    assert all(pairs.step[b.picture].equal(b.step) for b in batches)
