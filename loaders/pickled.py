@@ -1,4 +1,4 @@
-"""The few official files that exist only as pickles: old DDPMs' `.bin`.
+"""The few official files that exist only as pickles: old DDPMs' `.bin`, and rewards' `.pt` and `.pth`.
 
 A pickle is a program. It is read by torch's own reader, `weights_only`, which knows how to make tensors
 and runs nothing else; a file that asks for more is refused, never read another way.
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def read_pickled(path: Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+def read_pickled(path: Path, dtype: torch.dtype | None = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
     """Read the state dict of a `.bin` file, floating tensors as `dtype` (None: as they are stored).
 
-    Only the zip format that torch writes since 1.6 is read; its tensors are mapped and copied one at a time.
+    `inside` names the entry that holds it in a file of a training run ("state_dict", "model"); what else
+    such a file holds is not used. Only the zip format that torch writes since 1.6 is read; its tensors are
+    mapped and copied one at a time.
     Raises ModelFileError naming what the file is.
     """
     import torch
@@ -40,6 +42,10 @@ def read_pickled(path: Path, dtype: torch.dtype | None = None) -> dict[str, torc
         ) from e
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, AttributeError, IndexError) as e:
         raise ModelFileError(f"{where} is damaged ({str(e)[:200]}). Download it again.") from e
+    if inside is not None and isinstance(state, dict):
+        if inside not in state:
+            raise ModelFileError(f"{where} has no entry {inside!r}, which holds the weights of such files.")
+        state = state[inside]
     _check_state(state, where, path.stat().st_size)
     return {key: own_copy(tensor.detach(), dtype) for key, tensor in state.items()}
 

@@ -8,11 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..loaders.errors import ModelFileError
+from ..loaders.weights import read_json
+
+# BLIP's large ViT and ImageReward's `med_config.json`: both official checkpoints are of these sizes.
+VIT_LARGE = {"image_size": 224, "patch_size": 16, "width": 1024, "depth": 24, "heads": 16}
+MED_LARGE = {
+    "vocab_size": 30524,
+    "hidden_size": 768,
+    "encoder_width": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 512,
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+}
 
 _VISION_NAMES = (  # official prefix, transformers' prefix; `*` is a block's number
     ("cls_token", "embeddings.class_embedding"),
@@ -48,6 +66,15 @@ def official_vision_key(key: str) -> str:
     return next((name for name in names if name is not None), key)
 
 
+def med_config(path: Path) -> dict[str, Any]:
+    """The sizes in an official `med_config.json`. Raises ModelFileError for one that is not JSON or lacks a size."""
+    config = read_json(path)
+    missing = [key for key in MED_LARGE if key not in config]
+    if missing:
+        raise ModelFileError(f"{path.name} in {path.parent.name} has no {missing[0]}.")
+    return {key: config[key] for key in MED_LARGE}
+
+
 def vision_tower(config: Mapping[str, Any]) -> nn.Module:
     """BlipVisionModel. `config`: image_size, patch_size, width, depth, heads."""
     from transformers import BlipVisionConfig, BlipVisionModel
@@ -62,7 +89,10 @@ def vision_tower(config: Mapping[str, Any]) -> nn.Module:
         layer_norm_eps=1e-6,
         hidden_act="gelu",
     )
-    return BlipVisionModel(settings)
+    tower = BlipVisionModel(settings)
+    for layer in tower.encoder.layers:
+        layer.self_attn = FusedAttention(layer.self_attn)
+    return tower
 
 
 def text_tower(config: Mapping[str, Any]) -> nn.Module:
@@ -87,13 +117,32 @@ def text_tower(config: Mapping[str, Any]) -> nn.Module:
     return BlipTextModel(settings, add_pooling_layer=False)
 
 
+class FusedAttention(nn.Module):
+    """BlipAttention's layers with torch's fused attention, which transformers' class does not use."""
+
+    def __init__(self, plain: nn.Module) -> None:
+        super().__init__()
+        self.qkv, self.projection, self.heads = plain.qkv, plain.projection, plain.num_heads
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """Self-attention. Shape: (B, N, D) -> (B, N, D); the second value stands for weights nobody asks for."""
+        batch, length, width = hidden_states.shape
+        parts = self.qkv(hidden_states).view(batch, length, 3, self.heads, width // self.heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        return self.projection(mixed.transpose(1, 2).reshape(batch, length, width)), None
+
+
+def read_text(text: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Last hidden state of the text's first token, without a picture. Shape: (B, L), (B, L) -> (B, D)."""
+    return text(input_ids=ids, attention_mask=mask, return_dict=True).last_hidden_state[:, 0]
+
+
 def fuse(text: nn.Module, ids: torch.Tensor, mask: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """Last hidden state of the text's first token, having looked at the picture.
 
     Shape: ids, mask (B, L); image (B, N, D); result (B, D of the text).
     """
-    import torch
-
     seen = torch.ones(image.shape[:2], dtype=torch.long, device=image.device)  # (B, N)
     output = text(
         input_ids=ids,

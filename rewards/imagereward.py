@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..loaders.errors import InputError, ModelFileError
+from ..loaders.errors import ModelFileError
+from ..loaders.limits import check_sizes
 from ..loaders.weights import fill, read_json, read_safetensors
-from .blip import fuse, official_vision_key, text_tower, transformers_vision_key, vision_tower
-from .preprocess import CLIP_MEAN, CLIP_STD, normalized_pixels
+from .bert_text import tokenize
+from .blip import (
+    MED_LARGE,
+    VIT_LARGE,
+    fuse,
+    med_config,
+    official_vision_key,
+    text_tower,
+    transformers_vision_key,
+    vision_tower,
+)
+from .network import PixelNetwork
+from .weights import read_weights
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer
 
 # Mean and spread of the raw score on the authors' training set (ImageReward.py, `self.mean`).
 SCORE_MEAN, SCORE_STD = 0.16717362830052426, 1.0333394966054072
-MAX_TOKENS = 35
 _UNUSED = ("blip.vision_proj.", "blip.text_proj.")  # BLIP's contrastive heads: stored, never called
 
 
@@ -50,7 +61,8 @@ class ImageRewardModel(nn.Module):
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Rewards, standardised as published. Shape: (B, 3, H, W), (B, L), (B, L) -> (B,)."""
         image = self.vision(pixels).last_hidden_state  # (B, N, D)
-        raw = self.mlp(fuse(self.text, ids, mask, image))  # (B, 1)
+        first = fuse(self.text, ids, mask, image)  # (B, D)
+        raw = self.mlp(first.to(self.mlp[0].weight.dtype))  # (B, 1)
         return (raw.squeeze(-1).float() - SCORE_MEAN) / SCORE_STD
 
 
@@ -81,55 +93,52 @@ def to_official(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
+def build(
+    vit: Mapping[str, Any], med: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str
+) -> ImageRewardModel:
+    """A network of these sizes with an official state dict in it, strictly. Raises ModelFileError.
+
+    It is made on `meta`, so that nothing is filled with random numbers first. The head is float32 whatever
+    the rest is.
+    """
+    check_sizes(vit, f"{where}: vit")
+    check_sizes(med, f"{where}: med_config.json")
+    with torch.device("meta"):
+        try:
+            network = ImageRewardModel(vit, med)
+        except (TypeError, KeyError, ValueError) as e:
+            raise ModelFileError(f"The config of {where} does not describe an ImageReward: {e}.") from e
+    fill(network, {ours: v for k, v in state.items() if (ours := from_official(k)) is not None}, where=where)
+    network.mlp.float()
+    return network.requires_grad_(False).eval()
+
+
 def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
     """Read `config.json`, `med_config.json` and `ImageReward.safetensors` from a folder.
 
     Raises ModelFileError.
     """
     vit, med = read_json(folder / "config.json").get("vit"), read_json(folder / "med_config.json")
-    state = read_safetensors(folder / "ImageReward.safetensors")
-    with torch.device("meta"):
-        try:
-            network = ImageRewardModel(vit, med)
-        except (TypeError, KeyError, ValueError) as e:
-            raise ModelFileError(f"The config of {folder.name} does not describe an ImageReward: {e}.") from e
-    renamed = {ours: v.to(dtype) for k, v in state.items() if (ours := from_official(k)) is not None}
-    fill(network, renamed, where=folder.name)
-    return network.requires_grad_(False).eval()
+    return build(vit, med, read_safetensors(folder / "ImageReward.safetensors", dtype), folder.name)
 
 
-def load_tokenizer(folder: Path) -> BertTokenizer:
-    """The BERT tokenizer of a folder's `vocab.txt`, lower-casing, as the reference makes it."""
-    from transformers import BertTokenizer
+def load_official(path: Path, dtype: torch.dtype) -> ImageRewardModel:
+    """Read `ImageReward.pt`, or a safetensors file of the same tensors.
 
-    return BertTokenizer.from_pretrained(str(folder), local_files_only=True, do_lower_case=True)
-
-
-def tokenize(tokenizer: BertTokenizer, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (B, 35) each.
-
-    Raises InputError for a prompt over 35 tokens: the reference cuts it without a word.
+    `med_config.json` beside it is read where it is there; else the sizes are ImageReward-v1.0's, which
+    are the same. Raises ModelFileError.
     """
-    lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
-    for prompt, length in zip(prompts, lengths, strict=True):
-        if length > MAX_TOKENS:
-            raise InputError(
-                "prompts",
-                prompt,
-                f"ImageReward reads {MAX_TOKENS - 2} word pieces and this prompt has {length - 2}. "
-                "Score with a shorter prompt that keeps what matters.",
-            )
-    batch = tokenizer(list(prompts), padding="max_length", max_length=MAX_TOKENS, return_tensors="pt")
-    return batch.input_ids, batch.attention_mask
+    beside = path.parent / "med_config.json"
+    med = med_config(beside) if beside.is_file() else MED_LARGE
+    return build(VIT_LARGE, med, read_weights(path, dtype), path.name)
 
 
-def score_images(
-    network: ImageRewardModel, tokenizer: BertTokenizer, images: torch.Tensor, prompts: Sequence[str]
-) -> torch.Tensor:
-    """Rewards of images (B, H, W, 3) in [0, 1], one prompt each: float32 (B,) on the CPU."""
-    weight = network.mlp[0].weight
-    pixels = normalized_pixels(images, network.image_size, CLIP_MEAN, CLIP_STD)
-    ids, mask = tokenize(tokenizer, prompts)
-    with torch.no_grad():
-        scores = network(pixels.to(weight.device, weight.dtype), ids.to(weight.device), mask.to(weight.device))
-    return scores.float().cpu()
+def pixel_network(network: ImageRewardModel, tokenizer: BertTokenizer) -> PixelNetwork:
+    """The network with its texts, as `network_reward` takes it."""
+
+    def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        weight = network.text.embeddings.word_embeddings.weight
+        ids, mask = tokenize(tokenizer, prompts)
+        return network(pixels.to(weight.dtype), ids.to(weight.device), mask.to(weight.device))
+
+    return PixelNetwork(network, scores, network.image_size)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.memory import in_parts
 from ..loaders.texts import check_prompts
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import nn
 
+    from .statistics import Statistics
+
+log = logging.getLogger(__name__)
+
 ScoreFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
+PictureFunction = Callable[["Sequence[Image.Image]", Sequence[str]], torch.Tensor]
+OnBatch = Callable[[int, int], None]
+
+_FIRST_BATCH, _LARGEST_BATCH = 8, 256  # where the batch size is found by itself
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +38,14 @@ class Reward:
         score: images (B, H, W, 3) in [0, 1] and B prompts to (B,).
         needs_prompt: whether an empty prompt makes no sense to it.
         meaning: range and meaning of a score in one line.
-        fingerprint: names the weights it was read from.
+        fingerprint: names the weights it was read from and the settings that change its scores.
         modules: the networks it uses, for whoever manages memory.
-        batch_size: pictures scored at once.
+        batch_size: pictures scored at once; None: found by itself.
+        gradient_score: like `score`, with gradients that reach the images; None: it has none.
+        picture_score: PIL pictures of any sizes and as many prompts to (B,); None: through `score`.
+        remarks: what to say of prompts that it does not read whole, a line each; None: nothing.
+        source: paper and weights.
+        statistics: mean and spread of its scores, for combining; None: not known.
     """
 
     name: str
@@ -37,14 +54,30 @@ class Reward:
     meaning: str
     fingerprint: str
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
-    batch_size: int = 16
+    batch_size: int | None = None
+    gradient_score: ScoreFunction | None = None
+    picture_score: PictureFunction | None = None
+    remarks: Callable[[Sequence[str]], list[str]] | None = None
+    source: str = ""
+    statistics: Statistics | None = None
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether gradients reach the images through `with_gradient`."""
+        return self.gradient_score is not None
+
+    @property
+    def relative(self) -> bool:
+        """Whether a picture's score depends on the others it is scored with: then no cache may keep it."""
+        return False
+
+    @property
+    def members(self) -> tuple[Reward, ...]:
+        """The rewards this one is combined of; empty for a single one."""
+        return ()
 
     def __call__(
-        self,
-        images: torch.Tensor,
-        prompts: str | Sequence[str],
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
     ) -> torch.Tensor:
         """Score images.
 
@@ -59,42 +92,25 @@ class Reward:
         Raises:
             InputError: images or prompts that cannot be scored.
             NonFiniteError: a score that is NaN or infinite, by reward, image and prompt.
+            OutOfMemoryError: not even one picture fits.
         """
         images = check_images(images)
-        texts = one_prompt_each(prompts, len(images))
-        if self.needs_prompt:
-            empty = [i for i, text in enumerate(texts) if not text.strip()]
-            if empty:
-                raise InputError(
-                    "prompts",
-                    texts[empty[0]],
-                    f"{self.name} compares a picture with its prompt; "
-                    f"image {empty[0] + 1} of {len(texts)} has none. Connect prompts or type one.",
-                )
-        scores = []
-        for first in range(0, len(images), self.batch_size):
-            rows = slice(first, first + self.batch_size)
-            scores.append(self.score(images[rows], texts[rows]).float().cpu())
-            if on_batch is not None:
-                on_batch(min(first + self.batch_size, len(images)), len(images))
-        return self._checked(torch.cat(scores), texts)
+        texts = self._texts(prompts, len(images))
+        height, width = images.shape[1:3]
+
+        def work(rows: slice) -> torch.Tensor:
+            return self.score(images[rows], texts[rows])
+
+        return self._in_batches(work, texts, f"one picture of {width} x {height}", on_batch)
 
     def parts(
-        self,
-        images: torch.Tensor,
-        prompts: str | Sequence[str],
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
     ) -> dict[str, torch.Tensor]:
         """What a combined reward's scores were made of: a name -> float32 (B,). Empty for a single reward."""
         return {}
 
     def columns(
-        self,
-        images: torch.Tensor,
-        prompts: str | Sequence[str],
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
     ) -> dict[str, torch.Tensor]:
         """The score, then the parts it was made of: `name` first, each float32 (B,).
 
@@ -102,15 +118,95 @@ class Reward:
         """
         return {self.name: self(images, prompts, on_batch=on_batch)}
 
-    def _checked(self, scores: torch.Tensor, texts: Sequence[str]) -> torch.Tensor:
-        if scores.shape != (len(texts),):
-            raise NonFiniteError(f"{self.name} returned scores of shape {tuple(scores.shape)} for {len(texts)} images.")
-        bad = torch.nonzero(~torch.isfinite(scores)).flatten().tolist()
-        if bad:
-            raise NonFiniteError(
-                f"{self.name} scored image {bad[0] + 1} as {scores[bad[0]].item()} (prompt {texts[bad[0]]!r})."
-            )
-        return scores
+    def picture_columns(
+        self,
+        pictures: Sequence[Image.Image | Path | str],
+        prompts: str | Sequence[str],
+        *,
+        on_batch: OnBatch | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """`columns` of PIL pictures or picture files, of any sizes, at most a batch of them open at once.
+
+        Raises InputError for a file that cannot be opened, and what `__call__` does.
+        """
+        if not pictures:
+            raise InputError("pictures", 0, "There are none.")
+        texts = self._texts(prompts, len(pictures))
+
+        def work(rows: slice) -> torch.Tensor:
+            opened = [open_picture(p) for p in pictures[rows]]
+            if self.picture_score is not None:
+                return self.picture_score(opened, texts[rows])
+            pairs = zip(opened, texts[rows], strict=True)
+            return torch.cat([self.score(from_pil(picture), [text]).reshape(-1) for picture, text in pairs])
+
+        return {self.name: self._in_batches(work, texts, "one picture", on_batch)}
+
+    def with_gradient(self, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
+        """Scores that gradients flow through to the images, in one batch. Shape: (B, H, W, 3) -> (B,).
+
+        The resizing is torch's antialiased bicubic and the pixels are not rounded to 8 bits, so scores
+        differ a little from `__call__`'s. Raises InputError for a reward that has no gradients.
+        """
+        if self.gradient_score is None:
+            raise InputError("reward", self.name, "This reward has no gradients. Train with DDPO, which needs none.")
+        images = check_images(images)
+        return self.gradient_score(images, self._texts(prompts, len(images))).float()
+
+    def _texts(self, prompts: str | Sequence[str], count: int) -> list[str]:
+        texts = one_prompt_each(prompts, count)
+        if self.needs_prompt:
+            check_not_empty(self.name, texts)
+        if self.remarks is not None:
+            for line in self.remarks(list(dict.fromkeys(texts))):
+                log.warning("%s: %s", self.name, line)
+        return texts
+
+    def _in_batches(
+        self, work: Callable[[slice], torch.Tensor], texts: Sequence[str], each: str, on_batch: OnBatch | None
+    ) -> torch.Tensor:
+        """Scores of all rows, `work` taking as many at once as are set, or as fit."""
+        on_gpu = any(p.device.type != "cpu" for m in self.modules.values() for p in m.parameters())
+        size = self.batch_size or _FIRST_BATCH
+        largest = _LARGEST_BATCH if self.batch_size is None and on_gpu else None  # a CPU gains nothing
+        scores: list[torch.Tensor] = []
+        done = 0
+
+        def checked(rows: slice) -> torch.Tensor:
+            return check_scores(self.name, work(rows).detach().float().cpu(), texts[rows], rows.start)
+
+        for part in in_parts(len(texts), size, checked, what=f"scoring with {self.name}", each=each, largest=largest):
+            scores.append(part)
+            done += len(part)
+            if on_batch is not None:
+                on_batch(done, len(texts))
+        return torch.cat(scores)
+
+
+def check_scores(name: str, scores: torch.Tensor, texts: Sequence[str], first: int = 0) -> torch.Tensor:
+    """One finite score for each text, or NonFiniteError naming the reward `name` and the first bad one.
+
+    `first` is how many images came before these.
+    """
+    if scores.shape != (len(texts),):
+        raise NonFiniteError(f"{name} returned scores of shape {tuple(scores.shape)} for {len(texts)} images.")
+    bad = torch.nonzero(~torch.isfinite(scores)).flatten().tolist()
+    if bad:
+        number, value = first + bad[0] + 1, scores[bad[0]].item()
+        raise NonFiniteError(f"{name} scored image {number} as {value} (prompt {texts[bad[0]]!r}).")
+    return scores
+
+
+def check_not_empty(name: str, texts: Sequence[str]) -> None:
+    """Raises InputError when one of the texts is blank, for the reward `name` that compares with it."""
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise InputError(
+            "prompts",
+            texts[empty[0]],
+            f"{name} compares a picture with its prompt; "
+            f"image {empty[0] + 1} of {len(texts)} has none. Connect prompts or type one.",
+        )
 
 
 def check_images(images: torch.Tensor) -> torch.Tensor:
@@ -138,3 +234,25 @@ def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
     if len(texts) != count:
         raise InputError("prompts", len(texts), f"There are {count} images; give one prompt, or one for each.")
     return texts
+
+
+def open_picture(picture: Image.Image | Path | str) -> Image.Image:
+    """A PIL picture, read from its file where it is none yet. Raises InputError naming the file."""
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return picture
+    try:
+        with Image.open(picture) as file:
+            file.load()
+            return file
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise InputError("pictures", str(picture), f"It cannot be read as a picture ({e}).") from e
+
+
+def from_pil(picture: Image.Image) -> torch.Tensor:
+    """A PIL picture as an image (1, H, W, 3) in [0, 1], transparency dropped."""
+    import numpy as np
+
+    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
+    return torch.from_numpy(array)[None]

@@ -82,13 +82,23 @@ def test_bad_images_are_named(tiny_reward, images: object, said: str) -> None:
         ("", "has none"),
         ("  ", "has none"),
         (["a", "b", "c"], "2 images"),
-        ("word " * 60, "word pieces"),
         ("bad \ud800", "surrogate"),
     ],
 )
 def test_bad_prompts_are_named(tiny_reward, prompts: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         tiny_reward(pictures(HEART, HEART), prompts)
+
+
+def test_a_cut_prompt_is_announced_and_scored(tiny_reward, caplog) -> None:
+    prompt = "star " * 34 + "heart"  # 33 pieces fit
+    scores = tiny_reward(pictures(HEART), prompt)
+    assert torch.isfinite(scores).all()
+    assert "only the first 33 of the 35 word pieces" in caplog.text
+    assert (scores == tiny_reward(pictures(HEART), "star " * 33)).all()
+    caplog.clear()
+    tiny_reward(pictures(HEART), "star " * 33)
+    assert not caplog.text
 
 
 def test_a_nan_score_names_the_reward_and_the_picture(tiny_reward) -> None:

@@ -1,0 +1,295 @@
+"""Several rewards as one: a weighted sum of standardised scores, or of ranks. Every part stays visible.
+
+Legend: B pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..loaders.errors import InputError
+from .reward import OnBatch, Reward, check_images
+from .statistics import Statistics
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MODES = ("standardised", "batch", "ranks")
+GROUPS = ("prompt", "all")
+MAX_WEIGHT = 100.0
+
+
+def combine(
+    weighted: Sequence[tuple[Reward, float]],
+    *,
+    mode: str = "standardised",
+    group_by: str = "prompt",
+    statistics: Mapping[str, Statistics] | None = None,
+    name: str = "combined",
+) -> CombinedReward:
+    """One reward of several: the sum of weight x comparable score.
+
+    Args:
+        weighted: rewards and their weights; a negative weight punishes.
+        mode: what makes scores comparable. `"standardised"`: less the reward's usual mean over its usual
+            spread, so that a picture's score does not depend on the others. `"batch"`: the mean and spread of
+            the group at hand. `"ranks"`: the place in the group, 0 worst to 1 best, equal scores in the middle.
+        group_by: the groups of `"batch"` and `"ranks"`: pictures of one `"prompt"`, or `"all"` scored together.
+        statistics: for rewards that have none of their own, or instead of them, by name.
+        name: of the sum's column.
+
+    Raises InputError for an unknown mode, a bad weight, two of one name, or missing statistics.
+    """
+    if mode not in MODES:
+        raise InputError("mode", mode, f"Pick one of {', '.join(MODES)}.")
+    if group_by not in GROUPS:
+        raise InputError("group_by", group_by, f"Pick one of {', '.join(GROUPS)}.")
+    rewards = [reward for reward, _ in weighted]
+    weights = tuple(_weight(reward, weight) for reward, weight in weighted)
+    names = [reward.name for reward in rewards]
+    if not rewards or not any(weights):
+        raise InputError("weights", list(weights), "At least one reward needs a weight that is not 0.")
+    twice = {n for n in (*names, name) if (*names, name).count(n) > 1}
+    if twice:
+        raise InputError("rewards", sorted(twice)[0], "Two columns would have this name; every reward counts once.")
+    own = {r.name: r.statistics for r in rewards if r.statistics is not None} | dict(statistics or {})
+    if mode == "standardised":
+        _check_statistics(names, own)
+    gradients = mode == "standardised" and all(reward.differentiable for reward in rewards)
+    used = tuple(own.get(n) for n in names) if mode == "standardised" else (None,) * len(names)
+    return CombinedReward(
+        name=name,
+        score=_not_alone,
+        needs_prompt=any(reward.needs_prompt for reward in rewards),
+        meaning=_meaning(mode, names, weights),
+        fingerprint=_fingerprint(rewards, weights, mode, group_by, used),
+        modules={f"{r.name}/{key}": module for r in rewards for key, module in r.modules.items()},
+        gradient_score=_gradient(rewards, weights, used) if gradients else None,
+        rewards=tuple(rewards),
+        weights=weights,
+        mode=mode,
+        group_by=group_by,
+        used=used,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedReward(Reward):
+    """What `combine` makes.
+
+    Attributes:
+        rewards, weights: the members.
+        mode, group_by: as `combine` takes them.
+        used: each member's statistics in the standardised mode, else None.
+    """
+
+    rewards: tuple[Reward, ...] = ()
+    weights: tuple[float, ...] = ()
+    mode: str = "standardised"
+    group_by: str = "prompt"
+    used: tuple[Statistics | None, ...] = ()
+
+    @property
+    def members(self) -> tuple[Reward, ...]:
+        return self.rewards
+
+    @property
+    def relative(self) -> bool:
+        return self.mode != "standardised" or any(reward.relative for reward in self.rewards)
+
+    def __call__(
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+    ) -> torch.Tensor:
+        """The combined scores, float32 (B,); takes and raises what every reward's call does."""
+        return self.columns(images, prompts, on_batch=on_batch)[self.name]
+
+    def parts(
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Every member's own scores, and of members that are combined theirs: a name -> float32 (B,)."""
+        columns = self.columns(images, prompts, on_batch=on_batch)
+        return {name: scores for name, scores in columns.items() if name != self.name}
+
+    def columns(
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The combined scores first, then the parts: a name -> float32 (B,)."""
+        texts = self._texts(prompts, len(check_images(images)))
+        return self._joined(lambda reward, report: reward.columns(images, texts, on_batch=report), texts, on_batch)
+
+    def picture_columns(
+        self,
+        pictures: Sequence[Image.Image | Path | str],
+        prompts: str | Sequence[str],
+        *,
+        on_batch: OnBatch | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """`columns` of PIL pictures or picture files; each reward opens them anew."""
+        texts = self._texts(prompts, len(pictures))
+
+        def of(reward: Reward, report: OnBatch | None) -> dict[str, torch.Tensor]:
+            return reward.picture_columns(pictures, texts, on_batch=report)
+
+        return self._joined(of, texts, on_batch)
+
+    def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
+        """The combined scores of members' scores by name, one prompt each: float32 (B,)."""
+        groups = list(prompts) if self.group_by == "prompt" else [None] * len(prompts)
+        sums = torch.zeros(len(prompts), dtype=torch.float64)
+        for reward, weight, statistics in zip(self.rewards, self.weights, self.used, strict=True):
+            scores = columns[reward.name].double()
+            if statistics is not None:
+                made = (scores - statistics.mean) / statistics.std
+            elif self.mode == "ranks":
+                made = in_groups(scores, groups, places)
+            else:
+                made = in_groups(scores, groups, standard_scores)
+            sums += weight * made
+        return sums.float()
+
+    def _joined(
+        self,
+        columns_of: Callable[[Reward, OnBatch | None], dict[str, torch.Tensor]],
+        texts: Sequence[str],
+        on_batch: OnBatch | None,
+    ) -> dict[str, torch.Tensor]:
+        joined: dict[str, torch.Tensor] = {}
+        for index, reward in enumerate(self.rewards):
+            report = None if on_batch is None else _share(on_batch, index, len(self.rewards))
+            found = columns_of(reward, report)
+            if twice := joined.keys() & found.keys():
+                raise InputError("rewards", sorted(twice)[0], "Two columns would have this name.")
+            joined |= found
+        return {self.name: self.total(joined, texts), **joined}
+
+
+def _share(on_batch: OnBatch, index: int, count: int) -> OnBatch:
+    """Progress of one of `count` rewards as progress of all."""
+    return lambda done, total: on_batch((index * total + done) // count, total)
+
+
+def _not_alone(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    raise InputError("reward", "combined", "A combined reward is called as a whole.")
+
+
+# --- making scores comparable -----------------------------------------------------------------
+
+
+def in_groups(
+    scores: torch.Tensor, groups: Sequence[Hashable], made: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """`made` of the scores of each group by itself. Shape: (B,), B labels -> (B,)."""
+    rows: dict[Hashable, list[int]] = {}
+    for index, label in enumerate(groups):
+        rows.setdefault(label, []).append(index)
+    result = torch.empty_like(scores)
+    for index in rows.values():
+        result[index] = made(scores[index])
+    return result
+
+
+def standard_scores(scores: torch.Tensor) -> torch.Tensor:
+    """Scores less their mean over their spread (of the population); 0 where all are the same. (B,) -> (B,)."""
+    centred = scores - scores.mean()
+    spread = centred.square().mean().sqrt()
+    # a spread of rounding only says nothing
+    floor = 1e-9 * max(1.0, float(scores.abs().max()))
+    return centred / spread if float(spread) > floor else torch.zeros_like(scores)
+
+
+def places(scores: torch.Tensor) -> torch.Tensor:
+    """The share of the others that each score is above, equal ones counting half: 0 worst, 1 best.
+
+    One score alone has the middle, 0.5. Shape: (B,) -> (B,).
+    """
+    if len(scores) == 1:
+        return torch.full_like(scores, 0.5)
+    _, inverse, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    below = counts.cumsum(0) - counts
+    return (below[inverse] + (counts[inverse] - 1) / 2).to(scores.dtype) / (len(scores) - 1)
+
+
+def measured(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str], source: str) -> Statistics:
+    """Mean and spread of a reward's scores of images (B, H, W, 3), at least two; `source` says which they are.
+
+    Raises InputError when all scores are the same.
+    """
+    scores = reward(images, prompts).double()
+    std = float(scores.std()) if len(scores) > 1 else 0.0
+    if not std > 0:
+        raise InputError(
+            "images", len(scores), f"{reward.name} gives them no different scores, so they have no spread."
+        )
+    return Statistics(float(scores.mean()), std, source)
+
+
+# --- checks and names -------------------------------------------------------------------------
+
+
+def _weight(reward: Reward, weight: float) -> float:
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not number or not math.isfinite(weight) or abs(weight) > MAX_WEIGHT:
+        raise InputError(
+            "weight", weight, f"The weight of {reward.name} is a number from -{MAX_WEIGHT:g} to {MAX_WEIGHT:g}."
+        )
+    return float(weight)
+
+
+def _check_statistics(names: Sequence[str], known: Mapping[str, Statistics]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(
+                "mode",
+                "standardised",
+                f"No mean and spread are known of {name}. Pick batch or ranks, or, in the library, give statistics.",
+            )
+        mean, std = known[name].mean, known[name].std
+        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+            raise InputError(
+                "statistics", (mean, std), f"The mean and spread of {name} must be numbers, spread above 0."
+            )
+
+
+def _gradient(
+    rewards: Sequence[Reward], weights: Sequence[float], used: Sequence[Statistics | None]
+) -> Callable[[torch.Tensor, Sequence[str]], torch.Tensor]:
+    def score(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        parts = (
+            weight * (reward.with_gradient(images, prompts) - s.mean) / s.std
+            for reward, weight, s in zip(rewards, weights, used, strict=True)
+            if s is not None
+        )
+        return torch.stack(list(parts)).sum(0)
+
+    return score
+
+
+def _meaning(mode: str, names: Sequence[str], weights: Sequence[float]) -> str:
+    terms = " + ".join(f"{weight:g} x {name}" for name, weight in zip(names, weights, strict=True))
+    how = {
+        "standardised": "each less its usual mean over its usual spread",
+        "batch": "each less the mean over the spread of its group",
+        "ranks": "each as its place in its group, 0 worst to 1 best",
+    }
+    return f"{terms}, {how[mode]}."
+
+
+def _fingerprint(
+    rewards: Sequence[Reward],
+    weights: Sequence[float],
+    mode: str,
+    group_by: str,
+    used: Sequence[Statistics | None],
+) -> str:
+    terms = [
+        f"{reward.fingerprint} {weight!r} {s and (s.mean, s.std)!r}"
+        for reward, weight, s in zip(rewards, weights, used, strict=True)
+    ]
+    return hashlib.sha256("\n".join(["combined", mode, group_by, *terms]).encode()).hexdigest()[:16]

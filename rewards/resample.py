@@ -1,0 +1,119 @@
+"""Pictures to a network's pixels on the device they are on: equal to Pillow's, or differentiable.
+
+Legend: B pictures, H W their size, S the network's.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+_BITS = 22  # Pillow's fixed-point weights (its Resample.c: PRECISION_BITS)
+_SUPPORT = 2.0  # of the bicubic kernel
+
+
+def _bicubic(x: torch.Tensor) -> torch.Tensor:
+    """Keys' cubic convolution kernel with a = -0.5, float64."""
+    a, x = -0.5, x.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+@lru_cache(maxsize=32)
+def pillow_weights(old: int, new: int) -> torch.Tensor:
+    """Pillow's weights for resizing `old` pixels to `new`, times 2**22 and rounded: float64 (new, old).
+
+    Every value is a whole number, and so is every sum of products with 8-bit pixels below 2**53.
+    """
+    scale = old / new
+    wide = max(scale, 1.0)  # a smaller picture averages over more of the larger one
+    centres = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
+    first = torch.clamp((centres - _SUPPORT * wide + 0.5).trunc(), min=0)
+    last = torch.clamp((centres + _SUPPORT * wide + 0.5).trunc(), max=old)
+    places = torch.arange(old, dtype=torch.float64)
+    weights = _bicubic((places[None] - centres[:, None] + 0.5) * (1.0 / wide))
+    weights = weights * ((places[None] >= first[:, None]) & (places[None] < last[:, None]))
+    total = torch.zeros(new, dtype=torch.float64)
+    for column in weights.T:  # one after the other, as Pillow adds them
+        total = total + column
+    weights = weights / total[:, None] * 2**_BITS
+    return torch.sign(weights) * torch.floor(weights.abs() + 0.5)
+
+
+def _pass(pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """One of Pillow's two passes along the last axis, rounded and clamped to 8 bits. (..., old) -> (..., new)."""
+    total = pixels @ weights.T.to(pixels.device)
+    return torch.floor((total + 2 ** (_BITS - 1)) / 2**_BITS).clamp(0, 255)
+
+
+def crop_geometry(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """(new height, new width, top, left) of torchvision's Resize and CenterCrop to `size`."""
+    short = min(height, width)
+    new_width, new_height = int(size * width / short), int(size * height / short)
+    return new_height, new_width, round((new_height - size) / 2.0), round((new_width - size) / 2.0)
+
+
+def pillow_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """What Pillow makes of images, without Pillow: 8-bit, short side to `size` by bicubic, middle square.
+
+    Shape: (B, H, W, 3) in [0, 1] -> float32 (B, 3, S, S), whole numbers from 0 to 255. Only what the crop
+    keeps is computed. Not for pictures that `passes_vary` names.
+    """
+    pixels = images.detach().float().clamp(0, 1).mul(255).round().double().permute(0, 3, 1, 2)  # (B, 3, H, W)
+    height, width = pixels.shape[2:]
+    new_height, new_width, top, left = crop_geometry(height, width, size)
+    if new_width != width:
+        pixels = _pass(pixels, pillow_weights(width, new_width)[left : left + size])
+    else:
+        pixels = pixels[..., left : left + size]
+    if new_height != height:
+        rows = pillow_weights(height, new_height)[top : top + size]
+        pixels = _pass(pixels.transpose(2, 3), rows).transpose(2, 3)
+    else:
+        pixels = pixels[:, :, top : top + size]
+    return pixels.float()
+
+
+def passes_vary(height: int, width: int, size: int) -> bool:
+    """Whether Pillow's versions differ: for tall pictures made smaller, 13.0 resizes the height first (10.1 does not).
+
+    Measured: both orders against both versions, 163 sizes. The last bit of a pixel depends on it.
+    """
+    return height > 2 * width and width > size
+
+
+def soft_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The same crop with gradients: antialiased bicubic, nothing rounded. (B, H, W, 3) -> (B, 3, S, S) in [0, 1]."""
+    pixels = images.permute(0, 3, 1, 2)
+    new_height, new_width, top, left = crop_geometry(*pixels.shape[2:], size)
+    if (new_height, new_width) != tuple(pixels.shape[2:]):
+        pixels = F.interpolate(pixels, (new_height, new_width), mode="bicubic", antialias=True, align_corners=False)
+    return pixels[:, :, top : top + size, left : left + size].clamp(0, 1)
+
+
+def soft_fit(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The whole picture in a square, black beside it, with gradients. (B, H, W, 3) -> (B, 3, S, S).
+
+    As HPS v2's `ResizeMaxSize` does it (hpsv2 1.2.0, src/open_clip/transform.py) with a torchvision whose
+    resizing of tensors is antialiased (0.17 and newer): floats, bicubic, not clamped.
+    """
+    pixels = images.permute(0, 3, 1, 2)
+    height, width = pixels.shape[2:]
+    scale = size / float(max(height, width))
+    if scale == 1.0:
+        # the reference leaves such pictures as they are, and fails on those that are not square
+        new_height, new_width = height, width
+    else:
+        new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+        pixels = F.interpolate(pixels, (new_height, new_width), mode="bicubic", antialias=True, align_corners=False)
+    high, wide = size - new_height, size - new_width
+    return F.pad(pixels, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+
+
+def normalized(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Pixels (B, 3, S, S) in [0, 1] less the mean over the spread of each channel."""
+    shift, scale = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return (pixels - shift) / scale
