@@ -52,10 +52,14 @@ def with_stand_ins(workflow: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_stand_ins(models: Path) -> None:
-    """Write all of them into a host's `models` folder."""
-    write_playground(models / "diffusers" / PLAYGROUND)
-    write_refiner(models / "diffusers" / REFINER)
-    write_lora(models / "loras" / LORA)
+    """Write those that are not there yet into a host's `models` folder."""
+    for path, write in (
+        (models / "diffusers" / PLAYGROUND, write_playground),
+        (models / "diffusers" / REFINER, write_refiner),
+        (models / "loras" / LORA, write_lora),
+    ):
+        if not path.exists():
+            write(path)
 
 
 def write_playground(folder: Path) -> None:

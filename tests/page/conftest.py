@@ -1,0 +1,50 @@
+"""ComfyUI's real page, opened in Chromium."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import chromium
+from tests.conftest import ROOT
+
+READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
+
+
+@pytest.fixture(scope="module")
+def page(server: Any) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or chromium.find()
+    if path is None:
+        pytest.fail("no Chromium; set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        opened = browser.new_page(viewport={"width": 1800, "height": 1000})
+        opened.console_problems = []
+
+        def note(kind: str, text: str, where: str) -> None:
+            # the page asks the network about every custom node; what it cannot reach is not ours
+            ours = "tastemaker" in f"{text} {where}".lower() and server.address in f"{text} {where}"
+            if ours:
+                opened.console_problems.append(f"{kind}: {text} ({where})")
+
+        opened.on("console", lambda m: m.type == "error" and note(m.type, m.text, m.location.get("url", "")))
+        opened.on("pageerror", lambda e: note("pageerror", str(e), e.stack or ""))
+        opened.goto(server.address)
+        opened.wait_for_function(READY, timeout=60_000)
+        yield opened
+        browser.close()
+
+
+def shots() -> Path:
+    """Where the tests leave pictures of the page."""
+    folder = ROOT / ".cache" / "shots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
