@@ -2,6 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .compare import TastemakerCompare
+from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
 from .load import TastemakerLoadModel, TastemakerLoadReward
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
@@ -22,6 +24,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerRank,
     TastemakerSaveRanked,
     TastemakerToNative,
+    TastemakerFineTune,
+    TastemakerFineTuneSettings,
+    TastemakerRewardCurve,
+    TastemakerCompare,
 )
 
 

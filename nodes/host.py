@@ -6,6 +6,7 @@ Importing this module imports nothing of the host; its functions do, when the ho
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -167,6 +168,65 @@ def safetensors_file(kind: str, name: str) -> Path | None:
     return Path(path) if path else None
 
 
+MAX_LISTED_FOLDERS = 1000
+_MAX_LISTED_DEPTH = 4
+
+
+def picture_folders() -> list[str]:
+    """The host's input and output folders and what is below them: `"output"`, `"output/portraits"`, ..."""
+    import folder_paths
+
+    roots = (("input", folder_paths.get_input_directory()), ("output", folder_paths.get_output_directory()))
+    found = [kind for kind, _ in roots]
+    row = [(kind, Path(root)) for kind, root in roots]
+    for _ in range(_MAX_LISTED_DEPTH):
+        below = []
+        for name, folder in row:
+            below += [(f"{name}/{entry}", folder / entry) for entry in _sub_folders(folder)]
+        row = below[: max(0, MAX_LISTED_FOLDERS - len(found))]
+        found += [name for name, _ in row]
+    return [found[0], *sorted(found[1:], key=str.casefold)]
+
+
+def _sub_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder; links and hidden ones are left out, and names no widget could show."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [name for name in names if not name.startswith(".") and name.isprintable() and "\\" not in name]
+
+
+def picture_folder(name: object) -> Path:
+    """The folder that a name of that list stands for. Raises InputError.
+
+    The host does not check what a widget holds, so nothing about the name is taken for granted here.
+    """
+    import folder_paths
+
+    advice = "Pick one of the folders below ComfyUI's input or output folder."
+    parts = name.split("/") if isinstance(name, str) else []
+    plain = all(p and p.isprintable() and not p.startswith(".") and not _FORBIDDEN & set(p) for p in parts)
+    if not parts or parts[0] not in ("input", "output") or not plain or len(str(name)) > 1000:
+        raise InputError("folder", name, advice)
+    get = folder_paths.get_input_directory if parts[0] == "input" else folder_paths.get_output_directory
+    root = os.path.realpath(get())
+    folder = os.path.realpath(os.path.join(root, *parts[1:]))
+    if os.path.commonpath([folder, root]) != root:
+        raise InputError("folder", name, "A link there leads out of ComfyUI's folder, so it is not followed.")
+    if not os.path.isdir(folder):
+        raise InputError("folder", name, f"There is no such folder. {advice} Reload the page for new ones.")
+    return Path(folder)
+
+
+def score_cache() -> Path:
+    """Where scores are remembered: a folder of the host's that its page cannot read."""
+    import folder_paths
+
+    return Path(folder_paths.get_user_directory()) / "__tastemaker" / "scores.sqlite"
+
+
 def output_place(filename_prefix: str, width: int, height: int) -> tuple[Path, str, int]:
     """Where to save under the output folder: (folder, file stem, counter).
 
@@ -216,6 +276,41 @@ def preview_entry(picture: Image.Image, name: str) -> dict[str, str]:
     return {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
+def temp_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, str]:
+    """A picture in the host's temp folder, as the page expects: written once by its name, whole or not at all.
+
+    `make` gives the data and the extension; it is called only where no such file is.
+    """
+    import folder_paths
+
+    from ..loaders.files import write_atomic
+
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"tastemaker_{name}"
+    found = next((n for n in (f"{stem}.jpg", f"{stem}.png") if (folder / n).is_file()), None)
+    if found is None:
+        data, extension = make()
+        found = f"{stem}.{extension}"
+        write_atomic(folder / found, data)
+    return {"filename": found, "subfolder": "", "type": "temp"}
+
+
+def view_entry(path: Path) -> dict[str, str] | None:
+    """Describe a file for the page when the host would show it: under its input or output folder; else None."""
+    import folder_paths
+
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp", ".gif"):
+        return None
+    real = Path(os.path.realpath(path))
+    for kind, root in (("input", folder_paths.get_input_directory()), ("output", folder_paths.get_output_directory())):
+        base = Path(os.path.realpath(root))
+        if real.is_relative_to(base) and real.is_file():
+            folder = real.parent.relative_to(base).as_posix()
+            return {"filename": real.name, "subfolder": "" if folder == "." else folder, "type": kind}
+    return None
+
+
 def saved_entry(path: Path) -> dict[str, str]:
     """Describe a file under the output folder as the page expects."""
     import folder_paths
@@ -249,6 +344,47 @@ def blocked(why: str) -> Any:
 
     logging.getLogger(__name__).info(why)
     return ExecutionBlocker(None)
+
+
+# --- training runs ----------------------------------------------------------------------------
+
+RUNS = "tastemaker/runs"  # under the output folder
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+
+
+def run_folder(run_name: str) -> Path:
+    """The folder of a training run under the output folder; it need not exist yet.
+
+    Raises InputError for what is no plain name, or leads outside through a symbolic link.
+    """
+    import folder_paths
+
+    plain = isinstance(run_name, str) and _RUN_NAME.fullmatch(run_name) and run_name[-1] not in " ."
+    if not plain or run_name.split(".")[0].strip().upper() in _RESERVED:
+        advice = "Letters, digits, spaces, . _ and -, a letter or digit first, at most 64 characters."
+        raise InputError("run_name", run_name, advice)
+    root = os.path.realpath(folder_paths.get_output_directory())
+    folder = os.path.realpath(os.path.join(root, RUNS, run_name))
+    if os.path.commonpath([folder, root]) != root:
+        raise InputError("run_name", run_name, "Its folder must stay inside the output folder.")
+    return Path(folder)
+
+
+def tell_page(event: str, message: Mapping[str, Any]) -> None:
+    """Send a message to the page that queued the graph; does nothing without a server."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.send_sync(event, dict(message), server.client_id)
+
+
+def memory_gigabytes() -> float:
+    """What the device that computes has in all; 0 for a CPU."""
+    import comfy.model_management as memory
+
+    device = memory.get_torch_device()
+    return 0.0 if device.type == "cpu" else memory.get_total_memory(device) / 2**30
 
 
 # --- the host's own models --------------------------------------------------------------------

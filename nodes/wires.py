@@ -12,17 +12,20 @@ TasteModel = io.Custom("TASTE_MODEL")
 TastePrompts = io.Custom("TASTE_PROMPTS")
 TasteReward = io.Custom("TASTE_REWARD")
 TasteScores = io.Custom("TASTE_SCORES")
+TastePictures = io.Custom("TASTE_PICTURES")
 TasteOptions = io.Custom("TASTE_OPTIONS")
+TasteTraining = io.Custom("TASTE_TRAINING")
+TasteReport = io.Custom("TASTE_REPORT")
 
 CATEGORY = "Tastemaker"
 
 
 @dataclass(frozen=True)
 class PromptList:
-    """Prompts on a TASTE_PROMPTS wire; `seeds` come along once pictures were made from them."""
+    """Prompts on a TASTE_PROMPTS wire; `seeds` come along once pictures were made from them, None where unknown."""
 
     texts: tuple[str, ...]
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[int | None, ...] | None = None
 
 
 def as_prompts(value: PromptList | str | None) -> PromptList:

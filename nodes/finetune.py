@@ -1,0 +1,212 @@
+"""Fine-Tune, its settings, and Reward Curve: a reward to a LoRA, in the graph."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..loaders.errors import InputError
+from ..training import PRESETS, DDPOConfig
+from . import host
+from .live import LiveRun
+from .widgets import widgets
+from .wires import CATEGORY, PromptList, TasteModel, TasteReport, TasteReward, TasteTraining, as_prompts, prompts_input
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..loaders import DiffusionModel
+    from ..rewards import Reward
+    from ..training import EpochReport
+
+ON_NODE = ("epochs", "samples_per_epoch", "steps", "learning_rate", "rank", "seed")
+IN_SETTINGS = tuple(spec.name for spec in fields(DDPOConfig) if spec.name not in ON_NODE)
+AUTO, FROM_SETTINGS = "auto", "from settings"
+MAX_TITLE = 200
+
+
+class TastemakerFineTune(io.ComfyNode):
+    """Teaches a model to please a reward."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerFineTune",
+            display_name="Fine-Tune",
+            category=CATEGORY,
+            description="Teaches a model to please a reward (DDPO, reinforcement learning): it paints pictures, the "
+            "reward scores them, and what made the better ones becomes more likely. The result is a LoRA.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                TasteModel.Input("model", tooltip="From Load Taste Model. It stays as it is."),
+                TasteReward.Input("reward", tooltip="What to please: from Load Reward or Combine Rewards."),
+                prompts_input(
+                    "What to practise on, ten or more are better than one. For an unconditional model: the one text "
+                    "that the reward compares its pictures with, or nothing.",
+                    optional=True,
+                ),
+                io.String.Input(
+                    "run_name",
+                    default="my taste",
+                    tooltip="Folder of this run in output/tastemaker/runs. The same name goes on where it stopped; a "
+                    "new name starts anew.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=[AUTO, *PRESETS, FROM_SETTINGS],
+                    default=AUTO,
+                    tooltip="How much graphics memory there is: sets picture size, batch sizes and the layers that "
+                    "learn. auto looks; from settings takes Fine-Tune Settings alone. CPU is for the tiny models.",
+                ),
+                *widgets(DDPOConfig, *ON_NODE),
+                TasteTraining.Input(
+                    "settings", optional=True, tooltip="From Fine-Tune Settings: everything that is rarely changed."
+                ),
+            ],
+            outputs=[
+                TasteModel.Output(display_name="model", tooltip="The tuned model, for Sample."),
+                io.LoraModel.Output(
+                    display_name="lora", tooltip="For ComfyUI's Load LoRA Model and Save LoRA Weights."
+                ),
+                io.LossMap.Output(display_name="loss", tooltip="For ComfyUI's Plot Loss Graph."),
+                TasteReport.Output(display_name="report", tooltip="For Reward Curve."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: DiffusionModel,
+        reward: Reward,
+        run_name: str,
+        preset: str,
+        prompts: PromptList | str | None = None,
+        settings: DDPOConfig | None = None,
+        **on_node: Any,
+    ) -> io.NodeOutput:
+        from ..training import finetune
+
+        config = merged(preset, settings, on_node)
+        texts = () if prompts is None else as_prompts(prompts).texts
+        judge = HostedReward(reward)
+        if not model.conditional and texts:
+            judge, texts = HostedReward(reward, one_text(texts)), ()
+        folder = host.run_folder(run_name)
+        live = LiveRun(cls.hidden.unique_id, config.epochs, folder)
+        with host.loading():
+            run = finetune(
+                model,
+                judge,
+                texts,
+                config,
+                run_folder=folder,
+                place=host.place,
+                on_progress=live.progress,
+            )
+            with run:
+                live.start(run)
+                for report in run:
+                    live.epoch(run, report)
+            loss = {"loss": [report.loss for report in run.reports]}
+            lora = run.lora_state() if config.train == "lora" else host.blocked("A full fine-tune has no LoRA.")
+            return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=live.final(run))
+
+
+def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any]) -> DDPOConfig:
+    """The node's widgets, over what the preset says, over the settings. Raises InputError."""
+    if name not in (AUTO, *PRESETS, FROM_SETTINGS):
+        raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
+    if name == FROM_SETTINGS:
+        chosen: dict[str, Any] = {}
+    else:
+        chosen = {k: v for k, v in PRESETS[_fitting() if name == AUTO else name].items() if k not in ON_NODE}
+    return replace(settings or DDPOConfig(), **{**chosen, **on_node})
+
+
+def _fitting() -> str:
+    """The largest preset that the device has the memory for."""
+    there = host.memory_gigabytes()
+    sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
+    fitting = [name for name, size in sizes.items() if there >= 0.9 * size]  # cards report a little less
+    if fitting:
+        return max(fitting, key=sizes.__getitem__)
+    return "CPU" if there == 0 else min(sizes, key=sizes.__getitem__)
+
+
+def one_text(texts: tuple[str, ...]) -> str:
+    """The text an unconditional model's pictures are compared with. Raises InputError for several."""
+    if len(texts) != 1:
+        raise InputError("prompts", f"{len(texts)} prompts", "An unconditional model reads none; give the reward one.")
+    return texts[0]
+
+
+class HostedReward:
+    """A reward whose networks the host puts in place each time it scores.
+
+    `text`, where there is one, is what every picture is compared with, whatever its own prompt.
+    """
+
+    def __init__(self, reward: Reward, text: str = "") -> None:
+        self.name, self._reward, self._text = reward.name, reward, text
+        self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
+
+    def __call__(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+        return next(iter(self.columns(images, prompts).values()))
+
+    def columns(self, images: torch.Tensor, prompts: list[str]) -> dict[str, torch.Tensor]:
+        with host.in_use(self._reward.modules.values()):
+            return self._reward.columns(images, self._text or prompts)
+
+
+class TastemakerFineTuneSettings(io.ComfyNode):
+    """What Fine-Tune is told beyond the usual."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerFineTuneSettings",
+            display_name="Fine-Tune Settings",
+            category=CATEGORY,
+            description="Rarely changed settings of Fine-Tune. As it comes it changes nothing.",
+            inputs=widgets(DDPOConfig, *IN_SETTINGS),
+            outputs=[TasteTraining.Output(display_name="settings", tooltip="For Fine-Tune.")],
+        )
+
+    @classmethod
+    def execute(cls, **settings: Any) -> io.NodeOutput:
+        return io.NodeOutput(DDPOConfig(**settings))
+
+
+class TastemakerRewardCurve(io.ComfyNode):
+    """A training run as a picture."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerRewardCurve",
+            display_name="Reward Curve",
+            category=CATEGORY,
+            description="Draws a training run: reward with its spread, loss, distance from the base, clipping.",
+            is_output_node=True,
+            inputs=[
+                TasteReport.Input("report", tooltip="From Fine-Tune."),
+                io.String.Input("title", default="", tooltip="Stands above the curves. Empty: epochs and pictures."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The curves, for Save Image.")],
+        )
+
+    @classmethod
+    def execute(cls, report: tuple[EpochReport, ...], title: str) -> io.NodeOutput:
+        import numpy as np
+        import torch
+
+        from ..training.curve import curve
+
+        if len(title) > MAX_TITLE:
+            raise InputError("title", title, f"At most {MAX_TITLE} characters.")
+        picture = curve(report, title=" ".join(title.split()))
+        image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+        return io.NodeOutput(image, ui={"images": [host.preview_entry(picture, "curve")]})

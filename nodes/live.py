@@ -1,0 +1,67 @@
+"""A training run as the page shows it while it goes on: the progress bar, the curves, the sample grids."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import host
+
+if TYPE_CHECKING:
+    from ..training import EpochReport, FineTune, Progress
+
+EVENT = "tastemaker.training"  # web/training.js listens for it
+_SHARES = {"sampling": (0.0, 0.3), "scoring": (0.3, 0.1), "learning": (0.4, 0.6)}  # of an epoch's bar: from, width
+_TICKS = 1000  # of the bar, an epoch
+_PAUSE = 0.5  # seconds between messages within an epoch
+
+
+class LiveRun:
+    """Tells the page where a run stands. Every call is also where a cancel takes effect."""
+
+    def __init__(self, node: str | None, epochs: int, folder: Path) -> None:
+        self._node, self._epochs, self._samples = node, epochs, folder / "samples"
+        self._bar = host.Progress(epochs * _TICKS)
+        self._next, self._left = 0.0, None
+
+    def start(self, run: FineTune) -> None:
+        """Show what there is of a run that goes on."""
+        self._send("going on" if run.reports else "starting", run.epoch, run)
+
+    def progress(self, progress: Progress) -> None:
+        """For `finetune`'s `on_progress`."""
+        first, width = _SHARES.get(progress.phase, (1.0, 0.0))
+        share = first + width * progress.done / max(1, progress.total)
+        self._left = progress.seconds_left
+        self._bar.update(int((progress.epoch - 1 + min(share, 1.0)) * _TICKS))
+        if time.monotonic() >= self._next:
+            state = f"{progress.phase} {progress.done} of {progress.total}"
+            self._send(state, progress.epoch)
+
+    def epoch(self, run: FineTune, report: EpochReport) -> None:
+        """Show the curves up to an epoch that was finished."""
+        self._send(report.note or "learned", report.epoch, run)
+
+    def final(self, run: FineTune) -> dict[str, Any]:
+        """What the node shows when it is done, and again when its result comes from the host's cache."""
+        self._left = None
+        message = self._message(run.stopped or "done", run.epoch, run)
+        host.tell_page(EVENT, message)
+        return {"tastemaker_training": [message]}
+
+    def _send(self, state: str, epoch: int, run: FineTune | None = None) -> None:
+        host.tell_page(EVENT, self._message(state, epoch, run))
+        self._next = time.monotonic() + _PAUSE
+
+    def _message(self, state: str, epoch: int, run: FineTune | None) -> dict[str, Any]:
+        message = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
+        message["seconds_left"] = self._left
+        if run is not None:
+            message["rows"] = [report.record() for report in run.reports]
+            message["grids"] = [_grid(path) for path in sorted(self._samples.glob("epoch-*.png"))]
+        return message
+
+
+def _grid(path: Path) -> dict[str, Any]:
+    return {"epoch": int(path.stem.removeprefix("epoch-")), "entry": host.saved_entry(path)}

@@ -1,0 +1,199 @@
+"""Fine-Tune, Reward Curve and Compare in a real ComfyUI server."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from scripts.comfy.client import ComfyClient, RunResult
+
+PROMPTS = "a large red heart on a blue background\na small green ring on a white background"
+
+
+def settings(info: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Fine-Tune Settings' own defaults, as its page would send them, with changes."""
+    spec = info["TastemakerFineTuneSettings"]["input"]["required"]
+    values = {
+        name: entry[1].get("default", entry[0][0] if isinstance(entry[0], list) else None)
+        for name, entry in spec.items()
+    }
+    assert set(changes) <= set(values)
+    return values | changes
+
+
+def graph(
+    client: ComfyClient, *, run_name: str, settings_changes: dict[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Load, fine-tune for two epochs of four pictures, draw the curve, save the LoRA."""
+    small = {"group_size": 2, "guidance_scale": 2.0, "updates_per_epoch": 2, "sample_every": 1, "targets": "attention"}
+    on_node = {"epochs": 2, "samples_per_epoch": 4, "steps": 3, "learning_rate": 1e-3, "rank": 4, "seed": 5}
+    tune = {"model": ["1", 0], "reward": ["2", 0], "prompts": ["3", 0], "settings": ["4", 0]}
+    tune |= {"run_name": run_name, "preset": "from settings", **on_node, **changes}
+    values = settings(client.get("/object_info"), **small, **(settings_changes or {}))
+    return {
+        "1": {"class_type": "TastemakerLoadModel", "inputs": {"model": "tiny-sdxl", "dtype": "auto"}},
+        "2": {"class_type": "TastemakerLoadReward", "inputs": {"reward": "tiny-imagereward", "dtype": "auto"}},
+        "3": {"class_type": "TastemakerPrompts", "inputs": {"text": PROMPTS}},
+        "4": {"class_type": "TastemakerFineTuneSettings", "inputs": values},
+        "5": {"class_type": "TastemakerFineTune", "inputs": tune},
+        "6": {"class_type": "TastemakerRewardCurve", "inputs": {"report": ["5", 3], "title": ""}},
+        "7": {"class_type": "SaveLoRA", "inputs": {"lora": ["5", 1], "prefix": f"loras/{run_name}", "steps": 0}},
+    }
+
+
+def runs(server: Any) -> Path:
+    return server.base / "output" / "tastemaker" / "runs"
+
+
+def records(server: Any, run_name: str) -> list[dict[str, Any]]:
+    lines = (runs(server) / run_name / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def last_message(result: RunResult) -> dict[str, Any]:
+    return result.outputs["5"]["tastemaker_training"][0]
+
+
+def test_a_run_from_the_graph(server, client) -> None:
+    told: list[dict[str, Any]] = []
+
+    def listen(kind: str, data: dict[str, Any]) -> None:
+        if kind == "tastemaker.training":
+            told.append(data)
+
+    result = client.run(graph(client, run_name="first"), on_message=listen)
+    assert result.status == "success", result.error
+    assert told[0]["state"] == "starting"
+    assert {m["node"] for m in told} == {"5"}
+    assert [len(m["rows"]) for m in told if "rows" in m] == [0, 1, 2, 2]  # at the start, after each epoch, at the end
+    assert any(m["state"].startswith("sampling") for m in told)
+    shown = last_message(result)
+    assert shown["state"] == "done"
+    assert [g["epoch"] for g in shown["grids"]] == [1, 2]
+    picture = Image.open(io.BytesIO(client.file(shown["grids"][-1]["entry"])))
+    assert np.asarray(picture).std() > 10
+    assert [r["epoch"] for r in records(server, "first")] == [1, 2]
+    values = [value for value, total in result.progress if total == 2000]  # Fine-Tune's bar, not Load's
+    assert values == sorted(values)
+    assert values[-1] == 2000
+
+
+def test_its_lora_is_on_disk_and_on_the_wire(server, client) -> None:
+    client.run(graph(client, run_name="first"))  # from the cache, or where the test above was not run
+    with safe_open(runs(server) / "first" / "lora.safetensors", "np") as own:
+        names = set(own.keys())
+        assert own.metadata()["ss_network_dim"] == "4"
+    saved = sorted((server.base / "output" / "loras").glob("first*.safetensors"))
+    with safe_open(saved[0], "np") as file:
+        assert set(file.keys()) == names
+    assert len(names) % 3 == 0  # up, down and alpha of each layer
+    assert any(name.endswith(".lora_up.weight") for name in names)
+
+
+def test_more_epochs_go_on_and_a_finished_run_is_not_trained_again(server, client) -> None:
+    first = client.run(graph(client, run_name="longer", epochs=1))
+    assert first.status == "success", first.error
+    before = records(server, "longer")
+    again = client.run(graph(client, run_name="longer", epochs=3))
+    assert again.status == "success", again.error
+    after = records(server, "longer")
+    assert [r["epoch"] for r in after] == [1, 2, 3]
+    assert after[0] == before[0]
+    client.free()
+    stamp = (runs(server) / "longer" / "lora.safetensors").stat().st_mtime_ns
+    third = client.run(graph(client, run_name="longer", epochs=3))
+    assert third.status == "success", third.error
+    assert "5" not in third.cached
+    assert records(server, "longer") == after
+    assert (runs(server) / "longer" / "lora.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_cancel_keeps_whole_epochs_and_the_next_run_ends_as_if_never_cancelled(server, client) -> None:
+    def cancel(kind: str, data: dict[str, Any]) -> None:
+        if kind == "tastemaker.training" and data["epoch"] == 2 and data["state"].startswith("learning"):
+            client.interrupt()
+
+    stopped = client.run(graph(client, run_name="cancelled"), on_message=cancel)
+    assert stopped.status == "interrupted"
+    assert [r["epoch"] for r in records(server, "cancelled")] == [1]
+    assert client.run(graph(client, run_name="cancelled")).status == "success"
+    assert client.run(graph(client, run_name="never cancelled")).status == "success"
+    timeless = [
+        [{k: v for k, v in r.items() if k != "seconds"} for r in records(server, n)]
+        for n in ("cancelled", "never cancelled")
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run_name": "../x"}, "run_name"),
+        ({"run_name": "con"}, "run_name"),
+        ({"run_name": "a/b"}, "run_name"),
+        ({"run_name": ""}, "run_name"),
+        ({"preset": "16 TB"}, "preset"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"samples_per_epoch": 5}, "samples_per_epoch"),
+        ({"settings_changes": {"eta": 0.0}}, "eta"),
+        ({"settings_changes": {"scheduler": "pndm"}}, "no probability to learn from"),
+        ({"settings_changes": {"window_start": 0.9, "window_stop": 0.5}}, "window_start"),
+    ],
+)
+def test_bad_settings_are_named(client, changes: dict[str, Any], words: str) -> None:
+    changes = {"run_name": "bad"} | changes
+    result = client.run(graph(client, **changes))
+    assert result.status == "error"
+    assert words in result.error["exception_message"]
+
+
+def test_another_model_or_prompt_in_the_same_run_is_refused(client) -> None:
+    assert client.run(graph(client, run_name="taken", epochs=1)).status == "success"
+    other = graph(client, run_name="taken", epochs=2)
+    other["3"]["inputs"]["text"] = "a pink moon"
+    result = client.run(other)
+    assert result.status == "error"
+    assert "prompts" in result.error["exception_message"]
+
+
+def test_before_and_after_are_compared(server, client) -> None:
+    prompt = graph(client, run_name="first")
+    sample = {"prompts": ["3", 0], "negative_prompt": "", "images_per_prompt": 2, "seed": 9, "scheduler": "ddim"}
+    sample |= {"steps": 3, "guidance_scale": 2.0, "eta": 0.0, "height": 0, "width": 0, "denoise": 1.0}
+    for name, source in (("1", "8"), ("5", "10")):
+        prompt[source] = {"class_type": "TastemakerSample", "inputs": {"model": [name, 0], **sample}}
+        scored = {"images": [source, 0], "prompts": [source, 1], "reward": ["2", 0]}
+        prompt[str(int(source) + 1)] = {"class_type": "TastemakerScore", "inputs": scored}
+    prompt["12"] = {"class_type": "TastemakerCompare", "inputs": {"before": ["9", 0], "after": ["11", 0], "pairs": 4}}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert "after wins" in result.outputs["12"]["text"][0]
+    sheet = Image.open(io.BytesIO(client.file(result.outputs["12"]["images"][0])))
+    assert sheet.width >= 760
+
+
+def test_an_unconditional_model_learns_from_what_its_pictures_are_compared_with(server, client) -> None:
+    prompt = graph(client, run_name="unconditional", epochs=1, settings_changes={"guidance_scale": 1.0})
+    prompt["1"]["inputs"]["model"] = "tiny-ddpm"
+    prompt["3"]["inputs"]["text"] = "a large red circle on a white background"
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert records(server, "unconditional")[0]["pictures"] == 4
+
+
+@pytest.mark.parametrize("text", [None, PROMPTS])
+def test_an_unconditional_model_needs_one_text_for_a_reward_that_reads(client, text: str | None) -> None:
+    prompt = graph(client, run_name="unread", epochs=1)
+    prompt["1"]["inputs"]["model"] = "tiny-ddpm"
+    if text is None:
+        del prompt["5"]["inputs"]["prompts"]
+    result = client.run(prompt)
+    assert result.status == "error"
+    assert "prompts" in result.error["exception_message"]
