@@ -36,7 +36,7 @@ def graph(
     on_node = {"epochs": 2, "samples_per_epoch": 4, "steps": 3, "learning_rate": 1e-3, "rank": 4, "seed": 5}
     tune = {"model": ["1", 0], "reward": ["2", 0], "prompts": ["3", 0], "settings": ["4", 0]}
     tune |= {"run_name": run_name, "preset": "from settings", **on_node, **changes}
-    values = settings(client.get("/object_info"), **small, **(settings_changes or {}))
+    values = settings(client.get("/object_info"), **{**small, **(settings_changes or {})})
     return {
         "1": {"class_type": "TastemakerLoadModel", "inputs": {"model": "tiny-sdxl", "dtype": "auto"}},
         "2": {"class_type": "TastemakerLoadReward", "inputs": {"reward": "tiny-imagereward", "dtype": "auto"}},
