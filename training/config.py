@@ -55,11 +55,19 @@ class DDPOConfig:
     height: int = setting(0, "Height in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
     width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
     learning_rate: float = setting(
-        3e-4, "How far each update goes. Try 1e-5 for a full fine-tune, 2e-3 for the tiny models.", low=1e-9, high=1.0
+        3e-4,
+        "How far each update goes. Try 1e-5 for a full fine-tune, 2e-3 for the tiny models.",
+        low=1e-9,
+        high=1.0,
+        step=1e-7,
     )
     rank: int = setting(16, "Size of the LoRA: 4 to 16 suffice for a taste, 32 and more for a style.", low=1, high=1024)
     alpha: float = setting(
-        0.0, "LoRA alpha; what is learned counts alpha / rank times. 0 is the rank itself.", low=0.0, high=4096.0
+        0.0,
+        "LoRA alpha; what is learned counts alpha / rank times. 0 is the rank itself.",
+        low=0.0,
+        high=4096.0,
+        step=0.5,
     )
     targets: str = setting(
         "transformer",
@@ -84,6 +92,7 @@ class DDPOConfig:
         "it is multiplied by 16,384 / numbers, so that it means the same at every size.",
         low=1e-8,
         high=1.0,
+        step=1e-7,
     )
     advantages: str = setting(
         "group",
@@ -91,7 +100,9 @@ class DDPOConfig:
         "recent epochs. batch: all pictures of this epoch.",
         options=ADVANTAGES,
     )
-    advantage_clip: float = setting(5.0, "Scores further than this many spreads away count as this.", low=0.1, high=100)
+    advantage_clip: float = setting(
+        5.0, "Scores further than this many spreads away count as this.", low=0.1, high=100, step=0.5
+    )
     history: int = setting(32, "advantages prompt: how many scores of a prompt are remembered.", low=2, high=4096)
     min_history: int = setting(
         16, "advantages prompt: with fewer scores remembered, the whole batch is the comparison.", low=2, high=4096
@@ -102,6 +113,7 @@ class DDPOConfig:
         "0.01 to 0.04 is usual, 0 is off. Learning takes a third longer with it.",
         low=0.0,
         high=100.0,
+        step=0.001,
     )
     timestep_fraction: float = setting(
         0.5, "Share of each picture's steps that is learned from. 0.2 is two to three times as fast.",
@@ -119,13 +131,17 @@ class DDPOConfig:
         low=1, high=4096,
     )  # fmt: skip
     rollout_batch_size: int = setting(0, "Pictures sampled at once. 0 is as many as fit.", low=0, high=4096)
-    max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this.", low=1e-6, high=1e6)
-    weight_decay: float = setting(1e-4, "AdamW's weight decay.", low=0.0, high=1.0)
+    max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this.", low=1e-6, high=1e6, step=0.1)
+    weight_decay: float = setting(1e-4, "AdamW's weight decay.", low=0.0, high=1.0, step=0.0001)
     warmup_updates: int = setting(
         0, "Updates over which the learning rate rises to its full value.", low=0, high=100_000
     )
     ema_decay: float = setting(
-        0.0, "Result is a moving average of the weights: 0.9 to 0.99 is usual, 0 is off.", low=0.0, high=0.99999
+        0.0,
+        "Result is a moving average of the weights: 0.9 to 0.99 is usual, 0 is off.",
+        low=0.0,
+        high=0.99999,
+        step=0.001,
     )
     old_log_probs: str = setting(
         "auto",

@@ -197,3 +197,15 @@ def test_an_unconditional_model_needs_one_text_for_a_reward_that_reads(client, t
     result = client.run(prompt)
     assert result.status == "error"
     assert "prompts" in result.error["exception_message"]
+
+
+def test_the_page_keeps_the_defaults_of_small_numbers(client) -> None:
+    """The page shows a FLOAT with as many digits as its step has, and rounds to them."""
+    for name, spec in client.get("/object_info").items():
+        if not name.startswith("Tastemaker"):
+            continue
+        for section in ("required", "optional"):
+            for field, (kind, *options) in spec["input"].get(section, {}).items():
+                if kind == "FLOAT":
+                    steps = options[0]["default"] / options[0]["step"]
+                    assert steps == pytest.approx(round(steps), abs=1e-6), (name, field)
