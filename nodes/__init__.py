@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .compare import TastemakerCompare
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
 from .load import TastemakerLoadModel, TastemakerLoadReward
+from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
 from .prompts import TastemakerPrompts
@@ -20,6 +21,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerSample,
     TastemakerSampleOptions,
     TastemakerLoadReward,
+    TastemakerLoadImages,
     TastemakerScore,
     TastemakerRank,
     TastemakerSaveRanked,

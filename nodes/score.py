@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..loaders.errors import InputError
 from . import host
-from .wires import CATEGORY, PromptList, TastePrompts, TasteReward, TasteScores, as_prompts, prompts_input
+from .load_images import listed
+from .wires import (
+    CATEGORY,
+    PromptList,
+    TastePictures,
+    TastePrompts,
+    TasteReward,
+    TasteScores,
+    as_prompts,
+    prompts_input,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from ..rewards import Reward
+    from ..rewards.pictures import Pictures
+    from ..rewards.scoring import Scored
 
 
 class TastemakerScore(io.ComfyNode):
@@ -27,13 +40,30 @@ class TastemakerScore(io.ComfyNode):
             category=CATEGORY,
             description="Gives every picture a score: how well it fits its prompt, by the reward you connect.",
             inputs=[
-                io.Image.Input("images", tooltip="Pictures from Sample or any other node."),
-                prompts_input("From Sample (one prompt for each picture), or one text for all pictures."),
+                io.MultiType.Input(
+                    "images",
+                    types=[io.Image, TastePictures],
+                    tooltip="Pictures from Sample or any other node, or from Load Images (folder).",
+                ),
+                prompts_input("From Sample or Load Images (one for each picture), or one text for all pictures."),
                 TasteReward.Input("reward", tooltip="From Load Reward."),
                 TastePrompts.Input(
                     "made_with",
                     optional=True,
                     tooltip="Sample's prompts, when the prompts above are others: brings the seeds along.",
+                ),
+                io.Latent.Input(
+                    "latents", optional=True, tooltip="One for each picture: Rank gives out those of the best."
+                ),
+                io.Mask.Input(
+                    "masks", optional=True, tooltip="One for each picture: Rank gives out those of the best."
+                ),
+                io.Boolean.Input(
+                    "cache",
+                    default=True,
+                    optional=True,
+                    tooltip="Remember scores, so that a picture is not scored twice by the same reward with the same "
+                    "prompt. Off scores everything anew and keeps nothing.",
                 ),
             ],
             outputs=[TasteScores.Output(display_name="scores", tooltip="Pictures, prompts, seeds and scores.")],
@@ -41,20 +71,74 @@ class TastemakerScore(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images: torch.Tensor, prompts: PromptList | str, reward: Reward, made_with: PromptList | None = None
+        cls,
+        images: torch.Tensor | Pictures,
+        prompts: PromptList | str,
+        reward: Reward,
+        made_with: PromptList | None = None,
+        latents: dict[str, Any] | None = None,
+        masks: torch.Tensor | None = None,
+        cache: bool = True,
     ) -> io.NodeOutput:
-        from ..rewards import ScoreTable
-        from ..rewards.reward import check_images, one_prompt_each
+        from ..rewards.cache import ScoreCache
+        from ..rewards.scoring import score_pictures
 
-        listed = as_prompts(prompts)
-        images = check_images(images)
-        texts = one_prompt_each(listed.texts, len(images))
-        name, made = ("prompts", listed) if made_with is None else ("made_with", as_prompts(made_with))
-        seeds = made.seeds or (None,) * len(images)
-        if len(seeds) != len(images):
-            raise InputError(name, len(seeds), f"They were made for another batch: there are {len(images)} images.")
-        progress = host.Progress(len(images))
-        with host.in_use(reward.modules.values()):
-            scores = reward(images, texts, on_batch=lambda done, total: progress.update(done))
-        table = ScoreTable(images, tuple(texts), tuple(seeds), {reward.name: scores}, reward.name)
-        return io.NodeOutput(table)
+        count = len(images)
+        listed_prompts = as_prompts(prompts)
+        name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
+        seeds = made.seeds or (None,) * count
+        if len(seeds) != count:
+            raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
+        progress = _Progress()
+        with host.in_use(reward.modules.values()), _cache(ScoreCache, cache) as remembered:
+            scored = score_pictures(
+                images,
+                listed_prompts.texts,
+                reward,
+                seeds=seeds,
+                extras=_extras(count, latents, masks),
+                cache=remembered,
+                on_picture=progress,
+            )
+        return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
+
+
+class _Progress:
+    """Turns pictures into progress, once their number is known to be good."""
+
+    def __init__(self) -> None:
+        self._bar: host.Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar = self._bar or host.Progress(total)
+        self._bar.update(done)
+
+
+def _cache(kind: type, wanted: object) -> Any:
+    return kind(host.score_cache()) if wanted else nullcontext()
+
+
+def _extras(count: int, latents: dict[str, Any] | None, masks: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    """Latents and masks under the names the table keeps them by. Raises InputError when their number is another."""
+    found = {}
+    if latents is not None:
+        found["latents"] = latents["samples"]
+    if masks is not None:
+        found["masks"] = masks
+    for name, tensor in found.items():
+        if len(tensor) != count:
+            raise InputError(name, len(tensor), f"There are {count} images; connect one for each, or none.")
+    return found
+
+
+def summary(scored: Scored, count: int) -> str:
+    """How many were scored, how many of them were known, and what could not be read."""
+    rows = len(scored.table)
+    lines = [
+        f"{rows:,} of {count:,} pictures scored" + (f", {scored.remembered:,} known before" * bool(scored.remembered))
+    ]
+    if scored.note:
+        lines.append(scored.note)
+    if scored.broken:
+        lines += ["", f"cannot be read, left out: {len(scored.broken):,}", *listed(scored.broken)]
+    return "\n".join(lines)

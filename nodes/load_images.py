@@ -1,0 +1,181 @@
+"""Load Images: a folder of pictures, with the prompt of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..loaders.errors import InputError
+from ..rewards.limits import MAX_PICTURES
+from . import host
+from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
+
+if TYPE_CHECKING:
+    from ..rewards.folder import Folder
+
+# the choices of rewards.folder, which needs torch
+PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
+WITHOUT_PROMPT = ("keep", "leave out")
+ORDERS = ("name", "newest first")
+_LISTED = 50  # names of each kind in the report
+
+
+class TastemakerLoadImages(io.ComfyNode):
+    """Reads a folder of pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerLoadImages",
+            display_name="Load Images (folder)",
+            category=CATEGORY,
+            description="Reads a folder below ComfyUI's input or output folder: its pictures, of any number and size, "
+            "and the prompt each was made with. Files that cannot be used are listed, and the rest goes on.",
+            inputs=[
+                io.Combo.Input(
+                    "folder",
+                    options=host.picture_folders(),
+                    default="output",
+                    tooltip="A folder below ComfyUI's input or output folder. Reload the page for new ones.",
+                ),
+                io.Boolean.Input("subfolders", default=False, tooltip="Read the folders inside it too."),
+                io.Combo.Input(
+                    "prompts_from",
+                    options=list(PROMPT_SOURCES),
+                    default="auto",
+                    tooltip="metadata: what ComfyUI, Tastemaker or A1111 wrote into the file. txt: a text file of the "
+                    "same name beside it. auto: the text file where there is one, else the metadata.",
+                ),
+                io.String.Input(
+                    "default_prompt",
+                    default="",
+                    tooltip="For pictures that have no prompt of their own. May stay empty.",
+                ),
+                io.Combo.Input(
+                    "without_prompt",
+                    options=list(WITHOUT_PROMPT),
+                    default="keep",
+                    tooltip="What becomes of pictures that still have none. Rewards that compare a picture with its "
+                    "prompt need one for each: leave out drops those and lists them.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default="name",
+                    tooltip="name: 2 before 10. newest first: the file changed last comes first.",
+                ),
+                io.Int.Input(
+                    "max_pictures",
+                    default=10_000,
+                    min=1,
+                    max=MAX_PICTURES,
+                    tooltip="At most this many files are read, in that order.",
+                ),
+                io.Boolean.Input(
+                    "as_batch",
+                    default=False,
+                    tooltip="Also give the pictures as one IMAGE for other nodes. They must be of one size and fit "
+                    "into memory. Score, Rank and Save Ranked do not need it.",
+                ),
+            ],
+            outputs=[
+                TastePictures.Output(display_name="pictures", tooltip="For Score: read from disk as they are needed."),
+                TastePrompts.Output(display_name="prompts", tooltip="The prompt and, where known, seed of each."),
+                io.String.Output(display_name="report", tooltip="What was found, and what is wrong with the rest."),
+                io.Image.Output(display_name="images", tooltip="All of them as one IMAGE, with as_batch on."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str, subfolders: bool, **_: Any) -> str:
+        """Run again when a picture or a text in the folder comes, goes or changes."""
+        from ..rewards.folder import changes
+
+        try:
+            return changes(host.picture_folder(folder), recursive=subfolders)
+        except InputError as e:  # execute says it to the user
+            return str(e)
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        subfolders: bool,
+        prompts_from: str,
+        default_prompt: str,
+        without_prompt: str,
+        order: str,
+        max_pictures: int,
+        as_batch: bool,
+    ) -> io.NodeOutput:
+        from ..rewards.folder import read_folder
+
+        progress = _Now()
+        found = read_folder(
+            host.picture_folder(folder),
+            recursive=subfolders,
+            prompts_from=prompts_from,
+            default_prompt=default_prompt,
+            without_prompt=without_prompt,
+            order=order,
+            max_pictures=max_pictures,
+            on_file=progress,
+        )
+        report = summary(folder, found)
+        if not len(found.pictures):
+            raise InputError("folder", folder, f"It holds no picture that can be used.\n{report}\n")
+        images, remark = _images(found, as_batch)
+        report += remark
+        prompts = PromptList(found.prompts, found.seeds)
+        return io.NodeOutput(found.pictures, prompts, report, images, ui={"tastemaker_report": [report]})
+
+
+class _Now:
+    """Progress of reading, told to the host now and then: each telling costs more than a small file."""
+
+    def __init__(self) -> None:
+        self._bar: host.Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar = self._bar or host.Progress(total)
+        if done % 50 == 0:
+            self._bar.update(done)
+
+
+def summary(folder: str, found: Folder) -> str:
+    """What was found, in plain words; long lists end with how many more there are."""
+    count = len(found.pictures)
+    lines = [f"{folder}: {count:,} picture{'' if count == 1 else 's'}"]
+    prompted = sum(bool(text) for text in found.prompts)
+    lines.append(f"with a prompt: {prompted:,}; different prompts: {len(set(filter(None, found.prompts))):,}")
+    for title, rows in (
+        ("cannot be used", found.broken),
+        ("no prompt of their own", found.without_prompt),
+        ("left out", found.skipped),
+    ):
+        if rows:
+            lines += ["", f"{title}: {len(rows):,}", *listed(rows)]
+    return "\n".join(lines)
+
+
+def listed(rows: tuple[tuple[str, str], ...]) -> list[str]:
+    """A line for each (name, why), and one for those that are too many to show."""
+    lines = [f"- {name}: {why}" for name, why in rows[:_LISTED]]
+    return lines + ([f"- and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else [])
+
+
+def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
+    """The IMAGE output and a line for the report where it is asked for and cannot be."""
+    if not wanted:
+        return host.blocked("Load Images gives an IMAGE with as_batch on."), ""
+    from ..rewards.batch import one_batch
+    from ..rewards.decode import PictureError
+
+    try:
+        return one_batch(found.pictures, "block"), ""
+    except InputError as e:
+        why = f"images is empty: {e}"
+    except PictureError as e:
+        why = f"images is empty: a picture {e}"
+    return host.blocked(why), f"\n\n{why}"
