@@ -1,5 +1,7 @@
 """Write `workflows/*.json` from the graphs below: `make workflows`.
 
+`python -m scripts.make_workflows NAME ...` writes some of them only; those that train take minutes.
+
 The nodes' widgets and outputs come from a running server, so a file can never name an input that
 the code does not have. The `.jpg` beside each shows what the workflow itself makes, with small models
 (`stand_ins.py`) in place of those that have to be downloaded.
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +24,7 @@ from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 from .model_workflows import AMBER, BLUE, GREEN, lora, playground_v2, refiner
 from .stand_ins import with_stand_ins, write_stand_ins
+from .training_workflows import ddpo_finetune, ddpo_unconditional
 from .workflow_builder import Group, Node, build
 
 BEST_NOTE = """## Best of a batch
@@ -141,7 +145,10 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,
+    "ddpo_finetune": ddpo_finetune,
+    "ddpo_unconditional": ddpo_unconditional,
 }
+LONGEST = 3600  # seconds for one of them
 _GAP = 8  # pixels between the pictures of a sheet
 
 
@@ -171,15 +178,16 @@ def main() -> None:
         write_stand_ins(Path(base) / "models")
         client = ComfyClient(server.address)
         info = client.get("/object_info")
-        for name, make in WORKFLOWS.items():
-            workflow = make(info)
+        for name in sys.argv[1:] or WORKFLOWS:
+            workflow = WORKFLOWS[name](info)
             path = ROOT / "workflows" / f"{name}.json"
             path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
-            result = client.run_workflow(with_stand_ins(workflow))
+            result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
             if result.status != "success":
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
             ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
-            shown = ranked or [o for o in result.outputs.values() if "images" in o]
+            compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
+            shown = ranked or compared or [o for o in result.outputs.values() if "images" in o]
             entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
             _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")

@@ -1,0 +1,111 @@
+"""The example workflows that train: DDPO on the small SDXL model, and on the unconditional one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .model_workflows import AMBER, BLUE, GREEN
+from .workflow_builder import Group, Node, build
+
+PRACTICE = """a small yellow star at the top of a purple background
+a small red heart at the top of a white background
+a small green ring at the bottom of a blue background
+a small white moon on the left of a red background
+a small orange circle on the right of a green background
+a small blue square at the bottom of a yellow background
+a small pink triangle on the left of a blue background
+a small purple cross on the right of a white background"""
+
+HELD_OUT = """a small red star at the top of a blue background
+a small white heart at the bottom of a purple background
+a small yellow ring on the left of a green background
+a small green moon on the right of a pink background"""
+
+FINETUNE_NOTE = """## Teach a model your taste
+
+The small model that comes with the pack gets colours and shapes right, and ignores words for places:
+*at the top*, *on the left*. The reward reads them. So the reward can teach it.
+
+1. **Load** a model and a reward.
+2. **Prompts**: what to practise on.
+3. **Fine-Tune** paints 64 pictures an epoch, has the reward score them, and makes what led to the
+   better ones more likely (DDPO, reinforcement learning). Watch the curves on the node. The first epochs
+   look like nothing.
+4. **Sample** the model as it was and as it is, with prompts it never practised on, from the same seeds.
+5. **Compare** says who wins, and how sure that is.
+
+Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
+Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
+
+For SDXL pick the **preset** for your card, a learning rate of 0.0003, and 100 epochs.
+When the reward rises and the pictures get worse, read the help of **Fine-Tune** (the ? above the node).
+"""
+
+UNCONDITIONAL_NOTE = """## Teach a model that reads no text
+
+`tiny-ddpm` paints whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
+**jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
+
+It is the first example of the DDPO paper, and a good test that learning works: the curve must rise.
+
+Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with the one thing you want to
+see more of.
+"""
+
+TRAINING = {"samples_per_epoch": 64, "steps": 10, "learning_rate": 2e-3, "rank": 16, "preset": "CPU"}
+SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale": 3.0}
+
+
+def _before_and_after(
+    model: Node, tuned: Node, reward: Node, sampling: dict[str, Any], prompts: Node | None, judged_by: Node | None
+) -> list[Node]:
+    """Sample, Score for the model as it was and as it is, then Compare."""
+    made: list[Node] = []
+    for row, (title, source) in enumerate((("as it was", model), ("as it is", tuned))):
+        wires = {"model": (source, "model")} | ({"prompts": (prompts, "prompts")} if prompts else {})
+        sample = Node("TastemakerSample", (1260, 80 + 500 * row), (300, 420), sampling, wires, title=f"Sample {title}")
+        scored = {"images": (sample, "images"), "reward": (reward, "reward"), "prompts": (sample, "prompts")}
+        if judged_by is not None:
+            scored |= {"prompts": (judged_by, "prompts"), "made_with": (sample, "prompts")}
+        made += [
+            sample,
+            Node("TastemakerScore", (1610, 80 + 500 * row), (230, 130), {}, scored, title=f"Score {title}"),
+        ]
+    tables = {"before": (made[1], "scores"), "after": (made[3], "scores")}
+    return [*made, Node("TastemakerCompare", (1890, 80), (620, 640), {"pairs": 12}, tables)]
+
+
+def _groups() -> list[Group]:
+    return [
+        Group("1  Choose", (320, 0, 340, 640), BLUE),
+        Group("2  Learn", (700, 0, 500, 1500), GREEN),
+        Group("3  Compare", (1240, 0, 1290, 1080), AMBER),
+    ]
+
+
+def ddpo_finetune(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", (340, 420), (300, 190), {"text": PRACTICE}, title="what to practise on")
+    unseen = Node("TastemakerPrompts", (340, 680), (300, 170), {"text": HELD_OUT}, title="what it never practised on")
+    wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
+    values = {"run_name": "places", "epochs": 20, **TRAINING}
+    tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
+    curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
+    compared = _before_and_after(model, tune, reward, SAMPLING, unseen, None)
+    note = Node("MarkdownNote", (-60, 40), (340, 560), {"text": FINETUNE_NOTE})
+    groups = [Group("1  Choose", (320, 0, 340, 870), BLUE), *_groups()[1:]]
+    return build("ddpo_finetune", [note, model, reward, prompts, unseen, tune, curve, *compared], groups, info)
+
+
+def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-ddpm"})
+    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "jpeg-compressibility"})
+    wires = {"model": (model, "model"), "reward": (reward, "reward")}
+    values = {"run_name": "smooth", "epochs": 15, **TRAINING}
+    tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
+    curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
+    sampling = {"images_per_prompt": 16, "seed": 1000, "scheduler": "ddim", "steps": 20, "eta": 1.0}
+    compared = _before_and_after(model, tune, reward, sampling, None, None)
+    note = Node("MarkdownNote", (-60, 40), (340, 380), {"text": UNCONDITIONAL_NOTE})
+    return build("ddpo_unconditional", [note, model, reward, tune, curve, *compared], _groups(), info)
