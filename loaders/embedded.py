@@ -7,10 +7,11 @@ from pathlib import Path
 EMBEDDED_MODELS = ("tiny-sdxl", "tiny-ddpm")
 EMBEDDED_REWARDS = ("tiny-imagereward",)
 _TOKENIZERS = ("clip-tokenizer", "bert-tokenizer")
+_PAGE = "page"  # the parts of a ranking as an HTML file
 
 
 def asset_folder(name: str) -> Path:
-    """The folder of an embedded model or tokenizer. Raises KeyError for a name that is none."""
-    if name not in (*EMBEDDED_MODELS, *EMBEDDED_REWARDS, *_TOKENIZERS):
+    """The folder of an embedded model, a tokenizer or the page's parts. Raises KeyError for a name that is none."""
+    if name not in (*EMBEDDED_MODELS, *EMBEDDED_REWARDS, *_TOKENIZERS, _PAGE):
         raise KeyError(name)
     return Path(__file__).resolve().parent.parent / "assets" / name

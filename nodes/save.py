@@ -6,11 +6,21 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
+from ..loaders.errors import InputError
 from . import host
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
     from ..rewards import ScoreTable
+
+_SHOWN = 256  # on the node; the page would fetch every one
+_TIPS = {
+    "pictures": "The pictures, best first when sorted by name.",
+    "csv": "The list as a table for spreadsheets.",
+    "json": "The list for programs.",
+    "sheet": "The labelled contact sheet as a PNG.",
+    "html": "A page to look through in any browser and to share: one file, with small copies of up to 500 pictures.",
+}
 
 
 class TastemakerSaveRanked(io.ComfyNode):
@@ -22,8 +32,8 @@ class TastemakerSaveRanked(io.ComfyNode):
             node_id="TastemakerSaveRanked",
             display_name="Save Ranked",
             category=CATEGORY,
-            description="Saves ranked pictures as PNG, named so that they sort best first, with the workflow and "
-            "scores inside, beside a CSV, a JSON and a sheet.",
+            description="Saves ranked pictures, named so that they sort best first, with workflow and scores inside, "
+            "beside a list, a sheet and a page to share.",
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             inputs=[
@@ -35,14 +45,20 @@ class TastemakerSaveRanked(io.ComfyNode):
                     default="tastemaker/best",
                     tooltip="Folder and name under ComfyUI's output folder.",
                 ),
+                *(io.Boolean.Input(part, default=True, optional=True, tooltip=tip) for part, tip in _TIPS.items()),
             ],
         )
 
     @classmethod
-    def execute(cls, scores: ScoreTable, filename_prefix: str) -> io.NodeOutput:
-        from ..rewards.save import save_table
+    def execute(cls, scores: ScoreTable, filename_prefix: str, **chosen: bool) -> io.NodeOutput:
+        from ..rewards.save import PARTS, save_table
 
-        height, width = scores.pictures.picture(0).shape[:2]
+        parts = [part for part in PARTS if chosen.get(part, True)]
+        if not parts:
+            raise InputError("pictures", "everything off", "Switch on at least one of what this node writes.")
+        if not len(scores):
+            raise InputError("scores", "no rows", "There is nothing to save.")
+        height, width = scores.pictures.size(0)
         folder, stem, counter = host.output_place(filename_prefix, width, height)
         progress = host.Progress(len(scores))
         saved = save_table(
@@ -50,10 +66,12 @@ class TastemakerSaveRanked(io.ComfyNode):
             folder,
             f"{stem}_{counter:05}_",
             metadata=host.workflow_metadata(cls.hidden),
+            parts=parts,
             on_file=progress.update,
         )
+        lists = [path for path in (saved.csv, saved.json, saved.sheet, saved.html) if path is not None]
         ui = {
-            "images": [host.saved_entry(path) for path in saved.pictures],
-            "tastemaker_files": [host.saved_entry(path) for path in (saved.csv, saved.json, saved.sheet)],
+            "images": [host.saved_entry(path) for path in saved.pictures[:_SHOWN]],
+            "tastemaker_files": [host.saved_entry(path) for path in lists],
         }
         return io.NodeOutput(ui=ui)

@@ -90,7 +90,7 @@ class TastemakerScore(io.ComfyNode):
         if len(seeds) != count:
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
         progress = _Progress()
-        with host.in_use(reward.modules.values()), _cache(ScoreCache, cache) as remembered:
+        with _cache(ScoreCache, cache) as remembered:
             scored = score_pictures(
                 images,
                 listed_prompts.texts,
@@ -98,6 +98,7 @@ class TastemakerScore(io.ComfyNode):
                 seeds=seeds,
                 extras=_extras(count, latents, masks),
                 cache=remembered,
+                place=lambda: host.in_use(reward.modules.values()),
                 on_picture=progress,
             )
         return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})

@@ -15,12 +15,11 @@ from .decode import ENDINGS, PictureError, check_file, check_size, open_file, sh
 from .limits import MAX_FOLDER_DEPTH, MAX_PICTURES, MAX_SIDECAR_BYTES, MAX_VISITED
 from .pictures import FilePictures, PictureFile
 from .png_chunks import SIGNATURE, PngError, PngHeader, read_png
-from .prompt_metadata import KEYWORDS, Found, caption, exif_texts, find_prompt
+from .prompt_metadata import KEYWORDS, SHEET_KEY, Found, caption, exif_texts, find_prompt
 
 PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
 WITHOUT_PROMPT = ("keep", "leave out")
 ORDERS = ("name", "newest first")
-SHEET_KEYWORD = "tastemaker_sheet"  # marks our own contact sheets, which are no pictures to rank
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -84,7 +83,7 @@ def read_folder(
         except (PictureError, PngError) as e:
             broken.append((name, str(e)))
             continue
-        if SHEET_KEYWORD in texts:
+        if SHEET_KEY in texts:
             skipped.append((name, "a contact sheet of Tastemaker"))
             continue
         found = _prompt(root / name, texts, prompts_from)
@@ -202,7 +201,7 @@ def _png_header(path: Path) -> PngHeader | None:
         with path.open("rb") as file:
             if file.read(8) != SIGNATURE:
                 return None
-            header = read_png(file, (*KEYWORDS, SHEET_KEYWORD))
+            header = read_png(file, (*KEYWORDS, SHEET_KEY))
     except OSError as e:
         raise PictureError(f"cannot be read ({e.strerror or e})") from e
     check_size(header.width, header.height)

@@ -19,7 +19,9 @@ from .limits import MAX_GRAPH_DEPTH, MAX_GRAPH_NODES, MAX_TEXT_BYTES
 if TYPE_CHECKING:
     from PIL import Image
 
-KEYWORDS = ("tastemaker", "prompt", "parameters")
+METADATA_KEY = "tastemaker"  # the PNG text chunk that holds a saved picture's record
+SHEET_KEY = "tastemaker_sheet"  # marks a contact sheet, so that nobody ranks it as a picture
+KEYWORDS = (METADATA_KEY, "prompt", "parameters")
 _MAX_SEED = 2**64
 _EXIF_IFD, _USER_COMMENT, _MODEL = 0x8769, 0x9286, 0x0110
 _UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, EOFError)
@@ -51,7 +53,7 @@ class Found(NamedTuple):
 def find_prompt(texts: Mapping[str, str]) -> Found:
     """The prompt and seed of a picture from its file's texts (keyword -> text). Never raises."""
     why = "no prompt in the file"
-    for keyword, read in (("tastemaker", _record), ("prompt", _graph), ("parameters", _from_parameters)):
+    for keyword, read in ((METADATA_KEY, _record), ("prompt", _graph), ("parameters", _from_parameters)):
         if keyword not in texts:
             continue
         found = read(texts[keyword])

@@ -1,11 +1,11 @@
-"""A ranked table as files: PNGs with metadata, a CSV, a JSON and a sheet. Every write is atomic."""
+"""A ranked table as files: pictures with their record, a CSV, a JSON, a sheet and a page. Every write is atomic."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +13,28 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..loaders.errors import InputError
 from ..loaders.files import write_atomic
+from .decode import PictureError
+from .page import page
+from .pictures import FilePictures
+from .png_chunks import SIGNATURE, PngError, with_text
 from .preprocess import to_pil
+from .prompt_metadata import METADATA_KEY, SHEET_KEY
 from .sheet import sheet
 from .table import ScoreTable
 
-METADATA_KEY = "tastemaker"  # the PNG text chunk that holds a picture's record
+PARTS = ("pictures", "csv", "json", "sheet", "html")
+_ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SavedTable(NamedTuple):
-    """Paths of what was written; `pictures` in the table's order."""
+    """Paths of what was written, None for what was not asked for; `pictures` in the table's order."""
 
     pictures: list[Path]
-    csv: Path
-    json: Path
-    sheet: Path
+    csv: Path | None = None
+    json: Path | None = None
+    sheet: Path | None = None
+    html: Path | None = None
 
 
 def save_table(
@@ -36,48 +43,90 @@ def save_table(
     stem: str,
     *,
     metadata: Mapping[str, Any] | None = None,
+    parts: Collection[str] = PARTS,
     on_file: Callable[[int], None] | None = None,
 ) -> SavedTable:
     """Save a table under `folder`, every name starting with `stem`.
 
+    Pictures of a batch become PNGs. Pictures from files keep every byte they had: a PNG gets its record as one
+    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists.
+
     Args:
         table: ranked, in the order the files should sort.
-        metadata: JSON-able text chunks for every PNG (ComfyUI's `prompt` and `workflow`).
+        metadata: JSON-able text chunks for every new PNG (ComfyUI's `prompt` and `workflow`). Pictures from files
+            keep their own.
+        parts: which of `PARTS` to write.
         on_file: called with the number of pictures written; what it raises stops the saving.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: nothing to write, an unknown part, a picture's file that is gone, a folder that cannot be written.
     """
-    records = _records_with_files(table, stem)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise InputError("parts", unknown or "nothing", f"Pick at least one of {', '.join(PARTS)}.")
+    if not len(table):
+        raise InputError("scores", "no rows", "There is nothing to save.")
+    records = table.records()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = []
-        for i, record in enumerate(records):
-            path = folder / str(record["file"])
-            write_atomic(path, _png(table, i, record, metadata or {}))
-            pictures.append(path)
-            if on_file is not None:
-                on_file(i + 1)
-        saved = SavedTable(
-            pictures, *(folder / f"{stem}{name}" for name in ("ranking.csv", "ranking.json", "sheet.png"))
-        )
-        write_atomic(saved.csv, _csv(records).encode("utf-8-sig"))
-        write_atomic(saved.json, to_json(records).encode("utf-8"))
-        picture = io.BytesIO()
-        sheet(table).save(picture, "PNG")
-        write_atomic(saved.sheet, picture.getvalue())
+        pictures = _save_pictures(table, folder, stem, records, metadata or {}, on_file) if "pictures" in parts else []
+        files = [path.name for path in pictures] or None
+        made: dict[str, tuple[str, Callable[[], bytes]]] = {
+            "csv": ("ranking.csv", lambda: to_csv(records).encode("utf-8-sig")),
+            "json": ("ranking.json", lambda: to_json(records).encode("utf-8")),
+            "sheet": ("sheet.png", lambda: _sheet(table)),
+            "html": ("ranking.html", lambda: page(table, files).encode("utf-8")),
+        }
+        paths = {}
+        for part, (name, make) in made.items():
+            if part in parts:
+                paths[part] = folder / f"{stem}{name}"
+                write_atomic(paths[part], make())
     except OSError as e:
         raise InputError("filename_prefix", str(folder), f"The files cannot be written ({e.strerror or e}).") from e
-    return saved
+    return SavedTable(pictures, **paths)
 
 
-def _records_with_files(table: ScoreTable, stem: str) -> list[dict[str, Any]]:
-    records = table.records()
+def _save_pictures(
+    table: ScoreTable,
+    folder: Path,
+    stem: str,
+    records: list[dict[str, Any]],
+    metadata: Mapping[str, Any],
+    on_file: Callable[[int], None] | None,
+) -> list[Path]:
+    """Write the pictures, named so that they sort by rank; each record learns its file."""
     digits = max(2, len(str(len(records))))
-    for place, record in enumerate(records, start=1):
+    paths = []
+    for i, record in enumerate(records):
         seed = "" if record["seed"] is None else f"_seed{record['seed']}"
-        record["file"] = f"{stem}{place:0{digits}}{seed}.png"
-    return records
+        name = f"{stem}{i + 1:0{digits}}{seed}"
+        if isinstance(table.pictures, FilePictures):
+            data = _copy(table.pictures, i, record, name)
+        else:
+            record["file"] = f"{name}.png"
+            data = _png(table, i, record, metadata)
+        paths.append(folder / record["file"])
+        write_atomic(paths[-1], data)
+        if on_file is not None:
+            on_file(i + 1)
+    return paths
+
+
+def _copy(pictures: FilePictures, i: int, record: dict[str, Any], name: str) -> bytes:
+    """A file's bytes as they are, and of a PNG with the record put in. Raises InputError for one that is gone."""
+    try:
+        with pictures.path(i).open("rb") as file:
+            head = file.read(8)
+            ending = next((ending for start, ending in _ENDINGS.items() if head.startswith(start)), "")
+            record["file"] = name + ending
+            if head == SIGNATURE:
+                return with_text(file, METADATA_KEY, to_json(record))
+            file.seek(0)
+            return file.read()
+    except (OSError, PngError, PictureError) as e:
+        why = (e.strerror or e) if isinstance(e, OSError) else e
+        raise InputError("scores", pictures.name(i), f"This picture's file cannot be read any more ({why}).") from e
 
 
 def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
@@ -90,25 +139,27 @@ def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping
     return data.getvalue()
 
 
+def _sheet(table: ScoreTable) -> bytes:
+    info, data = PngInfo(), io.BytesIO()
+    info.add_text(SHEET_KEY, "a contact sheet")
+    sheet(table).save(data, "PNG", pnginfo=info)
+    return data.getvalue()
+
+
 def to_json(content: Any) -> str:
     """Strict JSON, readable: NaN is an error, not a word no parser knows."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _csv(records: list[dict[str, Any]]) -> str:
-    """Columns rank, score, seed, prompt, file, then each reward. Texts cannot become formulas."""
+def to_csv(records: list[dict[str, Any]]) -> str:
+    """Columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
     names = list(records[0]["scores"]) if records else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "score", "seed", "prompt", "file", *map(_plain, names)])
+    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(_plain, names)])
     for record in records:
-        row = [
-            record["rank"],
-            record["score"],
-            record["seed"],
-            _plain(record["prompt"]),
-            _plain(record["file"]),
-        ]
+        words = [_plain(record.get(key) or "") for key in ("prompt", "file", "name")]
+        row = [record["rank"], record["score"], record["bucket"], record["seed"], *words]
         writer.writerow([*row, *record["scores"].values()])
     return text.getvalue()
 

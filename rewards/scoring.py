@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -49,6 +50,7 @@ def score_pictures(
     seeds: Sequence[int | None] | None = None,
     extras: Mapping[str, torch.Tensor] | None = None,
     cache: ScoreCache | None = None,
+    place: Callable[[], AbstractContextManager[None]] | None = None,
     on_picture: Callable[[int, int], None] | None = None,
 ) -> Scored:
     """Score pictures into a table.
@@ -62,6 +64,8 @@ def score_pictures(
         seeds: one for each, None where unknown.
         extras: what belongs to the pictures: a name -> a tensor whose first axis is B.
         cache: where scores are looked up and kept. A reward without a fingerprint is never cached.
+        place: makes the reward's networks ready to run for the length of a `with` block; never called when every
+            score is known.
         on_picture: called with (done, B); what it raises stops the scoring.
 
     Raises:
@@ -73,8 +77,9 @@ def score_pictures(
         raise InputError("images", "no pictures", "There is nothing to score.")
     texts = one_prompt_each(prompts, len(pictures))
     _check_prompts(reward, pictures, texts)
-    work = _Work(pictures, texts, cache, on_picture)
-    columns = work.score(reward)
+    with ExitStack() as placed:
+        work = _Work(pictures, texts, cache, on_picture, lambda: placed.enter_context((place or nullcontext)()))
+        columns = work.score(reward)
     alive = [i for i in range(len(pictures)) if i not in work.broken]
     broken = tuple((pictures.name(i), work.broken[i]) for i in sorted(work.broken))
     if not alive:
@@ -123,11 +128,13 @@ class _Work:
         texts: list[str],
         cache: ScoreCache | None,
         on_picture: Callable[[int, int], None] | None,
+        place: Callable[[], object],
     ) -> None:
         self.pictures, self.texts, self.cache, self.on_picture = pictures, texts, cache, on_picture
         self.broken: dict[int, str] = {}
         self.asked: set[int] = set()  # pictures that some reward had to look at
         self._done, self._rounds = 0, 1
+        self._place, self._placed = place, False
 
     def score(self, reward: Reward) -> dict[str, torch.Tensor]:
         """Score columns of every picture, `reward.name` first: float32 (B,), NaN where a file is broken."""
@@ -163,6 +170,9 @@ class _Work:
             self._tell()
         left = [i for i, row in enumerate(found) if row is None and i not in self.broken]
         self._done += sum(row is None for row in found) - len(left)
+        if left and not self._placed:
+            self._place()
+            self._placed = True
         pieces = list(_pieces(self.pictures, left, reward))
         with ThreadPoolExecutor(_READERS, "tastemaker-read") as readers:
             ahead = self._read(readers, pieces[0], keyed=cache is not None) if pieces else []

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import statistics
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from .preprocess import to_pil
+from .decode import PictureError
 from .table import ScoreTable
+from .thumbnails import thumbnail
 
 BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
 GOLD, BAR, TRACK = (245, 196, 81), (96, 165, 250), (58, 62, 72)
 GAP = 12
 MAX_PICTURES = 400
+_READERS = 4
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -35,9 +39,13 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont
     return text[:low].rstrip() + "..."
 
 
-def _cell_width(table: ScoreTable) -> int:
-    side = max(table.pictures.picture(0).shape[:2])
-    return min(max(side, 160), 320)
+def _cell_size(table: ScoreTable) -> tuple[int, int]:
+    """(width, height) of a picture on the sheet: of the middle shape and size among those shown."""
+    sizes = [table.pictures.size(i) for i in range(len(table))]
+    side = statistics.median_high(max(size) for size in sizes)
+    shape = statistics.median_high(height / width for height, width in sizes)
+    width = min(max(side, 160), 320)
+    return width, max(1, round(width * min(max(shape, 0.4), 2.5)))
 
 
 def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Image:
@@ -49,8 +57,8 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     by_prompt = table.group_by == "prompt" and len(set(table.prompts)) > 1
     groups = _groups(table) if by_prompt else [list(range(len(table)))]
     longest = max(len(g) for g in groups)
-    columns = columns or min(longest, 8 if _cell_width(table) <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
     cell = _Cell(table)
+    columns = columns or min(longest, 8 if cell.width <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
     one_prompt = len(set(table.prompts)) == 1
     heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, best first")
     width = GAP + columns * (cell.width + GAP)
@@ -61,6 +69,9 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     draw.text((GAP, 10), shortened(draw, heading, _font(20), width - 2 * GAP), TEXT, _font(20))
     draw.text((GAP, 37), f"{table.main}: higher is better", DIM, _font(14))
     y = 64
+    with ThreadPoolExecutor(_READERS, "tastemaker-sheet") as readers:
+        order = [i for group in groups for i in group]
+        small = dict(zip(order, readers.map(cell.small, order), strict=True))
     for group in groups:
         if by_prompt:
             text = shortened(draw, f'"{table.prompts[group[0]]}"', _font(16), width - 2 * GAP)
@@ -69,7 +80,7 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
         for place, i in enumerate(group):
             column, row = place % columns, place // columns
             corner = (GAP + column * (cell.width + GAP), y + row * (cell.height + GAP))
-            cell.paint(canvas, corner, i, show_prompt=not (by_prompt or one_prompt))
+            cell.paint(canvas, corner, i, small.pop(i), show_prompt=not (by_prompt or one_prompt))
         y += math.ceil(len(group) / columns) * (cell.height + GAP)
     return canvas
 
@@ -83,27 +94,30 @@ class _Cell:
 
     def __init__(self, table: ScoreTable) -> None:
         self.table = table
-        height, width = table.pictures.picture(0).shape[:2]
-        self.width = _cell_width(table)
-        self.picture_height = max(1, round(self.width * height / width))
+        self.width, self.picture_height = _cell_size(table)
         several = len(set(table.prompts)) > 1 and table.group_by == "all"
         self.height = self.picture_height + (66 if several else 48)
         values = table.scores[table.main].tolist()
         self.low, self.high = min(values), max(values)
 
-    def paint(self, canvas: Image.Image, corner: tuple[int, int], i: int, *, show_prompt: bool) -> None:
+    def small(self, i: int) -> Image.Image:
+        """Picture `i` in its frame; an empty one where its file is gone."""
+        frame = (self.width, self.picture_height)
+        try:
+            picture = thumbnail(self.table.pictures, i, max(frame))
+        except PictureError:
+            return Image.new("RGB", frame, TRACK)
+        return ImageOps.pad(picture, frame, Image.Resampling.LANCZOS, color=PANEL)
+
+    def paint(
+        self, canvas: Image.Image, corner: tuple[int, int], i: int, small: Image.Image, *, show_prompt: bool
+    ) -> None:
         x, y = corner
         draw = ImageDraw.Draw(canvas)
         rank = None if self.table.ranks is None else int(self.table.ranks[i])
         best = rank == 1
         draw.rounded_rectangle((x, y, x + self.width, y + self.height), 6, PANEL)
-        picture = ImageOps.pad(
-            to_pil(self.table.pictures.picture(i)),
-            (self.width, self.picture_height),
-            Image.Resampling.LANCZOS,
-            color=PANEL,
-        )
-        canvas.paste(picture, (x, y))
+        canvas.paste(small, (x, y))
         if best:
             draw.rectangle((x, y, x + self.width - 1, y + self.picture_height - 1), outline=GOLD, width=3)
         score = float(self.table.scores[self.table.main][i])

@@ -42,7 +42,7 @@ def test_files_sort_best_first_and_carry_their_record(tmp_path: Path) -> None:
     assert [r["rank"] for r in listed] == [1, 2, 3]
     assert listed[0] == record
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(
-        p.name for p in (*saved.pictures, saved.csv, saved.json, saved.sheet)
+        p.name for p in (*saved.pictures, saved.csv, saved.json, saved.sheet, saved.html)
     )
 
 
@@ -50,8 +50,8 @@ def test_a_spreadsheet_sees_text_not_a_formula(tmp_path: Path) -> None:
     saved = save_table(ranked(), tmp_path, "x_")
     with saved.csv.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["rank", "score", "seed", "prompt", "file", "r"]
-    assert rows[2][3] == "'" + HOSTILE
+    assert rows[0] == ["rank", "score", "bucket", "seed", "prompt", "file", "name", "r"]
+    assert rows[2][4] == "'" + HOSTILE
     assert float(rows[3][1]) == -1.0  # numbers stay numbers
 
 
