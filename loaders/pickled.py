@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import ModelFileError
 from .files import write_atomic
 from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES, MAX_PROGRAM_DEPTH
-from .weights import own_copy
+from .weights import DtypeOf, dtype_of, own_copy
 
 if TYPE_CHECKING:
     import torch
 
 
-def read_pickled(path: Path, dtype: torch.dtype | None = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
+def read_pickled(path: Path, dtype: DtypeOf = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
     """Read the state dict of a `.bin` file, floating tensors as `dtype` (None: as they are stored).
 
     `inside` names the entry that holds it in a file of a training run ("state_dict", "model"); what else
@@ -47,7 +47,7 @@ def read_pickled(path: Path, dtype: torch.dtype | None = None, *, inside: str | 
             raise ModelFileError(f"{where} has no entry {inside!r}, which holds the weights of such files.")
         state = state[inside]
     _check_state(state, where, path.stat().st_size)
-    return {key: own_copy(tensor.detach(), dtype) for key, tensor in state.items()}
+    return {key: own_copy(tensor.detach(), dtype_of(key, dtype)) for key, tensor in state.items()}
 
 
 def _check_archive(path: Path, where: str) -> None:

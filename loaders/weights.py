@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .errors import ModelFileError
 from .limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, MAX_JSON_BYTES
@@ -15,6 +15,9 @@ from .limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, MAX_JSON_BYTES
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+# one number format for all tensors, one by a tensor's name, or None: as it is stored
+DtypeOf: TypeAlias = "torch.dtype | Callable[[str], torch.dtype | None] | None"
 
 _SHOWN_KEYS = 5
 
@@ -76,8 +79,10 @@ def describe_file(path: Path) -> str:
     return "safetensors"
 
 
-def read_safetensors(path: Path, dtype: torch.dtype | None = None) -> dict[str, torch.Tensor]:
+def read_safetensors(path: Path, dtype: DtypeOf = None) -> dict[str, torch.Tensor]:
     """Read one file into memory of its own, floating tensors as `dtype` (None: as they are stored).
+
+    `dtype` may be a function of a tensor's name.
 
     The tensors are copied: mapped ones are unaligned, which changes results in the last bits on a
     CPU, and change when somebody writes the file. One is copied at a time, so that no more is held than
@@ -92,11 +97,16 @@ def read_safetensors(path: Path, dtype: torch.dtype | None = None) -> dict[str, 
         raise ModelFileError(f"{path.name} in {path.parent.name} is {kind}; a safetensors file is needed.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: own_copy(file.get_tensor(key), dtype) for key in file.keys()}  # noqa: SIM118
+            return {k: own_copy(file.get_tensor(k), dtype_of(k, dtype)) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as e:
         # what an unknown number format or an impossible shape raises differs from version to version
         reason = str(e)[:200]
         raise ModelFileError(f"{path.name} in {path.parent.name} is damaged ({reason}). Download it again.") from e
+
+
+def dtype_of(key: str, dtype: DtypeOf) -> torch.dtype | None:
+    """The number format wanted of the tensor `key`."""
+    return dtype(key) if callable(dtype) else dtype
 
 
 def own_copy(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:

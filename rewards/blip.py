@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..loaders.errors import ModelFileError
+from ..loaders.limits import check_sizes
 from ..loaders.weights import read_json
 
 # BLIP's large ViT and ImageReward's `med_config.json`: both official checkpoints are of these sizes.
@@ -73,6 +74,18 @@ def med_config(path: Path) -> dict[str, Any]:
     if missing:
         raise ModelFileError(f"{path.name} in {path.parent.name} has no {missing[0]}.")
     return {key: config[key] for key in MED_LARGE}
+
+
+_MAX_BLOCKS = 64
+
+
+def check_vit(vit: Any, where: str) -> None:
+    """Raises ModelFileError unless `vit` gives every size of a ViT, none beyond what a model has."""
+    if not isinstance(vit, Mapping) or any(type(vit.get(key)) is not int or vit[key] < 1 for key in VIT_LARGE):
+        raise ModelFileError(f"The config of {where} lacks a size of its ViT ({', '.join(VIT_LARGE)}).")
+    check_sizes(vit, f"{where}: vit")
+    if vit["depth"] > _MAX_BLOCKS:
+        raise ModelFileError(f"{where}: vit has {vit['depth']} blocks; no known model has more than {_MAX_BLOCKS}.")
 
 
 def vision_tower(config: Mapping[str, Any]) -> nn.Module:

@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..loaders.errors import ModelFileError
+from ..loaders.limits import check_sizes
 from ..loaders.weights import fill
 from .bert_text import tokenize
 from .blip import (
     MED_LARGE,
     VIT_LARGE,
+    check_vit,
     med_config,
     read_text,
     text_tower,
@@ -26,7 +29,7 @@ from .blip import (
     vision_tower,
 )
 from .network import PixelNetwork
-from .weights import read_weights
+from .weights import own_sizes, read_weights
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer
@@ -69,13 +72,22 @@ def from_official(key: str) -> str | None:
     return key
 
 
-def load_blip_score(path: Path, dtype: torch.dtype, vit: Mapping[str, Any] = VIT_LARGE) -> BlipScoreModel:
-    """Read `model_large.pth`, or a safetensors file of the same tensors. Raises ModelFileError."""
+def load_blip_score(path: Path, dtype: torch.dtype) -> BlipScoreModel:
+    """Read `model_large.pth`, or a safetensors file of the same tensors.
+
+    Sizes are found as for ImageReward (`load_official`). Raises ModelFileError.
+    """
     beside = path.parent / "med_config.json"
     med = med_config(beside) if beside.is_file() else MED_LARGE
+    vit = (own_sizes(path) or {}).get("vit", VIT_LARGE)
+    check_vit(vit, path.name)
+    check_sizes(med, f"{path.name}: med_config.json")
     state = read_weights(path, dtype, inside="model")
     with torch.device("meta"):
-        network = BlipScoreModel(vit, med)
+        try:
+            network = BlipScoreModel(vit, med)
+        except (TypeError, KeyError, ValueError) as e:
+            raise ModelFileError(f"The config of {path.name} does not describe a BLIP model: {e}.") from e
     fill(network, {ours: v for k, v in state.items() if (ours := from_official(k)) is not None}, where=path.name)
     return network.requires_grad_(False).eval()
 

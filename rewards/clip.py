@@ -18,7 +18,7 @@ from ..loaders.errors import ModelFileError
 from ..loaders.limits import check_sizes
 from ..loaders.tokenizer import clip_tokenizer
 from ..loaders.weights import fill, find_weights, read_json, read_safetensors
-from .weights import read_weights
+from .weights import own_sizes, read_weights
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizerFast
@@ -50,9 +50,8 @@ _TEXT_KEYS = (*_TOWER_KEYS, "layer_norm_eps")
 _ACTIVATIONS = ("gelu", "quick_gelu")
 
 
-def folder_sizes(path: Path) -> dict[str, Any]:
+def described_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The sizes in a CLIP model's `config.json`; nothing else of it is used. Raises ModelFileError."""
-    config, where = read_json(path), f"{path.parent.name}/{path.name}"
     towers = {}
     for name, keys in (("vision_config", _VISION_KEYS), ("text_config", _TEXT_KEYS)):
         part = config.get(name)
@@ -70,12 +69,12 @@ def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text:
     """A CLIP model from a folder or a file, strictly; without its text tower where `text` is false.
 
     A folder is transformers' (`config.json`, `model.safetensors`); a file is of transformers' or OpenCLIP's
-    key names and of the `sizes` given, or of those in a `config.json` beside it. Raises ModelFileError.
+    key names and of the `sizes` given, or of those in a `.json` of its own name. Raises ModelFileError.
     """
     from transformers import CLIPConfig, CLIPModel
 
-    config_path = path / "config.json" if path.is_dir() else path.parent / "config.json"
-    sizes = folder_sizes(config_path) if config_path.is_file() else sizes
+    config = read_json(path / "config.json") if path.is_dir() else own_sizes(path)
+    sizes = sizes if config is None else described_sizes(config, path.name)
     if path.is_dir():
         state = {}
         for file in find_weights(path, "model", prefer_half=dtype != torch.float32):

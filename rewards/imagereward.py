@@ -6,7 +6,7 @@ The modules hold the official checkpoint's weights under transformers' names; `f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from .bert_text import tokenize
 from .blip import (
     MED_LARGE,
     VIT_LARGE,
+    check_vit,
     fuse,
     med_config,
     official_vision_key,
@@ -28,7 +29,7 @@ from .blip import (
     vision_tower,
 )
 from .network import PixelNetwork
-from .weights import read_weights
+from .weights import own_sizes, read_weights
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer
@@ -98,10 +99,9 @@ def build(
 ) -> ImageRewardModel:
     """A network of these sizes with an official state dict in it, strictly. Raises ModelFileError.
 
-    It is made on `meta`, so that nothing is filled with random numbers first. The head is float32 whatever
-    the rest is.
+    It is made on `meta`, so that nothing is filled with random numbers first.
     """
-    check_sizes(vit, f"{where}: vit")
+    check_vit(vit, where)
     check_sizes(med, f"{where}: med_config.json")
     with torch.device("meta"):
         try:
@@ -109,8 +109,12 @@ def build(
         except (TypeError, KeyError, ValueError) as e:
             raise ModelFileError(f"The config of {where} does not describe an ImageReward: {e}.") from e
     fill(network, {ours: v for k, v in state.items() if (ours := from_official(k)) is not None}, where=where)
-    network.mlp.float()
     return network.requires_grad_(False).eval()
+
+
+def _formats(dtype: torch.dtype) -> Callable[[str], torch.dtype]:
+    """The head stays float32: it is small, and half precision would make near scores equal."""
+    return lambda key: torch.float32 if key.startswith("mlp.") else dtype
 
 
 def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
@@ -119,18 +123,19 @@ def load_network(folder: Path, dtype: torch.dtype) -> ImageRewardModel:
     Raises ModelFileError.
     """
     vit, med = read_json(folder / "config.json").get("vit"), read_json(folder / "med_config.json")
-    return build(vit, med, read_safetensors(folder / "ImageReward.safetensors", dtype), folder.name)
+    return build(vit, med, read_safetensors(folder / "ImageReward.safetensors", _formats(dtype)), folder.name)
 
 
 def load_official(path: Path, dtype: torch.dtype) -> ImageRewardModel:
     """Read `ImageReward.pt`, or a safetensors file of the same tensors.
 
-    `med_config.json` beside it is read where it is there; else the sizes are ImageReward-v1.0's, which
-    are the same. Raises ModelFileError.
+    `med_config.json` beside it is read where it is there, and `vit` of a `.json` of its own name; else the
+    sizes are ImageReward-v1.0's, which are the same. Raises ModelFileError.
     """
     beside = path.parent / "med_config.json"
     med = med_config(beside) if beside.is_file() else MED_LARGE
-    return build(VIT_LARGE, med, read_weights(path, dtype), path.name)
+    vit = (own_sizes(path) or {}).get("vit", VIT_LARGE)
+    return build(vit, med, read_weights(path, _formats(dtype)), path.name)
 
 
 def pixel_network(network: ImageRewardModel, tokenizer: BertTokenizer) -> PixelNetwork:

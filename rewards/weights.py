@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..loaders.errors import ModelFileError
 from ..loaders.pickled import read_pickled
-from ..loaders.weights import describe_file, read_safetensors
+from ..loaders.weights import DtypeOf, describe_file, read_json, read_safetensors
 
 PICKLED = (".pt", ".pth", ".bin")
 ENDINGS = (".safetensors", *PICKLED)
 
 
-def read_weights(path: Path, dtype: torch.dtype | None = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
-    """The tensors of a file, floating ones as `dtype`.
+def read_weights(path: Path, dtype: DtypeOf = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a file, floating ones as `dtype` (`loaders/weights.py`).
 
     A pickled file is opened `weights_only`; `inside` names the entry of it that holds the weights.
     Raises ModelFileError saying what the file is instead.
@@ -27,3 +28,12 @@ def read_weights(path: Path, dtype: torch.dtype | None = None, *, inside: str | 
     if path.is_file() and describe_file(path) == "safetensors":
         raise ModelFileError(f"{path.name} is a safetensors file under another name. Rename it.")
     return read_pickled(path, dtype, inside=inside)
+
+
+def own_sizes(path: Path) -> dict[str, Any] | None:
+    """What a `.json` of a weight file's own name beside it says of its sizes; None where there is none.
+
+    Official files need none; a model of other sizes does. Raises ModelFileError for one that is not JSON.
+    """
+    beside = path.with_suffix(".json")
+    return read_json(beside) if beside.is_file() else None
