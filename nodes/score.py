@@ -140,6 +140,8 @@ def summary(scored: Scored, count: int) -> str:
     ]
     if scored.note:
         lines.append(scored.note)
+    if scored.remarks:
+        lines += ["", *(f"- {line}" for line in scored.remarks)]
     if scored.broken:
         lines += ["", f"cannot be read, left out: {len(scored.broken):,}", *listed(scored.broken)]
     return "\n".join(lines)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -19,9 +21,13 @@ from .preprocess import to_pil
 from .reward import Reward, check_images, one_prompt_each
 from .table import ScoreTable
 
+log = logging.getLogger(__name__)
+
 _PIECE_CPU, _PIECE_GPU = 8, 64  # pictures between two saves of their scores
 _PIECE_PIXELS = 2**26  # and at most this many pixels, 200 MB of 8-bit RGB
 _READERS = 4  # threads that decode the next piece while one is scored
+
+_REMARKS = 20  # lines; a folder may hold ten thousand long prompts
 
 Columns = dict[str, float]
 
@@ -34,12 +40,14 @@ class Scored(NamedTuple):
         broken: (name, why) of files that could not.
         remembered: rows whose scores all came from the cache.
         note: what the cache had to say; empty while it is well.
+        remarks: what the rewards say of prompts they do not read whole.
     """
 
     table: ScoreTable
     broken: tuple[tuple[str, str], ...]
     remembered: int
     note: str
+    remarks: tuple[str, ...]
 
 
 def score_pictures(
@@ -94,7 +102,20 @@ def score_pictures(
         reward.name,
         extras={name: tensor if whole else tensor[alive] for name, tensor in (extras or {}).items()},
     )
-    return Scored(table, broken, len(alive) - len(work.asked), cache.problem if cache else "")
+    remarks = _remarks(reward, table.prompts)
+    for line in remarks:
+        log.warning(line)
+    return Scored(table, broken, len(alive) - len(work.asked), cache.problem if cache else "", remarks)
+
+
+def _remarks(reward: Reward, prompts: Sequence[str]) -> tuple[str, ...]:
+    """What the rewards say of the prompts: once for each, however many pieces were scored."""
+    distinct = list(dict.fromkeys(prompts))
+    lines = [
+        f"{one.name}: {line}" for one in _singles(reward) if one.remarks is not None for line in one.remarks(distinct)
+    ]
+    more = [f"and {len(lines) - _REMARKS:,} more such prompts"] if len(lines) > _REMARKS else []
+    return (*lines[:_REMARKS], *more)
 
 
 def _check_prompts(reward: Reward, pictures: Pictures, texts: Sequence[str]) -> None:
@@ -173,6 +194,7 @@ class _Work:
         if left and not self._placed:
             self._place()
             self._placed = True
+        reward = replace(reward, remarks=None)  # `score_pictures` has them, once for all pieces
         pieces = list(_pieces(self.pictures, left, reward))
         with ThreadPoolExecutor(_READERS, "tastemaker-read") as readers:
             ahead = self._read(readers, pieces[0], keyed=cache is not None) if pieces else []
