@@ -55,7 +55,9 @@ def _sdxl_modules(
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    for_vae = vae_dtype(dtype, component_config(folder, "vae", AutoencoderKL), device)
+    vae_config = component_config(folder, "vae", AutoencoderKL)
+    _check_latents(folder.name, vae_config)
+    for_vae = vae_dtype(dtype, vae_config, device)
     modules = {
         "unet": _diffusers_module(folder, "unet", UNet2DConditionModel, dtype),
         "vae": _diffusers_module(folder, "vae", AutoencoderKL, for_vae),
@@ -65,6 +67,17 @@ def _sdxl_modules(
     modules["text_encoder_2"] = _text_encoder(folder, "text_encoder_2", CLIPTextModelWithProjection, dtype)
     _check_conditioning(folder.name, architecture, {name: module.config for name, module in modules.items()})
     return modules
+
+
+def _check_latents(name: str, config: Mapping[str, Any]) -> None:
+    """Raises ModelFileError for a VAE whose latents are made ready by more than one factor: SDXL's has no more."""
+    extra = [key for key in ("latents_mean", "latents_std", "shift_factor") if config.get(key) not in (None, 0)]
+    if extra:
+        raise ModelFileError(
+            f"{name}/vae/config.json has {' and '.join(extra)} ({extra[0]}: {str(config[extra[0]])[:80]}): its latents "
+            "are scaled in another way than SDXL's, as those of Playground v2.5 are, which is not supported. Pick "
+            "Playground v2, SDXL or a model made from them."
+        )
 
 
 def _check_conditioning(name: str, architecture: Architecture, configs: dict[str, Any]) -> None:

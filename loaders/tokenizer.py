@@ -3,6 +3,11 @@
 `from_pretrained` would follow whatever a stranger's `tokenizer_config.json` and `tokenizer.json` name:
 another class, other files, regular expressions. Of those files only the vocabulary, the merges, the
 special tokens and the length are used; the rest of CLIP's tokenizer is the same everywhere.
+
+SDXL's second encoder is padded with id 0, which is `!` in the vocabulary. A `!` in a prompt is another token,
+`!</w>`: it was in training (open_clip knows no special `!`), it is in ComfyUI, and it is here, from folders as from
+single files. diffusers' pipelines read a folder's `"pad_token": "!"` as a special text to be looked for in prompts, so
+that for this one encoder a `!` becomes padding; pictures of prompts with a `!` differ from theirs.
 """
 
 from __future__ import annotations
@@ -27,8 +32,6 @@ def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
     `vocabulary_size` is the number of rows of the text encoder's embedding: no id may reach beyond.
     Works alike with transformers 4 and 5. Raises ModelFileError.
     """
-    from transformers import CLIPTokenizerFast  # the plain one of transformers 4 splits Chinese otherwise
-
     where = f"{folder.parent.name}/{folder.name}"
     config = read_json(folder / "tokenizer_config.json")
     if "auto_map" in config:
@@ -41,19 +44,30 @@ def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
     vocab, merges = _vocabulary(folder, where)
     special = _special_tokens(config, where)
     _check(vocab, merges, special, vocabulary_size, where)
-    settings = {"model_max_length": int(min(length, _LONGEST)), **special}  # some write 1e30 for "no limit"
+    padding = vocab[special["pad_token"]]
+    # the padding's id is set last: what is named when it is made is looked for in prompts
+    named = special | {"pad_token": special["eos_token"]}
+    settings = {"model_max_length": int(min(length, _LONGEST)), **named}  # some write 1e30 for "no limit"
     try:
-        if "vocab" in inspect.signature(CLIPTokenizerFast.__init__).parameters:  # transformers 5
-            return CLIPTokenizerFast(vocab=vocab, merges=merges, **settings)
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise ModelFileError(f"{where} has no {name}, which this version of transformers needs.")
-        files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
-        return CLIPTokenizerFast(**files, **settings)
+        tokenizer = _make(folder, where, vocab, merges, settings)
+        tokenizer.pad_token_id = padding
+        return tokenizer
     except ModelFileError:
         raise
     except Exception as e:  # the tokenizers library raises nothing narrower
         raise ModelFileError(f"{where} does not describe a tokenizer: {str(e)[:200]}.") from e
+
+
+def _make(folder: Path, where: str, vocab: dict[str, int], merges: list[Any], settings: dict[str, Any]) -> Any:
+    from transformers import CLIPTokenizerFast  # the plain one of transformers 4 splits Chinese otherwise
+
+    if "vocab" in inspect.signature(CLIPTokenizerFast.__init__).parameters:  # transformers 5
+        return CLIPTokenizerFast(vocab=vocab, merges=merges, **settings)
+    for name in ("vocab.json", "merges.txt"):
+        if not (folder / name).is_file():
+            raise ModelFileError(f"{where} has no {name}, which this version of transformers needs.")
+    files = {"vocab_file": str(folder / "vocab.json"), "merges_file": str(folder / "merges.txt")}
+    return CLIPTokenizerFast(**files, **settings)
 
 
 def _vocabulary(folder: Path, where: str) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from ..loaders.errors import NonFiniteError
-from ..loaders.lora import applied_loras
+from ..loaders.lora import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images
 from .guidance import Network
@@ -206,8 +206,9 @@ class _Run:
             states.extend(noise.states())
             return x.cpu()
 
-        at_once = self.options.at_once or len(self.seeds)
-        with self.place(model, ("unet",), min(at_once, len(self.seeds)) * each), applied_loras(model, ("unet",)):
+        at_once = min(self.options.at_once or len(self.seeds), len(self.seeds))
+        working = at_once * each + merged_bytes(model, ("unet",))
+        with self.place(model, ("unet",), working), applied_loras(model, ("unet",)):
             size = self.options.at_once or fitting(each, len(self.seeds), model.device)
             one = f"one picture of {self.size[1]} x {self.size[0]}"
             x = torch.cat(list(in_parts(len(self.seeds), size, work, what="sampling", each=one)))
@@ -222,7 +223,8 @@ class _Run:
             return [Encoded(torch.empty(0), torch.empty(0))] * len(texts), None
         wanted = texts if negative_prompt is None else [*texts, negative_prompt]
         if self._cache.missing(model, wanted):
-            with self.place(model, model.text_encoders, 0), applied_loras(model, model.text_encoders):
+            encoders = model.text_encoders
+            with self.place(model, encoders, merged_bytes(model, encoders)), applied_loras(model, encoders):
                 self._cache.get(model, wanted)
         negative = None if negative_prompt is None else encode_negative(self._cache, model, negative_prompt)
         return self._cache.get(model, texts), negative

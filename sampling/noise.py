@@ -25,8 +25,15 @@ class ImageNoise:
     def draw(self, device: torch.device) -> torch.Tensor:
         """The next noise of every image: float32 (B, C, H, W)."""
         parts = [torch.randn((1, *self.shape), generator=g) for g in self.generators]
-        return torch.cat(parts).to(device)
+        return to_device(torch.cat(parts), device)
 
     def states(self) -> list[torch.Tensor]:
         """Where each image's stream stands."""
         return [generator.get_state() for generator in self.generators]
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU where the network runs. On CUDA through pinned memory, or the host would wait for it."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -26,6 +26,7 @@ from .steps import (
     ddpm_step,
     euler_ancestral_step,
 )
+from .unipc import UniPC
 
 __all__ = ["Schedule", "Stepped", "default_scheduler", "describe", "make_schedule", "model_config"]
 
@@ -182,8 +183,10 @@ def make_schedule(
         if denoise < 1:
             advice += f", and {steps} steps at denoise {denoise} are the end of {total}"
         raise InputError("steps", steps, f"{advice}. Take fewer.")
-    reference = build(shared, scheduler)
-    _refuse_sample_prediction(scheduler, shared)
+    predicts = shared["prediction_type"]
+    _refuse_sample_prediction(scheduler, predicts)
+    for_epsilon = scheduler == "pndm" and predicts == "sample"  # see SolverSchedule
+    reference = build({**shared, "prediction_type": "epsilon"} if for_epsilon else shared, scheduler)
     _set_timesteps(reference, scheduler, steps, total)
     part = part_to_run(reference.timesteps.tolist(), reference.order, total - steps, start, stop, count)
     if scheduler == "pndm" and part.start > 0 and not shared.get("skip_prk_steps"):
@@ -194,7 +197,9 @@ def make_schedule(
         return VarianceKeeping(reference, scheduler, eta, part)
     if scheduler == "euler_ancestral":
         return EulerAncestral(reference, part)
-    return SolverSchedule(reference, part, in_sigmas=scheduler in ("euler", "dpmpp_sde"))
+    if scheduler == "unipc":
+        return UniPC(reference, part)
+    return SolverSchedule(reference, part, in_sigmas=scheduler in ("euler", "dpmpp_sde"), predicts=predicts)
 
 
 def part_to_run(
@@ -245,9 +250,9 @@ def _unusable(reference: Any) -> str:
     return "" if falling or reference.order == 2 else "some of them would be at the same noise level"
 
 
-def _refuse_sample_prediction(scheduler: str, config: Mapping[str, Any]) -> None:
+def _refuse_sample_prediction(scheduler: str, predicts: str) -> None:
     """Some schedulers cannot use networks that predict the clean sample."""
-    if config["prediction_type"] == "sample" and scheduler in ("pndm", "euler_ancestral", "dpmpp_sde"):
+    if predicts == "sample" and scheduler in ("euler_ancestral", "dpmpp_sde"):
         raise InputError(
             "scheduler", scheduler, "It cannot run a network that predicts the clean sample. Pick ddim or euler."
         )

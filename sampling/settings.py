@@ -48,7 +48,8 @@ class SampleSettings:
     )
     eta: float = setting(
         0.0,
-        "Fresh noise in each ddim step: 0 is none, 1 is as much as ddpm. Only ddim uses it.",
+        "Fresh noise in each ddim step: 0 is none, 1 is as much as ddpm. Only ddim uses it, by name or as the "
+        "model's own; with any other scheduler it must be 0.",
         low=0.0,
         high=1.0,
         step=0.05,
@@ -66,7 +67,8 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.eta and self.scheduler != "ddim":
+        # what the model's own scheduler is, only the schedule knows
+        if self.eta and self.scheduler not in ("ddim", MODEL_DEFAULT):
             raise InputError(
                 "eta", self.eta, f"{self.scheduler} has no eta. Set eta to 0, or pick ddim as the scheduler."
             )

@@ -146,3 +146,36 @@ def test_a_broken_folder_is_refused_in_clear_words(copy, damage: Callable[[Path]
 def test_a_source_that_is_nothing(source: str) -> None:
     with pytest.raises(ModelFileError):
         load_diffusion_model(source)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("latents_mean", [-1.6574, 1.886, -1.383, 2.5155]),
+        ("latents_std", [8.4, 5.9, 6.7, 5.3]),
+        ("shift_factor", 0.1159),
+    ],
+)
+def test_a_vae_of_another_scaling_is_refused(copy, key: str, value: object) -> None:
+    folder = copy("tiny-sdxl")
+    edit(folder / "vae" / "config.json", **{key: value})
+    with pytest.raises(ModelFileError, match=f"has {key} .*scaled in another way than SDXL's"):
+        load_diffusion_model(folder)
+    edit(folder / "vae" / "config.json", **{key: None})
+    assert load_diffusion_model(folder).latent_scale > 0
+
+
+@pytest.mark.parametrize("prompt", ["!", "wow!", "stop!! ! now !", "a cat", "", "<|endoftext|>!"])
+def test_an_exclamation_mark_means_the_same_from_folders_and_single_files(tmp_path, prompt: str) -> None:
+    from tastemaker.loaders.single_file import tokenizers
+    from tastemaker.loaders.tokenizer import clip_tokenizer
+
+    for single, padding in zip(tokenizers(), ("<|endoftext|>", "!"), strict=True):
+        folder = Path(shutil.copytree(asset_folder("clip-tokenizer"), tmp_path / str(single.pad_token_id)))
+        edit(folder / "tokenizer_config.json", pad_token=padding)
+        ours = clip_tokenizer(folder, 49408)
+        assert ours.pad_token_id == single.pad_token_id
+        ids = ours(prompt, padding="max_length").input_ids
+        assert ids == single(prompt, padding="max_length").input_ids
+        if prompt == "!":  # as in CLIP's vocabulary: 0 is "!" inside a word, 256 at its end
+            assert ids[:3] == [49406, 256, 49407]

@@ -73,7 +73,7 @@ def hard_prompts() -> list[str]:
     words = ["cat", "astronaut", "(red)", "(blue:1.3)", "((soft light))", r"\(x\)", "(", ")", "caf\u00e9", "\U0001f600"]
     words += ["(a very long run of words that does not fit:0.7)", "extraordinarily,", "(:", "1.5)", "\n", "  "]
     made = [" ".join(rng.choices(words, k=rng.choice([1, 5, 30, 120]))) for _ in range(60)]
-    return ["", "a cat", *made]
+    return ["", "a cat", "!", "wow!! a cat !", *made]
 
 
 def test_tokens_and_weights_equal_the_hosts() -> None:

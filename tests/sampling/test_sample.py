@@ -97,6 +97,44 @@ def test_eta_without_ddim_is_refused_not_ignored() -> None:
         SampleSettings(scheduler="pndm", eta=0.5)
 
 
+def test_eta_goes_with_model_default_where_that_is_ddim(tiny_sdxl) -> None:
+    from dataclasses import replace
+
+    call = {"steps": 3, "eta": 1.0, "seeds": [5]}
+    with pytest.raises(InputError, match="euler_ancestral has no eta"):
+        sample(tiny_sdxl, "a red heart", scheduler="model default", **call)
+    ddim = replace(tiny_sdxl, scheduler_config={**tiny_sdxl.scheduler_config, "_class_name": "DDIMScheduler"})
+    default = sample(ddim, "a red heart", scheduler="model default", **call)
+    assert torch.equal(default.images, sample(ddim, "a red heart", scheduler="ddim", **call).images)
+    assert not torch.equal(default.images, sample(ddim, "a red heart", **(call | {"eta": 0.0})).images)
+
+
+def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) -> None:
+    from contextlib import nullcontext
+
+    from tastemaker.loaders.lora import lora_state, merged_bytes, read_lora
+    from tests.loaders.lora_files import attention_paths, random_layers, write
+
+    layers = random_layers(tiny_sdxl, attention_paths(tiny_sdxl), alpha=4.0)
+    write(tmp_path / "lora.safetensors", lora_state(layers))
+    changed = tiny_sdxl.with_lora(read_lora(tmp_path / "lora.safetensors"))
+    encoders = ("text_encoder", "text_encoder_2")
+    for component in ("unet", *encoders):
+        weights = [tiny_sdxl.modules[c].get_submodule(path).weight for c, path in layers if c == component]
+        assert merged_bytes(changed, (component,)) == sum(4 * w.numel() for w in weights) > 0
+    asked: dict[str, dict] = {}
+
+    def place(model, names, working_bytes):
+        asked.setdefault(model.fingerprint, {})[tuple(names)] = working_bytes
+        return nullcontext()
+
+    for model in (tiny_sdxl, changed):
+        sample(model, "a blue ring with room around it", steps=1, seeds=[1], place=place)
+    plain, merged = asked[tiny_sdxl.fingerprint], asked[changed.fingerprint]
+    assert merged[("unet",)] - plain[("unet",)] == merged_bytes(changed, ("unet",))
+    assert merged[encoders] - plain[encoders] == merged_bytes(changed, encoders)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

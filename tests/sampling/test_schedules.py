@@ -16,6 +16,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline
 from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampler
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scripts.reference import sdxl_pipeline
 from tastemaker.loaders.errors import InputError, ModelFileError
@@ -199,7 +200,7 @@ def test_zero_terminal_snr_needs_v_prediction() -> None:
         make_schedule(config, "ddim", 5)
 
 
-@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_sde", "pndm"])
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_sde"])
 def test_predicting_the_sample_is_refused_where_diffusers_cannot(name: str) -> None:
     config = {**SDXL, "prediction_type": "sample"}
     reference = diffusers_scheduler(name, config, 5)
@@ -208,6 +209,23 @@ def test_predicting_the_sample_is_refused_where_diffusers_cannot(name: str) -> N
         reference.step(x, reference.timesteps[0], x)
     with pytest.raises(InputError, match="predicts the clean sample"):
         make_schedule(config, name, 5)
+
+
+@pytest.mark.parametrize("skip_prk_steps", [True, False])
+def test_pndm_of_a_network_that_predicts_the_sample_is_pndm_of_its_epsilon(skip_prk_steps: bool) -> None:
+    config = {**SDXL, "skip_prk_steps": skip_prk_steps}
+    ours, noise = make_schedule({**config, "prediction_type": "sample"}, "pndm", 12), ImageNoise(SEEDS, SHAPE)
+    reference = diffusers_scheduler("pndm", config, 12)
+    assert list(ours.timesteps) == reference.timesteps.tolist()
+    ours_at = reference_at = noise.draw(CPU)
+    for index, t in enumerate(reference.timesteps):
+        level = reference.alphas_cumprod[t]
+        clean = torch.tanh(reference_at)  # any network
+        epsilon = (reference_at - level.sqrt() * clean) / (1 - level).sqrt()
+        reference_at = reference.step(epsilon, t, reference_at).prev_sample
+        ours_at, x0 = ours.step(index, ours_at, torch.tanh(ours_at), noise)
+        torch.testing.assert_close(ours_at, reference_at, atol=1e-5, rtol=1e-5)
+        assert x0.abs().max() <= 1.01
 
 
 # image to image and hand-off
@@ -316,6 +334,27 @@ def test_steps_never_ask_the_device_for_a_value(name: str) -> None:
         x, x0 = schedule.step(index, x, schedule.network_input(index, x), noise)
         assert x.device == x0.device == meta
     assert x.dtype == x0.dtype == torch.float32
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for a device, or sends it single numbers."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert "linalg" not in name, name
+        if name == "_to_copy" and (kwargs or {}).get("device") == torch.device("meta"):
+            assert args[0].ndim == 4 or args[0].device.type == "meta", f"a {tuple(args[0].shape)} is sent"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_steps_solve_and_send_nothing(name: str) -> None:
+    meta, noise = torch.device("meta"), ImageNoise(SEEDS, SHAPE)
+    schedule = make_schedule(SDXL, name, 6, eta=1.0 if name == "ddim" else 0.0)
+    x = schedule.begin(noise.draw(meta))
+    with NoWaiting():
+        for index in range(len(schedule.timesteps)):
+            x, _ = schedule.step(index, x, schedule.network_input(index, x), noise)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
