@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tastemaker.loaders import InputError
 from tastemaker.rewards import ScoreTable
+from tastemaker.rewards.folder import read_folder
 from tastemaker.rewards.save import save_table
-from tastemaker.rewards.sheet import GOLD, sheet
+from tastemaker.rewards.sheet import GOLD, TRACK, sheet
 from tastemaker.rewards.table import rank_table
 
 HOSTILE = '=HYPERLINK("http://x")'
@@ -73,6 +75,53 @@ def test_nan_never_reaches_the_json(tmp_path: Path) -> None:
         save_table(table, tmp_path, "x_")
 
 
+def test_pictures_from_files_keep_every_byte_they_had(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    info = PngInfo()
+    info.add_text("workflow", '{"own": 1}')
+    Image.new("RGBA", (8, 8), (9, 8, 7, 6)).save(source / "a.png", pnginfo=info)
+    Image.new("RGB", (8, 8), "red").save(source / "b.jpg")
+    Image.new("RGB", (4, 8), "red").save(source / "c.webp")
+    (source / "d.png").write_bytes((source / "b.jpg").read_bytes())  # named wrongly
+    pictures = read_folder(source).pictures
+    table = ScoreTable(pictures, ("p",) * 4, (5, None, None, None), {"r": torch.tensor([4.0, 3, 2, 1])}, "r")
+    ranked = rank_table(table, top_k=0, group_by="all")[0]
+    saved = save_table(ranked, tmp_path / "out", "x_", metadata={"workflow": {"ranking": 1}})
+    assert [p.name for p in saved.pictures] == ["x_01_seed5.png", "x_02.jpg", "x_03.webp", "x_04.jpg"]
+    for i, name in ((1, "b.jpg"), (2, "c.webp"), (3, "d.png")):
+        assert saved.pictures[i].read_bytes() == (source / name).read_bytes()
+    with Image.open(saved.pictures[0]) as picture:
+        assert picture.mode == "RGBA"
+        assert picture.getpixel((0, 0)) == (9, 8, 7, 6)
+        assert json.loads(picture.text["workflow"]) == {"own": 1}  # how it was made, not how it was ranked
+        assert json.loads(picture.text["tastemaker"])["prompt"] == "p"
+    again = read_folder(tmp_path / "out")
+    assert [file.name for file in again.pictures.files] == [p.name for p in saved.pictures]
+    assert again.prompts[0] == "p"
+    assert again.seeds[0] == 5
+    assert again.skipped == (("x_sheet.png", "a contact sheet of Tastemaker"),)
+
+
+def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "gone.png")
+    pictures = read_folder(tmp_path).pictures
+    (tmp_path / "gone.png").unlink()
+    table = ScoreTable(pictures, ("p",), (None,), {"r": torch.zeros(1)}, "r")
+    with pytest.raises(InputError, match=r"gone\.png"):
+        save_table(table, tmp_path / "out", "x_")
+
+
+def test_only_what_was_asked_for_is_written(tmp_path: Path) -> None:
+    saved = save_table(ranked(), tmp_path, "x_", parts=["csv", "html"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x_ranking.csv", "x_ranking.html"]
+    assert saved.pictures == []
+    assert saved.sheet is None
+    for parts in ([], ["exe"]):
+        with pytest.raises(InputError, match="parts"):
+            save_table(ranked(), tmp_path, "x_", parts=parts)
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 40])
 @pytest.mark.parametrize("group_by", ["all", "prompt"])
 def test_a_sheet_shows_every_picture(count: int, group_by: str) -> None:
@@ -91,3 +140,19 @@ def test_every_first_rank_gets_the_gold_frame() -> None:
     picture = sheet(rank_table(table, top_k=0, group_by="all")[0])
     corners = [picture.getpixel((12 + column * 172, 64)) for column in range(3)]
     assert corners == [GOLD, GOLD, (0, 0, 0)]
+
+
+def test_pictures_of_several_sizes_share_a_sheet(tmp_path: Path) -> None:
+    for i, size in enumerate([(400, 200), (200, 400), (2000, 10), (300, 300)]):
+        Image.new("RGB", size, (0, 255, 0)).save(tmp_path / f"{i}.png")
+    pictures = read_folder(tmp_path).pictures
+    (tmp_path / "3.png").unlink()
+    table = ScoreTable(pictures, ("a",) * 4, (None,) * 4, {"r": torch.tensor([3.0, 2.0, 1.0, 0.0])}, "r")
+    picture = sheet(rank_table(table, top_k=0, group_by="all")[0])
+    width = 12 + 4 * (320 + 12)
+    assert picture.width == width
+    # the first fills its frame's width, the second its height; the last one's file is gone
+    assert picture.getpixel((12 + 5, 64 + 160)) == (0, 255, 0)
+    assert picture.getpixel((12 + 332 + 5, 64 + 160)) != (0, 255, 0)
+    assert picture.getpixel((12 + 332 + 160, 64 + 5)) == (0, 255, 0)
+    assert picture.getpixel((12 + 3 * 332 + 160, 64 + 160)) == TRACK
