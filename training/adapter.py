@@ -49,7 +49,9 @@ class LoraAdapter:
     up starts as zeros, so that training starts from the model as it is; down is drawn as PEFT draws it.
     """
 
-    def __init__(self, unet: nn.Module, *, rank: int, alpha: float, targets: str, generator: torch.Generator) -> None:
+    def __init__(
+        self, unet: nn.Module, *, rank: int, alpha: float, targets: str, generator: torch.Generator | None
+    ) -> None:
         self.alpha, self.scale = alpha, alpha / rank
         self._on = True
         device = next(unet.parameters()).device
@@ -57,7 +59,7 @@ class LoraAdapter:
         self.up: dict[str, nn.Parameter] = {}
         for path in target_paths(unet, targets):
             shape = unet.get_submodule(path).weight.shape  # (out, in[, kH, kW])
-            down = torch.empty(rank, *shape[1:])
+            down = torch.empty(rank, *shape[1:], device="meta" if device.type == "meta" else "cpu")
             bound = 1 / math.sqrt(down[0].numel())  # kaiming_uniform_(a=sqrt(5))
             down.uniform_(-bound, bound, generator=generator)
             up = torch.zeros(shape[0], rank, *(1 for _ in shape[2:]))
@@ -145,7 +147,7 @@ def recomputed(unet: nn.Module, switch: str) -> Iterator[None]:
     blocks: list[nn.Module] = []
     try:
         if switch == "on":
-            for block in _outermost(unet):
+            for block in recomputed_blocks(unet):
                 forward = block.forward
                 block.__dict__["forward"] = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
                 blocks.append(block)
@@ -155,10 +157,10 @@ def recomputed(unet: nn.Module, switch: str) -> Iterator[None]:
             del block.__dict__["forward"]
 
 
-def _outermost(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks to recompute, none inside another."""
+def recomputed_blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The blocks that `recomputed` computes again, none inside another."""
     for child in module.children():
         if type(child).__name__ in _RECOMPUTED:
             yield child
         else:
-            yield from _outermost(child)
+            yield from recomputed_blocks(child)

@@ -28,12 +28,12 @@ KEPT = 2  # newest checkpoints that stay; the one before the newest is there sho
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: tensors by name, epochs done, updates made, each reward's score history."""
+    """What a checkpoint holds: tensors by name, epochs done, updates made, score histories by column."""
 
     tensors: dict[str, torch.Tensor]
     epoch: int
     updates: int
-    histories: list[dict[str, list[float]]]
+    histories: dict[str, dict[str, list[float]]]
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
@@ -83,7 +83,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise ModelFileError(f"{path.name} is no checkpoint of a fine-tuning run.")
         info = json.loads(metadata["state"])
         epoch, updates, histories = info["epoch"], info["updates"], info["histories"]
-        if not all(isinstance(n, int) and n >= 0 for n in (epoch, updates)) or not isinstance(histories, list):
+        if not all(isinstance(n, int) and n >= 0 for n in (epoch, updates)) or not isinstance(histories, dict):
             raise ValueError("its numbers make no sense")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         if isinstance(e, ModelFileError):

@@ -7,37 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from ..loaders.model import DiffusionModel
+from ..rewards.comparison import win_rate
 from ..sampling.loop import sample
-
-
-class Interval(NamedTuple):
-    """A share in [0, 1] and its 95% confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def wilson_interval(wins: float, count: int, z: float = 1.96) -> Interval:
-    """Wilson's score interval for `wins` of `count` (Wilson 1927); it stays in [0, 1] and is right for few.
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n);  reach = z / (1 + z^2 / n) sqrt(p (1-p) / n + z^2 / 4n^2).
-    """
-    share, square = wins / count, z * z / count
-    centre = (share + square / 2) / (1 + square)
-    reach = z / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return Interval(share, max(0.0, centre - reach), min(1.0, centre + reach))
-
-
-def win_rate(base: torch.Tensor, tuned: torch.Tensor) -> Interval:
-    """How often the tuned picture scores higher than its base; a tie is half a win. Shape: both (B,)."""
-    wins = (tuned > base).sum().item() + 0.5 * (tuned == base).sum().item()
-    return wilson_interval(wins, len(base))
 
 
 def diversity(images: torch.Tensor, groups: Sequence[str]) -> float:

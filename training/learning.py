@@ -37,7 +37,7 @@ def learn_epoch(
     batches = [micro_batches(_local(pairs, mine), config.train_batch_size) for pairs in kept]
     count = counting(sum(len(b.step) for update in batches for b in update))
     parts, norms, first, rate = [], [], 0.0, learner.learning_rate
-    with worker.placed(learner.policy), learner.active(learning=True):
+    with worker.placed(learner.policy, worker.learning_bytes), learner.active(learning=True):
         old = _old_log_probs(worker, trajectory, batches)
         for u, (pairs, whole) in enumerate(zip(kept, plan, strict=True)):
             if not len(pairs.step):

@@ -60,7 +60,11 @@ class FineTune(Iterator[EpochReport]):
     ) -> None:
         self._worker, self.config = worker, worker.config
         self._judges, self._prompts = check_judges(reward), tuple(prompts)
-        self._histories = [PromptHistory(self.config.history, self.config.min_history) for _ in self._judges]
+        self._histories = {
+            name: PromptHistory(self.config.history, self.config.min_history)
+            for one in self._judges
+            for name, _ in one.trained_on
+        }
         self._on_progress, self._held_out = on_progress, held_out
         self.reports: list[EpochReport] = []
         self.epoch, self.stopped, self._saved, self._closed = 0, "", 0, False
@@ -95,6 +99,11 @@ class FineTune(Iterator[EpochReport]):
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
         return self.epoch >= self.config.epochs or bool(self.stopped)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes, where several train together."""
+        return self._worker.processes.rank == 0
 
     @property
     def model(self) -> DiffusionModel:
@@ -244,21 +253,24 @@ class FineTune(Iterator[EpochReport]):
             checkpoint, self.reports = self._folder.resume()
         else:
             checkpoint = newest_checkpoint(path / "checkpoints")
+        processes, found = self._worker.processes, 0 if checkpoint is None else checkpoint.epoch
+        if processes.largest(found) != -processes.largest(-found):
+            raise InputError("run_folder", path.name, "Not every process sees the same checkpoint in it.")
         if checkpoint is not None:
             self._load(checkpoint)
             self._saved = checkpoint.epoch
             self._stop_early()
-        if self._worker.processes.largest(self.epoch) != self.epoch:
-            raise InputError("run_folder", path.name, "Not every process sees the same checkpoint in it.")
 
     def _snapshot(self) -> Checkpoint:
         learner = self._worker.learner
-        return Checkpoint(learner.state(), self.epoch, learner.updates, [h.state() for h in self._histories])
+        return Checkpoint(
+            learner.state(), self.epoch, learner.updates, {name: h.state() for name, h in self._histories.items()}
+        )
 
     def _load(self, checkpoint: Checkpoint) -> None:
         self._worker.learner.load(checkpoint.tensors, checkpoint.updates)
-        for history, state in zip(self._histories, checkpoint.histories, strict=True):
-            history.load(state)
+        for name, history in self._histories.items():
+            history.load(checkpoint.histories.get(name, {}))
         self.epoch = checkpoint.epoch
 
     def _keep(self, report: EpochReport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,11 +18,27 @@ Rewards = RewardFunction | Sequence[tuple[RewardFunction, float]]
 
 
 class Judge(NamedTuple):
-    """A reward that is trained on: its function, its name, and its weight among several."""
+    """A reward that is trained on.
+
+    Attributes:
+        score: its function.
+        name: in reports and messages.
+        weight: among several.
+        parts: columns of a combined reward with the weight of each, which are normalised one by one; empty for all
+            others, whose first column counts.
+    """
 
     score: Any
     name: str
     weight: float
+    parts: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def trained_on(self) -> tuple[tuple[str, float], ...]:
+        """(column, weight) of everything that gets advantages of its own."""
+        if not self.parts:
+            return ((self.name, self.weight),)
+        return tuple((f"{self.name}: {part}", self.weight * weight) for part, weight in self.parts)
 
 
 class Judged(NamedTuple):
@@ -44,6 +60,18 @@ def reward_name(reward: Any) -> str:
     return str(getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__)
 
 
+def combined_parts(reward: Any) -> tuple[tuple[str, float], ...]:
+    """(name, weight) of the members of a weighed sum, empty for other rewards.
+
+    From `column_weights`, a mapping, or what `rewards.combine` makes. A sum of ranks is trained on as it is: ranks
+    are what was asked for.
+    """
+    weights = getattr(reward, "column_weights", None)
+    if weights is None and getattr(reward, "mode", "") in ("standardised", "batch"):
+        weights = {r.name: w for r, w in zip(reward.rewards, reward.weights, strict=True)}
+    return tuple((str(name), float(weight)) for name, weight in dict(weights or {}).items() if weight)
+
+
 def check_judges(reward: Rewards) -> list[Judge]:
     """The rewards to train on. Raises InputError for what is none, and for weights that are no numbers."""
     given = list(reward) if isinstance(reward, Sequence) else [(reward, 1.0)]
@@ -57,7 +85,8 @@ def check_judges(reward: Rewards) -> list[Judge]:
             raise InputError("reward", weight, "A reward's weight is a number other than 0.")
         name = reward_name(score)
         taken = sum(j.name == name for j in judges)
-        judges.append(Judge(score, f"{name} {taken + 1}" if taken else name, float(weight)))
+        name = f"{name} {taken + 1}" if taken else name
+        judges.append(Judge(score, name, float(weight), combined_parts(score)))
     if not judges:
         raise InputError("reward", given, "Connect at least one reward.")
     return judges
@@ -65,7 +94,7 @@ def check_judges(reward: Rewards) -> list[Judge]:
 
 def judge(
     judges: Sequence[Judge],
-    histories: Sequence[PromptHistory],
+    histories: Mapping[str, PromptHistory],
     images: torch.Tensor,
     prompts: Sequence[str],
     everybody: Sequence[str],
@@ -75,23 +104,21 @@ def judge(
     """Score this process's pictures and weigh them against everybody's.
 
     Shape: images (B / world, H, W, 3), `prompts` as many, `everybody` the B prompts of all processes;
-    results are of all B. Each reward is normalised by itself before it is weighed.
+    results are of all B. `histories` are by column. Each reward is normalised by itself before it is weighed.
     Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
     """
     columns: dict[str, torch.Tensor] = {}
     parts, total = [], torch.zeros(len(everybody), dtype=torch.float64)
-    for one, history in zip(judges, histories, strict=True):
-        scores = _score(one, images, prompts)
-        main = None
-        for name, column in scores.items():
+    for one in judges:
+        for name, column in _score(one, images, prompts).items():
             mine = torch.as_tensor(column).detach().double().cpu()
             if mine.shape != (len(prompts),):
                 check_rewards(mine, name, prompts)
-            found = check_rewards(processes.gather(mine), name, everybody)
-            columns[name] = found
-            main = found if main is None else main
-        total += one.weight * main
-        parts.append((_advantages(main, everybody, config, history), one.weight))
+            columns[name] = check_rewards(processes.gather(mine), name, everybody)
+        total += one.weight * columns[one.name]
+        parts += [
+            (_advantages(columns[name], everybody, config, histories[name]), weight) for name, weight in one.trained_on
+        ]
     return Judged(combined(parts, config.advantage_clip), total, columns)
 
 

@@ -21,6 +21,7 @@ from ..sampling.settings import SampleSettings
 from .config import DDPOConfig
 from .learner import Learner
 from .loss import scaled_clip_range
+from .memory import check_memory
 from .processes import Alone
 from .rollout import OPTIONS, rollout, training_schedule
 from .step import Objective
@@ -56,6 +57,7 @@ class Worker:
         self._cache = PromptCache(4096)
         with self.placed(model):
             self.learner = Learner(model, config)
+            self.learning_bytes = check_memory(self.learner, self.guided, self.size)
         self.objective = Objective(
             config.algorithm,
             scaled_clip_range(config.clip_range, self.elements),

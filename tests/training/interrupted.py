@@ -1,0 +1,92 @@
+"""A run in a process of its own, to be killed: `python -m tests.training.interrupted FOLDER WHERE COUNT`.
+
+WHERE is what to die at: "sampling", "learning", "metrics", "checkpoint" (the file half written), "renamed", or
+"never"; COUNT is at which time. It dies as a kill does: at once, with no cleaning up.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tastemaker.loaders import DiffusionModel
+from tastemaker.training import checkpoint, finetune, run
+from tests.training.conftest import DDPM, brightness, quick, settled
+
+
+def model() -> DiffusionModel:
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=4,
+    )
+    return DiffusionModel("small-ddpm", "ddpm", {"unet": settled(unet)}, (), DDPM, "d" * 16)
+
+
+CONFIG = {"epochs": 4, "advantages": "prompt", "min_history": 4, "ema_decay": 0.9, "sample_every": 2}
+
+
+def dying(function: Any, count: int, *, after: bool) -> Any:
+    """A function that ends the process at its `count`-th call, before it or half-way through."""
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < count:
+            return function(*args, **kwargs)
+        if after:
+            function(*args, **kwargs)
+        os._exit(9)
+
+    return wrapped
+
+
+def half_written(save_file: Any, count: int) -> Any:
+    calls = 0
+
+    def wrapped(tensors: Any, path: Any, metadata: Any) -> None:
+        nonlocal calls
+        calls += 1
+        save_file(tensors, path, metadata)
+        if calls == count:
+            os.truncate(path, Path(path).stat().st_size // 2)
+            os._exit(9)
+
+    return wrapped
+
+
+def main() -> None:
+    folder, where, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    torch.set_num_threads(1)
+    told = 0
+
+    def on_progress(progress: Any) -> None:
+        nonlocal told
+        if progress.phase == where:
+            told += 1
+            if told == count:
+                os._exit(9)
+
+    if where == "metrics":
+        run.RunFolder.save = dying(run.RunFolder.save, count, after=False)
+    if where == "renamed":
+        checkpoint.os.replace = dying(os.replace, count, after=True)
+    if where == "checkpoint":
+        checkpoint.save_file = half_written(checkpoint.save_file, count)
+    list(finetune(model(), brightness, "", quick(**CONFIG), run_folder=folder, on_progress=on_progress))
+
+
+if __name__ == "__main__":
+    main()

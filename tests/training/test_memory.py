@@ -1,0 +1,88 @@
+"""Memory known beforehand, against what a real forward pass keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tastemaker.loaders import DiffusionModel
+from tastemaker.loaders.errors import OutOfMemoryError
+from tastemaker.training import finetune, memory
+from tastemaker.training.memory import activation_bytes
+from tastemaker.training.processes import Alone
+from tastemaker.training.worker import Worker
+
+from .conftest import PROMPTS, brightness, quick
+
+
+def really_kept(model: DiffusionModel, config: Any) -> int:
+    """Bytes of distinct tensors that autograd keeps of one real, unguided row, weights left out."""
+    worker = Worker(model, config, "", None, Alone())
+    trained = list(worker.learner.named_parameters().values())
+    seen = {t.untyped_storage().data_ptr() for t in (*model.unet.parameters(), *model.unet.buffers(), *trained)}
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in seen:
+            seen.add(tensor.untyped_storage().data_ptr())
+            kept.append(tensor)
+        return tensor
+
+    x = torch.randn(1, model.channels, *(n // model.downscale for n in worker.size))
+    with worker.learner.active(learning=True), torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        worker.network(model, [PROMPTS[0] if model.conditional else ""]).predict(x, torch.tensor([500]))
+    return sum(t.untyped_storage().nbytes() for t in kept)
+
+
+@pytest.mark.parametrize("name", ["small_sdxl", "small_ddpm", "tiny_sdxl"])
+def test_the_twin_keeps_what_the_network_keeps(name: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(name)
+    config = quick(guidance_scale=1.0)
+    expected = really_kept(model, config)
+    found = activation_bytes(model, config, model.native_size)
+    assert found.kept == pytest.approx(expected, rel=0.1)
+    assert found.recomputed < found.kept
+
+
+def test_sdxl_at_full_size_is_known_in_seconds(tiny_sdxl: DiffusionModel) -> None:
+    """At 1024 px a row keeps gigabytes in half precision, and about a tenth of them with checkpointing."""
+    from dataclasses import replace
+    from types import SimpleNamespace
+
+    from diffusers import UNet2DConditionModel
+
+    from scripts.random_sdxl import modules
+
+    with torch.device("meta"):
+        parts = modules()
+    assert isinstance(parts["unet"], UNet2DConditionModel)
+    parts["unet"].to(torch.float16)
+    encoder = SimpleNamespace(config=parts["text_encoder_2"].config)
+    model = replace(tiny_sdxl, modules={"unet": parts["unet"], "vae": parts["vae"], "text_encoder_2": encoder})
+    found = activation_bytes(model, quick(rank=16, targets="transformer"), (1024, 1024))
+    assert 3 * 2**30 < found.kept < 9 * 2**30
+    assert found.recomputed < 0.35 * found.kept
+
+
+def test_too_little_memory_is_an_error_before_it_starts(
+    small_sdxl: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
+    with pytest.raises(OutOfMemoryError, match=r"0\.0 GB are free: lower train_batch_size \(4\), or set gradient_che"):
+        finetune(small_sdxl, brightness, PROMPTS, quick())
+
+
+def test_the_host_is_told_how_much(small_ddpm: DiffusionModel) -> None:
+    from contextlib import nullcontext
+
+    told: list[int] = []
+
+    def place(model: DiffusionModel, names: Any, working_bytes: int) -> Any:
+        told.append(working_bytes)
+        return nullcontext()
+
+    list(finetune(small_ddpm, brightness, "", quick(epochs=1), place=place))
+    each = activation_bytes(small_ddpm, quick(), (8, 8)).kept
+    assert max(told) > 4 * each

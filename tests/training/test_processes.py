@@ -1,0 +1,121 @@
+"""Several processes are one with the same pictures; the launcher; run files that cannot be run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tastemaker.loaders import InputError, ModelFileError
+from tastemaker.loaders.errors import TastemakerError
+from tastemaker.training.__main__ import main, read_config, read_prompts, read_run
+from tastemaker.training.checkpoint import checkpoints, load_checkpoint
+from tests.conftest import ROOT
+
+CONFIG = {
+    "epochs": 2,
+    "samples_per_epoch": 8,
+    "group_size": 4,
+    "steps": 2,
+    "rank": 2,
+    "targets": "attention",
+    "learning_rate": 1e-3,
+    "clip_range": 1e-3,
+    "updates_per_epoch": 1,
+    "timestep_fraction": 1.0,
+    "sample_every": 2,
+    "advantages": "prompt",
+    "min_history": 4,
+}
+RUN = {
+    "model": "tiny-ddpm",
+    "reward": "jpeg-compressibility",
+    "prompts": [],
+    "run_folder": "run",
+    "config": CONFIG,
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "run.json"
+    path.write_text(json.dumps({**RUN, **changes}))
+    return path
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_the_same_pictures(tmp_path: Path) -> None:
+    """The same reports, gradients that differ by the order of a sum only, one writer, and a resume by one of two."""
+    assert main([str(write(tmp_path / "one"))]) == 0
+    two = write(tmp_path / "two", config={**CONFIG, "epochs": 1})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for epochs in (1, 2):
+        two = write(tmp_path / "two", config={**CONFIG, "epochs": epochs})
+        done = subprocess.run(
+            [*launch, "-m", "tastemaker.training", str(two)], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    lines = [
+        [json.loads(x) for x in (tmp_path / name / "run" / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for one, other in zip(*lines, strict=True):
+        assert one["reward"] == pytest.approx(other["reward"], abs=1e-6)
+        assert one["pairs"] == other["pairs"]
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+    first, second = (
+        load_checkpoint(checkpoints(tmp_path / n / "run" / "checkpoints")[0]).tensors for n in ("one", "two")
+    )
+    assert set(first) == set(second)
+    for key in first:
+        if key.startswith("optimizer.exp_avg."):
+            torch.testing.assert_close(first[key], second[key], atol=1e-6, rtol=1e-2)
+
+
+def test_the_launcher_says_what_cannot_be_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main([str(write(tmp_path, reward="beauty"))]) == 2
+    assert "reward" in caplog.text
+    assert main([str(tmp_path / "absent.json")]) == 2
+    assert "absent.json cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "cannot be read as JSON"), ("[]", "no JSON object"), ('{"model": "x"}', "must have it")],
+)
+def test_run_files_that_are_none(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(TastemakerError, match=words):
+        read_run(tmp_path / "run.json")
+
+
+def test_unknown_keys_and_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lr: There is no such key"):
+        read_run(write(tmp_path, lr=1))
+    with pytest.raises(InputError, match="config: There is no such setting. Found: 'lr'"):
+        read_config({"config": {"lr": 1}})
+    with pytest.raises(InputError, match="preset: Pick one of"):
+        read_config({"preset": "1 TB"})
+    assert read_config({"preset": "CPU", "config": {"rank": 4}}).rank == 4
+
+
+def test_prompts_come_from_a_list_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a star\n\n a moon \n")
+    assert read_prompts("prompts.txt", tmp_path) == ["a star", "a moon"]
+    assert read_prompts(["x"], tmp_path) == ["x"]
+    for bad in ("absent.txt", 3, {"a": 1}):
+        with pytest.raises(InputError, match="prompts"):
+            read_prompts(bad, tmp_path)
+
+
+def test_a_run_file_beyond_any_size_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(17 * 2**20)
+    with pytest.raises(ModelFileError, match="larger than any run file"):
+        read_run(tmp_path / "run.json")

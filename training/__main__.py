@@ -1,0 +1,175 @@
+"""The launcher: `python -m tastemaker.training run.json`, or with several processes
+`accelerate launch -m tastemaker.training run.json` or `torchrun --nproc-per-node 8 -m tastemaker.training run.json`.
+
+run.json belongs to whoever starts it, so it may name files:
+
+    {
+      "model": "tiny-sdxl",                      a name of ours, or a path to a model file or folder
+      "reward": "jpeg-compressibility",          or [["name", weight], ...]
+      "prompts": ["a red heart"],                or a path to a text file, one prompt a line
+      "run_folder": "runs/my taste",
+      "preset": "80 GB",                         optional, as are the rest
+      "config": {"epochs": 100},
+      "negative_prompt": "",
+      "held_out_prompts": ["a blue star"],
+      "watched_reward": "tiny-imagereward",
+      "dtype": "bfloat16",
+      "device": "cuda"
+    }
+
+Paths are relative to run.json. The folder is the same as the one the Fine-Tune node makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..loaders.errors import InputError, ModelFileError, TastemakerError
+from .config import DDPOConfig, preset
+
+log = logging.getLogger("tastemaker.training")
+
+REQUIRED = ("model", "reward", "prompts", "run_folder")
+OPTIONAL = ("preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
+DTYPES = ("float32", "bfloat16", "float16")
+MAX_FILE_BYTES = 16 * 2**20
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """A run file's contents, its keys checked. Raises ModelFileError or InputError naming the key."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"{path.name} is larger than any run file.")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        if isinstance(e, TastemakerError):
+            raise
+        raise ModelFileError(f"{path.name} cannot be read as JSON: {e}.") from e
+    if not isinstance(found, dict):
+        raise ModelFileError(f"{path.name} is no JSON object.")
+    for key in found:
+        if key not in (*REQUIRED, *OPTIONAL):
+            raise InputError(key, found[key], f"There is no such key; there are {', '.join((*REQUIRED, *OPTIONAL))}.")
+    for key in REQUIRED:
+        if key not in found:
+            raise InputError(key, None, f"{path.name} must have it.")
+    return found
+
+
+def read_config(run: dict[str, Any]) -> DDPOConfig:
+    """The config of a run file: its preset with its own settings on top. Raises InputError."""
+    settings = run.get("config", {})
+    if not isinstance(settings, dict):
+        raise InputError("config", settings, "It is an object of settings.")
+    unknown = sorted(set(settings) - set(DDPOConfig.__dataclass_fields__))
+    if unknown:
+        raise InputError("config", unknown[0], "There is no such setting.")
+    return preset(run["preset"], **settings) if "preset" in run else DDPOConfig(**settings)
+
+
+def read_prompts(given: Any, folder: Path) -> list[str]:
+    """A list of prompts, or those of a text file, one a line, empty lines left out. Raises InputError."""
+    if isinstance(given, str):
+        try:
+            lines = (folder / given).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError("prompts", given, f"The file cannot be read ({e}).") from e
+        return [line.strip() for line in lines if line.strip()]
+    if not isinstance(given, list):
+        raise InputError("prompts", given, "It is a list of texts, or the path of a text file.")
+    return given
+
+
+def _processes() -> Any:
+    """This process among those that a launcher started, its group set up; alone where none did."""
+    import torch
+    import torch.distributed as dist
+
+    from .processes import Alone, Together
+
+    if not dist.is_available() or not dist.is_torchelastic_launched():
+        return Alone()
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(dist.get_node_local_rank())
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return Together()
+
+
+def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
+    from ..loaders import load_diffusion_model
+    from ..loaders.embedded import EMBEDDED_MODELS
+
+    source = name if name in EMBEDDED_MODELS else folder / name
+    return load_diffusion_model(source, dtype=dtype, device=device)
+
+
+def _load_rewards(given: Any, device: Any) -> Any:
+    from ..rewards import load_reward
+
+    if isinstance(given, str):
+        return load_reward(given, device=device)
+    if not isinstance(given, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in given):
+        raise InputError("reward", given, "It is a reward's name, or a list of [name, weight] pairs.")
+    return [(load_reward(name, device=device), weight) for name, weight in given]
+
+
+def start(path: Path) -> Any:
+    """The run of a file, ready to be iterated. Raises TastemakerError for what cannot be run."""
+    import torch
+
+    from .loop import finetune
+
+    run = read_run(path)
+    config, folder = read_config(run), path.resolve().parent
+    dtype = run.get("dtype", "float32")
+    if dtype not in DTYPES:
+        raise InputError("dtype", dtype, f"Pick one of {', '.join(DTYPES)}.")
+    processes = _processes()
+    device = run.get("device", "cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
+    watched = run.get("watched_reward")
+    held_out = run.get("held_out_prompts")
+    return finetune(
+        _load_model(run["model"], folder, getattr(torch, dtype), device),
+        _load_rewards(run["reward"], device),
+        read_prompts(run["prompts"], folder),
+        config,
+        run_folder=folder / run["run_folder"],
+        negative_prompt=run.get("negative_prompt", ""),
+        held_out_prompts=None if held_out is None else read_prompts(held_out, folder),
+        watched_reward=None if watched is None else _load_rewards(watched, device),
+        processes=processes,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a file; 0 when it is done, 2 when it cannot be run."""
+    parser = argparse.ArgumentParser(prog="python -m tastemaker.training", description="Fine-tune on a reward (DDPO).")
+    parser.add_argument("run", type=Path, help="a JSON file; see this module's docstring")
+    path = parser.parse_args(arguments).run
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run = start(path)
+    except TastemakerError as e:
+        log.error("%s", e)
+        return 2
+    with run:
+        for report in run:
+            if run.writes:
+                seconds = sum(report.seconds.values())
+                log.info(
+                    "epoch %d: reward %.4f +- %.4f, %.0f s", report.epoch, report.reward, report.reward_std, seconds
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
