@@ -60,9 +60,18 @@ def described_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         towers[name] = {key: part[key] for key in keys if key in part}
         if towers[name].get("hidden_act", "quick_gelu") not in _ACTIVATIONS:
             raise ModelFileError(f"{where} names the activation {str(part['hidden_act'])[:40]!r}; CLIP has another.")
-    sizes = {**towers, "projection_dim": config.get("projection_dim", 512)}
+        _check_tower(towers[name], f"{where}: {name}")
+    projection = config.get("projection_dim", 512)
+    _check_tower({"projection_dim": projection}, where)
+    return {**towers, "projection_dim": projection}
+
+
+def _check_tower(sizes: Mapping[str, Any], where: str) -> None:
+    for key, value in sizes.items():
+        kinds = {"hidden_act": str, "layer_norm_eps": float}
+        if type(value) is not kinds.get(key, int) or (kinds.get(key, int) is int and value < 1):
+            raise ModelFileError(f"{where}: {key} is {str(value)[:40]!r}, which is no size of a CLIP model.")
     check_sizes(sizes, where)
-    return sizes
 
 
 def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text: bool = True) -> CLIPModel:
@@ -89,7 +98,7 @@ def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text:
     with torch.device("meta"):
         try:
             network = CLIPModel(CLIPConfig(**{**sizes, "text_config": text_config}))
-        except (TypeError, KeyError, ValueError) as e:
+        except Exception as e:  # what checks a config, and raises what, differs from version to version
             raise ModelFileError(f"The config of {path.name} does not describe a CLIP model: {str(e)[:200]}.") from e
     if not text:
         network.text_model = network.text_projection = None

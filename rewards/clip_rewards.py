@@ -29,16 +29,17 @@ def _image_size(network: CLIPModel) -> int:
 def cosine_network(
     network: CLIPModel, tokenizer: CLIPTokenizerFast, *, scaled: bool = False, whole: bool = False
 ) -> PixelNetwork:
-    """The cosine of picture and text; `scaled` times the model's own logit scale (PickScore).
+    """The cosine of picture and text; `scaled` times the model's own logit scale.
 
-    `whole` shows it the whole picture (HPS v2) instead of the middle square.
+    That is PickScore, whose published code prepares pictures by transformers. `whole` shows it the whole
+    picture (HPS v2) instead of the middle square.
     """
 
     def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         cosines = (image_features(network, pixels) * text_features(network, tokenizer, prompts)).sum(-1)
         return cosines * network.logit_scale.float().exp() if scaled else cosines
 
-    return PixelNetwork(network, scores, _image_size(network), whole)
+    return PixelNetwork(network, scores, _image_size(network), whole, floor=scaled)
 
 
 class AestheticModel(nn.Module):

@@ -32,12 +32,14 @@ class PixelNetwork:
         scores: normalised pixels and texts to scores.
         size: pixels along one side of what it sees.
         whole: the whole picture with black beside it, instead of the middle square.
+        floor: how the middle is counted (`preprocess.crop_geometry`).
     """
 
     module: nn.Module
     scores: PixelScores
     size: int
     whole: bool = False
+    floor: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -54,7 +56,7 @@ class PixelNetwork:
             if self.whole:
                 pixels = torch.cat([self._pixels(from_pil(picture)) for picture in pictures])
             else:
-                pixels = pil_pixels(list(pictures), self.size, CLIP_MEAN, CLIP_STD).to(self.device)
+                pixels = pil_pixels(list(pictures), self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
             return self.scores(pixels, prompts)
 
     def gradient_score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
@@ -62,16 +64,17 @@ class PixelNetwork:
         with torch.inference_mode(False), torch.enable_grad():
             # an inference tensor cannot be saved for the way back; a copy can
             given = images.clone() if images.is_inference() else images
-            resize = soft_fit if self.whole else soft_crop
-            return self.scores(normalized(resize(given.to(self.device), self.size), CLIP_MEAN, CLIP_STD), prompts)
+            given = given.to(self.device)
+            pixels = soft_fit(given, self.size) if self.whole else soft_crop(given, self.size, self.floor)
+            return self.scores(normalized(pixels, CLIP_MEAN, CLIP_STD), prompts)
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         if self.whole:
             levels = images.detach().float().to(self.device).clamp(0, 1).mul(255).round() / 255.0
             return normalized(soft_fit(levels, self.size), CLIP_MEAN, CLIP_STD)
         if self.device.type == "cpu" or passes_vary(*images.shape[1:3], self.size):
-            return normalized_pixels(images, self.size, CLIP_MEAN, CLIP_STD).to(self.device)
-        return normalized(pillow_crop(images.to(self.device), self.size) / 255.0, CLIP_MEAN, CLIP_STD)
+            return normalized_pixels(images, self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
+        return normalized(pillow_crop(images.to(self.device), self.size, self.floor) / 255.0, CLIP_MEAN, CLIP_STD)
 
 
 def network_reward(network: PixelNetwork, *, modules: Mapping[str, nn.Module] | None = None, **about: Any) -> Reward:

@@ -16,30 +16,51 @@ def to_pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(array)
 
 
-def resized_crop(picture: Image.Image, size: int) -> Image.Image:
-    """Short side to `size` by bicubic, then the middle square (torchvision's Resize, CenterCrop)."""
-    width, height = picture.size
-    short = min(width, height)
-    new = (int(size * width / short), int(size * height / short))
-    if new != picture.size:
-        picture = picture.resize(new, Image.Resampling.BICUBIC)
-    left = round((picture.width - size) / 2.0)
-    top = round((picture.height - size) / 2.0)
+def crop_geometry(height: int, width: int, size: int, floor: bool = False) -> tuple[int, int, int, int]:
+    """(new height, new width, top, left): short side to `size`, then the middle square.
+
+    As torchvision's Resize and CenterCrop count it; with `floor` as transformers' image processors do,
+    which differs by a pixel where what is cut off is odd.
+    """
+    short = min(height, width)
+    new_width, new_height = int(size * width / short), int(size * height / short)
+    high, wide = new_height - size, new_width - size
+    top, left = (high // 2, wide // 2) if floor else (round(high / 2.0), round(wide / 2.0))
+    return new_height, new_width, top, left
+
+
+def resized_crop(picture: Image.Image, size: int, floor: bool = False) -> Image.Image:
+    """Short side to `size` by bicubic, then the middle square (`crop_geometry`)."""
+    new_height, new_width, top, left = crop_geometry(picture.height, picture.width, size, floor)
+    if (new_width, new_height) != picture.size:
+        picture = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
     return picture.crop((left, top, left + size, top + size))
 
 
-def pil_pixels(pictures: list[Image.Image], size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+def pil_pixels(
+    pictures: list[Image.Image],
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    floor: bool = False,
+) -> torch.Tensor:
     """Resized, cropped, RGB, normalised: float32 (B, 3, size, size).
 
     Like the reference, RGB comes after resizing, so transparency is dropped, not blended.
     """
-    crops = [resized_crop(p, size).convert("RGB") for p in pictures]
+    crops = [resized_crop(p, size, floor).convert("RGB") for p in pictures]
     array = np.stack([np.asarray(c, dtype=np.float32) for c in crops]) / 255.0  # (B, H, W, 3)
     pixels = torch.from_numpy(array).permute(0, 3, 1, 2)
     shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
     return (pixels - shift) / scale
 
 
-def normalized_pixels(images: torch.Tensor, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+def normalized_pixels(
+    images: torch.Tensor,
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    floor: bool = False,
+) -> torch.Tensor:
     """`pil_pixels` of images (B, H, W, 3) in [0, 1]."""
-    return pil_pixels([to_pil(image) for image in images], size, mean, std)
+    return pil_pixels([to_pil(image) for image in images], size, mean, std, floor)

@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 
+from .preprocess import crop_geometry
+
 _BITS = 22  # Pillow's fixed-point weights (its Resample.c: PRECISION_BITS)
 _SUPPORT = 2.0  # of the bicubic kernel
 
@@ -49,14 +51,7 @@ def _pass(pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return torch.floor((total + 2 ** (_BITS - 1)) / 2**_BITS).clamp(0, 255)
 
 
-def crop_geometry(height: int, width: int, size: int) -> tuple[int, int, int, int]:
-    """(new height, new width, top, left) of torchvision's Resize and CenterCrop to `size`."""
-    short = min(height, width)
-    new_width, new_height = int(size * width / short), int(size * height / short)
-    return new_height, new_width, round((new_height - size) / 2.0), round((new_width - size) / 2.0)
-
-
-def pillow_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+def pillow_crop(images: torch.Tensor, size: int, floor: bool = False) -> torch.Tensor:
     """What Pillow makes of images, without Pillow: 8-bit, short side to `size` by bicubic, middle square.
 
     Shape: (B, H, W, 3) in [0, 1] -> float32 (B, 3, S, S), whole numbers from 0 to 255. Only what the crop
@@ -64,7 +59,7 @@ def pillow_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     """
     pixels = images.detach().float().clamp(0, 1).mul(255).round().double().permute(0, 3, 1, 2)  # (B, 3, H, W)
     height, width = pixels.shape[2:]
-    new_height, new_width, top, left = crop_geometry(height, width, size)
+    new_height, new_width, top, left = crop_geometry(height, width, size, floor)
     if new_width != width:
         pixels = _pass(pixels, pillow_weights(width, new_width)[left : left + size])
     else:
@@ -85,10 +80,10 @@ def passes_vary(height: int, width: int, size: int) -> bool:
     return height > 2 * width and width > size
 
 
-def soft_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+def soft_crop(images: torch.Tensor, size: int, floor: bool = False) -> torch.Tensor:
     """The same crop with gradients: antialiased bicubic, nothing rounded. (B, H, W, 3) -> (B, 3, S, S) in [0, 1]."""
     pixels = images.permute(0, 3, 1, 2)
-    new_height, new_width, top, left = crop_geometry(*pixels.shape[2:], size)
+    new_height, new_width, top, left = crop_geometry(*pixels.shape[2:], size, floor)
     if (new_height, new_width) != tuple(pixels.shape[2:]):
         pixels = F.interpolate(pixels, (new_height, new_width), mode="bicubic", antialias=True, align_corners=False)
     return pixels[:, :, top : top + size, left : left + size].clamp(0, 1)

@@ -1,0 +1,255 @@
+"""CLIP score, PickScore, HPS and the aesthetic score on small random models, against their own libraries."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from tastemaker.loaders import InputError, ModelFileError
+from tastemaker.loaders.embedded import asset_folder
+from tastemaker.rewards import load_reward
+from tastemaker.rewards.clip import CLIP_H, CLIP_L, from_open_clip
+from tests.rewards.official_files import (
+    HEAD,
+    PICTURES,
+    PROMPTS,
+    SMALL_CLIP,
+    aesthetic_folder,
+    clip_folder,
+    small_clip,
+)
+
+SHORT = [PROMPTS[0], "a photo of a cat", "Caf\u00e9, 3 stars; don't!"]
+LONG = "word " * 200
+
+
+def pictures() -> list[Image.Image]:
+    """Opaque ones: the libraries' processors read transparency in other ways."""
+    return [Image.open(p).convert("RGB") for p in PICTURES]
+
+
+def processor_pixels() -> torch.Tensor:
+    """What transformers' own CLIP processor makes of the pictures."""
+    from transformers import CLIPImageProcessor
+
+    try:
+        from transformers import CLIPImageProcessorPil as Processor  # what Pillow does; transformers 5
+    except ImportError:
+        Processor = CLIPImageProcessor
+    return Processor()(pictures(), return_tensors="pt").pixel_values
+
+
+def openai_pixels() -> torch.Tensor:
+    """What OpenAI's CLIP makes of the pictures (clip.py, `_transform`)."""
+    T = pytest.importorskip("torchvision.transforms")
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    steps = [T.Resize(224, T.InterpolationMode.BICUBIC), T.CenterCrop(224), T.ToTensor(), T.Normalize(mean, std)]
+    return torch.stack([T.Compose(steps)(picture) for picture in pictures()])
+
+
+def tokens(prompts: list[str]) -> dict[str, torch.Tensor]:
+    from transformers import CLIPTokenizerFast
+
+    folder = asset_folder("clip-tokenizer")
+    tokenizer = CLIPTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+    return dict(tokenizer(prompts, padding="max_length", max_length=77, truncation=True, return_tensors="pt"))
+
+
+def transformers_cosines(model: torch.nn.Module, prompt: str) -> torch.Tensor:
+    """Cosines by CLIPModel's own forward, its scale taken out again."""
+    with torch.no_grad():
+        output = model(pixel_values=openai_pixels(), **tokens([prompt]))
+    return output.logits_per_image[:, 0] / model.logit_scale.exp()
+
+
+@pytest.mark.parametrize("act", ["quick_gelu", "gelu"])
+def test_clip_score_equals_transformers(tmp_path: Path, act: str) -> None:
+    model, config = small_clip(act)
+    reward = load_reward("clip-score", source=clip_folder(tmp_path / "clip-vit-large-patch14", model, config).parent)
+    for prompt in (*SHORT, LONG):
+        got = reward.picture_columns(pictures(), prompt)["clip-score"]
+        assert (got - transformers_cosines(model, prompt)).abs().max() <= 1e-4
+    assert got.std() > 1e-3  # the pictures are told apart
+
+
+def test_pickscore_equals_transformers(tmp_path: Path) -> None:
+    model, config = small_clip()
+    model.logit_scale.data.fill_(math.log(100))
+    reward = load_reward("pickscore-v1", source=clip_folder(tmp_path / "PickScore_v1", model, config).parent)
+    for prompt in SHORT:
+        with torch.no_grad():
+            want = model(pixel_values=processor_pixels(), **tokens([prompt])).logits_per_image[:, 0]
+        got = reward.picture_columns(pictures(), prompt)["pickscore-v1"]
+        assert (got - want).abs().max() <= 1e-4 * 100  # 1e-4 of a cosine
+    many = reward.picture_columns(pictures()[:3], SHORT)["pickscore-v1"]
+    each = [reward.picture_columns([p], t)["pickscore-v1"].item() for p, t in zip(pictures()[:3], SHORT, strict=True)]
+    assert many.tolist() == pytest.approx(each, abs=1e-3)
+
+
+def test_aesthetic_equals_its_definition(tmp_path: Path) -> None:
+    model, config = small_clip("quick_gelu", projection_dim=768)
+    reward = load_reward("aesthetic-v2", source=aesthetic_folder(tmp_path, model, config))
+    state = torch.load(HEAD, map_location="cpu", weights_only=True)
+    with torch.no_grad():
+        seen = model.visual_projection(model.vision_model(pixel_values=openai_pixels()).pooler_output)
+        x = seen / seen.norm(dim=-1, keepdim=True)
+        for layer in (0, 2, 4, 6, 7):  # the published class: five linear layers, dropout between
+            x = F.linear(x, state[f"layers.{layer}.weight"], state[f"layers.{layer}.bias"])
+    got = reward.picture_columns(pictures(), "")["aesthetic-v2"]
+    assert (got - x[:, 0]).abs().max() <= 1e-4
+    assert not reward.needs_prompt
+    assert "text_model" not in "".join(reward.modules["network"].state_dict())
+
+
+# --- HPS v2.1 and OpenCLIP --------------------------------------------------------------------
+
+
+def open_clip_model() -> torch.nn.Module:
+    model = pytest.importorskip("open_clip.model")
+    vision, text = SMALL_CLIP["vision_config"], SMALL_CLIP["text_config"]
+    torch.manual_seed(0)
+    made = model.CLIP(
+        SMALL_CLIP["projection_dim"],
+        model.CLIPVisionCfg(
+            layers=vision["num_hidden_layers"],
+            width=vision["hidden_size"],
+            head_width=vision["hidden_size"] // vision["num_attention_heads"],
+            patch_size=vision["patch_size"],
+            image_size=vision["image_size"],
+        ),
+        model.CLIPTextCfg(width=text["hidden_size"], heads=1, layers=text["num_hidden_layers"]),
+    ).eval()
+    for parameter in made.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0, 0.08)
+    return made
+
+
+def hps_pixels(picture: Image.Image) -> torch.Tensor:
+    """The published preprocessing, in torchvision's words (hpsv2 1.2.0, `ResizeMaxSize`)."""
+    T = pytest.importorskip("torchvision.transforms.functional")
+    pixels = T.to_tensor(picture)
+    scale = 224 / max(pixels.shape[1:])
+    if scale != 1.0:
+        size = [round(side * scale) for side in pixels.shape[1:]]
+        pixels = T.resize(pixels, size, T.InterpolationMode.BICUBIC, antialias=True)
+        high, wide = 224 - size[0], 224 - size[1]
+        pixels = T.pad(pixels, [wide // 2, high // 2, wide - wide // 2, high - high // 2], fill=0)
+    return T.normalize(pixels, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+def hps_folder(folder: Path, model: torch.nn.Module) -> Path:
+    """`HPS_v2.1_compressed.pt` as a training run saves it, and the small model's sizes."""
+    torch.save({"epoch": 1, "name": "x", "state_dict": model.state_dict()}, folder / "HPS_v2.1_compressed.pt")
+    (folder / "HPS_v2.1_compressed.json").write_text(json.dumps(SMALL_CLIP), encoding="utf-8")
+    return folder
+
+
+def test_hps_equals_open_clip(tmp_path: Path) -> None:
+    model = open_clip_model()
+    import open_clip
+
+    reward = load_reward("hps-v2.1", source=hps_folder(tmp_path, model))
+    pixels = torch.stack([hps_pixels(p) for p in pictures()])
+    for prompt in (*SHORT, LONG):
+        with torch.no_grad():
+            image = model.encode_image(pixels, normalize=True)
+            text = model.encode_text(open_clip.get_tokenizer("ViT-H-14")([prompt]), normalize=True)
+        got = reward.picture_columns(pictures(), prompt)["hps-v2.1"]
+        assert (got - (image @ text.T)[:, 0]).abs().max() <= 1e-4
+    assert got.std() > 1e-3
+
+
+def test_hps_from_images_is_the_same(tmp_path: Path) -> None:
+    reward = load_reward("hps-v2.1", source=hps_folder(tmp_path, open_clip_model()))
+    picture = pictures()[0]
+    image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
+    assert reward(image, "a").item() == pytest.approx(
+        reward.picture_columns([picture], "a")["hps-v2.1"].item(), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("ViT-L-14", CLIP_L), ("ViT-H-14", CLIP_H)])
+def test_full_size_open_clip_keys_and_shapes_fit(name: str, sizes: dict) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    from transformers import CLIPConfig, CLIPModel
+
+    with torch.device("meta"):
+        theirs = open_clip.model.CLIP(**{k: v for k, v in open_clip.get_model_config(name).items() if k in _PARTS})
+        ours = CLIPModel(CLIPConfig(**sizes))
+    renamed = from_open_clip(theirs.state_dict())
+    wanted = {k: v.shape for k, v in ours.state_dict().items() if not k.endswith("position_ids")}
+    assert {k: v.shape for k, v in renamed.items()} == wanted
+
+
+_PARTS = ("embed_dim", "vision_cfg", "text_cfg")
+
+
+def test_hps_files_without_their_entry_are_refused(tmp_path: Path) -> None:
+    torch.save({"weights": {}}, tmp_path / "HPS_v2.1_compressed.pt")
+    with pytest.raises(ModelFileError, match="'state_dict'"):
+        load_reward("hps-v2.1", source=tmp_path)
+
+
+# --- what they have in common -----------------------------------------------------------------
+
+
+def test_long_prompts_are_announced(tmp_path: Path, caplog) -> None:
+    model, config = small_clip()
+    reward = load_reward("clip-score", source=clip_folder(tmp_path / "clip-vit-large-patch14", model, config))
+    reward.picture_columns(pictures()[:1], LONG)
+    assert "only the first 75 of the 200 tokens" in caplog.text
+
+
+def test_a_prompt_is_needed(tmp_path: Path) -> None:
+    model, config = small_clip()
+    reward = load_reward("pickscore-v1", source=clip_folder(tmp_path / "PickScore_v1", model, config))
+    with pytest.raises(InputError, match="has none"):
+        reward(torch.rand(1, 8, 8, 3), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["text_config"].update(hidden_act="exec"), "activation"),
+        (lambda c: c.update(model_type="siglip"), "not describe a CLIP"),
+        (lambda c: c["vision_config"].update(num_hidden_layers=10**6), "num_hidden_layers"),
+        (lambda c: c["vision_config"].update(num_hidden_layers=3), "missing"),
+        (lambda c: c["vision_config"].update(num_attention_heads="many"), "no size of a CLIP"),
+        (lambda c: c["vision_config"].update(num_attention_heads=0), "no size of a CLIP"),
+        (lambda c: c["vision_config"].update(num_attention_heads=7), "not describe a CLIP"),
+    ],
+)
+def test_hostile_configs_are_refused(tmp_path: Path, change, said: str) -> None:
+    model, config = small_clip()
+    change(config)
+    folder = clip_folder(tmp_path / "clip-vit-large-patch14", model, config)
+    with pytest.raises(ModelFileError, match=said):
+        load_reward("clip-score", source=folder)
+
+
+# --- JPEG -------------------------------------------------------------------------------------
+
+
+def test_jpeg_is_the_size_of_the_file() -> None:
+    small, large = load_reward("jpeg-compressibility"), load_reward("jpeg-incompressibility")
+    flat = torch.full((1, 64, 64, 3), 0.5)
+    noise = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    for image in (flat, noise):
+        buffer = io.BytesIO()
+        Image.fromarray((image[0] * 255).round().byte().numpy()).save(buffer, "JPEG", quality=95)
+        assert large(image, "").item() == pytest.approx(len(buffer.getvalue()) / 1000)
+        assert small(image, "").item() == -large(image, "").item()
+    assert large(noise, "") > large(flat, "")
+    assert small.fingerprint != large.fingerprint
+    assert not small.differentiable
+    with pytest.raises(InputError, match="no gradients"):
+        small.with_gradient(flat, "")
