@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = os.environ.get("TORCH", "torch==2.13.0")
-TEST_PACKAGES = ("pytest", "ruff", "playwright", "build", "open_clip_torch")
+TEST_PACKAGES = ("pytest", "ruff", "playwright", "build", "open_clip_torch", "torch_fidelity")
 
 _SHIM = '''"""Lets torchvision import beside a CPU build of torch, whose PyPI wheel has CUDA operators only.
 

@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "sampling": {"loaders"},
     "rewards": {"loaders"},
     "training": {"sampling", "rewards", "loaders"},
-    "nodes": {"training", "sampling", "rewards", "loaders"},
+    "evaluation": {"sampling", "rewards", "loaders"},
+    "nodes": {"training", "evaluation", "sampling", "rewards", "loaders"},
 }
 HOST_MODULES = ("comfy", "folder_paths", "server", "execution", "nodes", "comfy_execution")
 
@@ -70,7 +71,7 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "safetensors")
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
     code = (
-        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training;"
+        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, tastemaker.evaluation;"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
