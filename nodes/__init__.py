@@ -4,12 +4,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from .compare import TastemakerCompare
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
-from .load import TastemakerLoadModel, TastemakerLoadReward
+from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
+from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
@@ -21,6 +22,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerSample,
     TastemakerSampleOptions,
     TastemakerLoadReward,
+    TastemakerCombineRewards,
     TastemakerLoadImages,
     TastemakerScore,
     TastemakerRank,

@@ -168,6 +168,35 @@ def safetensors_file(kind: str, name: str) -> Path | None:
     return Path(path) if path else None
 
 
+_REWARD_ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def reward_folders() -> list[Path]:
+    """The host's `models/rewards` folders. The host is told of them, with the endings that count, when asked first."""
+    import folder_paths
+
+    folder_paths.add_model_folder_path("rewards", os.path.join(folder_paths.models_dir, "rewards"))
+    # a new kind of folder lists every file in it until it is told which
+    folder_paths.folder_names_and_paths["rewards"][1].update(_REWARD_ENDINGS)
+    return [Path(folder) for folder in folder_paths.get_folder_paths("rewards")]
+
+
+def reward_files() -> list[str]:
+    """The weight files in `models/rewards`, by the names the host gives them."""
+    import folder_paths
+
+    reward_folders()
+    return [name for name in folder_paths.get_filename_list("rewards") if name.lower().endswith(_REWARD_ENDINGS)]
+
+
+def reward_file(name: str) -> Path | None:
+    """Where a file of that list is; None for every other name."""
+    import folder_paths
+
+    path = folder_paths.get_full_path("rewards", name) if name in reward_files() else None
+    return Path(path) if path else None
+
+
 MAX_LISTED_FOLDERS = 1000
 _MAX_LISTED_DEPTH = 4
 

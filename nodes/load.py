@@ -1,4 +1,4 @@
-"""Load Model and Load Reward."""
+"""Load Model, and the number formats that loaders offer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from ..loaders import EMBEDDED_MODELS, load_diffusion_model
 from ..loaders.catalogue import how_to_get
 from ..loaders.errors import InputError
 from ..loaders.fingerprint import changes
-from ..rewards import REWARDS, load_reward
 from . import host
 from .about import about
-from .wires import CATEGORY, TasteModel, TasteReward
+from .wires import CATEGORY, TasteModel
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 # Two nodes that load the same thing share it while anybody holds it.
 _models: WeakValueDictionary = WeakValueDictionary()
-_rewards: WeakValueDictionary = WeakValueDictionary()
 
 
-def _dtype(name: str, *, exact: bool = False):
+def dtype_of(name: str, *, exact: bool = False):
     import torch
 
     if name not in DTYPES:
@@ -31,7 +29,7 @@ def _dtype(name: str, *, exact: bool = False):
     return host.preferred_dtype(exact=exact) if name == "auto" else getattr(torch, name)
 
 
-def _dtype_input(tooltip: str) -> io.Input:
+def dtype_input(tooltip: str) -> io.Input:
     return io.Combo.Input("dtype", options=list(DTYPES), default="auto", tooltip=tooltip)
 
 
@@ -54,7 +52,7 @@ class TastemakerLoadModel(io.ComfyNode):
                     tooltip="tiny-sdxl and tiny-ddpm come with the pack. The others are the folders in "
                     "ComfyUI/models/diffusers and the .safetensors files in ComfyUI/models/checkpoints.",
                 ),
-                _dtype_input(
+                dtype_input(
                     "Number format of the networks. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
                     "has instructions for it, else float32."
                 ),
@@ -76,7 +74,7 @@ class TastemakerLoadModel(io.ComfyNode):
         source = _source(model)
         if source is None:
             raise InputError("model", model, _no_such_model(str(model)))
-        key = (str(source), _dtype(dtype), cls.fingerprint_inputs(model, dtype))
+        key = (str(source), dtype_of(dtype), cls.fingerprint_inputs(model, dtype))
         loaded = _models.get(key)
         if loaded is None:
             with host.loading():
@@ -113,36 +111,3 @@ def _no_such_model(model: str) -> str:
         return f"This model is not there. {known}\n"  # a line's end, so that the command can be copied
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     return f"There is no such model in models/diffusers or models/checkpoints. There are: {shown}."
-
-
-class TastemakerLoadReward(io.ComfyNode):
-    """Loads a reward model."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TastemakerLoadReward",
-            display_name="Load Reward",
-            category=CATEGORY,
-            description="Loads a model that scores how well a picture fits its prompt and how much people like it.",
-            inputs=[
-                io.Combo.Input(
-                    "reward",
-                    options=list(REWARDS),
-                    default=next(iter(REWARDS)),
-                    tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models.",
-                ),
-                _dtype_input("Number format of the network. auto is float16 on a GPU and float32 on a CPU."),
-            ],
-            outputs=[TasteReward.Output(display_name="reward")],
-        )
-
-    @classmethod
-    def execute(cls, reward: str, dtype: str) -> io.NodeOutput:
-        key = (reward, _dtype(dtype, exact=True))
-        loaded = _rewards.get(key)
-        if loaded is None:
-            with host.loading():
-                loaded = load_reward(reward, dtype=key[1])
-            _rewards[key] = loaded
-        return io.NodeOutput(loaded)

@@ -80,18 +80,18 @@ AESTHETIC_HEAD = RewardFile(
 def find_files(name: str, files: Sequence[RewardFile], source: Path | Sequence[Path] | None) -> list[Path]:
     """Where the files of the reward `name` are.
 
-    `source` is a folder, several folders, or the first file itself: the others are then looked for beside it.
+    `source` is a folder or several; the first may be the first file itself, and the others are looked for beside
+    it too.
     Raises ModelFileError naming what is not there and the command that gets it.
     """
     given = [source] if isinstance(source, (str, Path)) else list(source or ())
     places = [Path(place) for place in given]
     found: list[Path] = []
     left = list(files)
-    chosen = places[0] if len(places) == 1 else None
-    if chosen is not None and (chosen.is_file() or (chosen / "config.json").is_file()):
-        found, left, places = [chosen], left[1:], [chosen.parent]
-    elif chosen is not None and not chosen.exists():
-        raise ModelFileError(f"{name}: there is no {chosen.name} in {chosen.parent.name}.")
+    if places and (places[0].is_file() or (places[0] / "config.json").is_file()):
+        found, left, places = [places[0]], left[1:], [places[0].parent, *places[1:]]
+    elif len(places) == 1 and not places[0].exists():
+        raise ModelFileError(f"{name}: there is no {places[0].name} in {places[0].parent.name}.")
     for file in left:
         place = file.find(places)
         if place is None:

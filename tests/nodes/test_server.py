@@ -48,7 +48,8 @@ def test_the_pack_loads_fast_and_whole(server, client) -> None:
     assert names == {
         *("TastemakerLoadModel", "TastemakerPrompts", "TastemakerSample", "TastemakerLoadReward"),
         *("TastemakerScore", "TastemakerRank", "TastemakerSaveRanked", "TastemakerSampleOptions"),
-        *("TastemakerLoadLoRA", "TastemakerToNative"),
+        *("TastemakerLoadLoRA", "TastemakerToNative", "TastemakerLoadImages", "TastemakerCombineRewards"),
+        *("TastemakerFineTune", "TastemakerFineTuneSettings", "TastemakerRewardCurve", "TastemakerCompare"),
     }
 
 

@@ -1,0 +1,178 @@
+"""Load Reward and Combine Rewards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from comfy_api.latest import io
+
+from ..loaders.errors import InputError
+from ..loaders.fingerprint import changes
+from ..rewards import REWARDS, load_reward
+from . import host
+from .load import dtype_input, dtype_of
+from .wires import CATEGORY, TasteReward
+
+if TYPE_CHECKING:
+    from ..rewards import Reward
+
+AUTO = "auto"
+COUNT = 4  # rewards that one Combine Rewards takes
+
+# Two nodes that load the same thing share it while anybody holds it.
+_rewards: WeakValueDictionary = WeakValueDictionary()
+
+
+def _sources(name: str, file: str) -> list[Path]:
+    """Where a reward's files are looked for: the chosen file first, then the host's folders. Raises InputError."""
+    folders = host.reward_folders()
+    if file == AUTO:
+        return folders
+    path = host.reward_file(file)
+    if path is None:
+        there = ", ".join(host.reward_files()[:20]) or "none"
+        raise InputError("file", file, f"There is no such file in models/rewards. There are: {there}. Reload the page.")
+    if not REWARDS[name].files:
+        raise InputError("file", file, f"{name} is read from no file of yours. Set file to {AUTO}.")
+    return [path, *folders]
+
+
+class TastemakerLoadReward(io.ComfyNode):
+    """Loads a reward."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerLoadReward",
+            display_name="Load Reward",
+            category=CATEGORY,
+            description="Loads a model that scores how well a picture fits its prompt and how much people like it.",
+            inputs=[
+                io.Combo.Input(
+                    "reward",
+                    options=list(REWARDS),
+                    default=next(iter(REWARDS)),
+                    tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models; the "
+                    "JPEG ones need no files. The others are read from ComfyUI/models/rewards.",
+                ),
+                dtype_input(
+                    "Number format of the network. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
+                    "has instructions for it, else float32. tiny-imagereward is float32 on every CPU."
+                ),
+                io.Combo.Input(
+                    "file",
+                    options=[AUTO, *host.reward_files()],
+                    default=AUTO,
+                    optional=True,
+                    tooltip="auto finds the official file of the reward by its name in ComfyUI/models/rewards. Pick "
+                    "one where yours has another name.",
+                ),
+            ],
+            outputs=[
+                TasteReward.Output(display_name="reward"),
+                io.String.Output(display_name="about", tooltip="What its scores mean: connect Preview as Text."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, reward: str, dtype: str, file: str = AUTO) -> str:
+        """Run again when a file of the reward changes on disk, or comes or goes."""
+        known = REWARDS.get(reward) if isinstance(reward, str) else None
+        folders = host.reward_folders()
+        found = [host.reward_file(file)] if file != AUTO else []
+        found += [official.find(folders) for official in known.files] if known is not None else []
+        return f"{reward}:{dtype}:{file}:{[path and (str(path), changes(path)) for path in found]}"
+
+    @classmethod
+    def execute(cls, reward: str, dtype: str, file: str = AUTO) -> io.NodeOutput:
+        if reward not in REWARDS:
+            raise InputError("reward", reward, f"Pick one of {', '.join(REWARDS)}.")
+        sources = _sources(reward, file)
+        # a small network gains nothing from half precision on a CPU
+        wanted = dtype_of(dtype, exact=not REWARDS[reward].files)
+        key = (wanted, cls.fingerprint_inputs(reward, dtype, file))
+        loaded = _rewards.get(key)
+        if loaded is None:
+            with host.loading():
+                loaded = load_reward(reward, source=sources, dtype=wanted)
+            _rewards[key] = loaded
+        return io.NodeOutput(loaded, _about(loaded))
+
+
+def _about(reward: Reward) -> str:
+    lines = [reward.name, reward.meaning]
+    lines += [f"source: {reward.source}"] if reward.source else []
+    lines.append("compares a picture with its prompt" if reward.needs_prompt else "reads no prompt")
+    if reward.statistics is not None:
+        s = reward.statistics
+        lines.append(f"usual mean {s.mean:g}, spread {s.std:g} ({s.source})")
+    return "\n".join(lines)
+
+
+def _member_inputs(number: int) -> list[io.Input]:
+    return [
+        TasteReward.Input(f"reward_{number}", optional=number > 2, tooltip="From Load Reward."),
+        io.Float.Input(
+            f"weight_{number}",
+            default=1.0,
+            min=-100.0,
+            max=100.0,
+            step=0.05,
+            optional=number > 2,
+            tooltip=f"How much reward_{number} counts. Below 0 it punishes.",
+        ),
+    ]
+
+
+class TastemakerCombineRewards(io.ComfyNode):
+    """Makes one reward of several."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        members = [widget for number in range(1, COUNT + 1) for widget in _member_inputs(number)]
+        return io.Schema(
+            node_id="TastemakerCombineRewards",
+            display_name="Combine Rewards",
+            category=CATEGORY,
+            description="One reward of several, weighed against each other. Score shows the sum and every part.",
+            inputs=[
+                *members,
+                io.Combo.Input(
+                    "mode",
+                    options=["ranks", "batch", "standardised"],
+                    default="ranks",
+                    tooltip="How rewards of different ranges are made comparable. ranks: each picture's place in its "
+                    "group. batch: less the group's mean, over its spread. standardised: less the reward's usual "
+                    "mean, over its usual spread, where those are known; scores then compare between runs.",
+                ),
+                io.Combo.Input(
+                    "group_by",
+                    options=["prompt", "all"],
+                    default="prompt",
+                    tooltip="The groups of ranks and batch: pictures of one prompt, or all that are scored together.",
+                ),
+            ],
+            outputs=[
+                TasteReward.Output(display_name="reward"),
+                io.String.Output(display_name="about", tooltip="What its scores mean: connect Preview as Text."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, mode: str, group_by: str, **members: object) -> io.NodeOutput:
+        from ..rewards import Reward, combine
+
+        weighted = []
+        for number in range(1, COUNT + 1):
+            reward = members.get(f"reward_{number}")
+            if reward is None:
+                continue
+            if not isinstance(reward, Reward):
+                raise InputError(f"reward_{number}", type(reward).__name__, "Connect Load Reward or Combine Rewards.")
+            weighted.append((reward, members.get(f"weight_{number}", 1.0)))
+        taken = {reward.name for reward, _ in weighted}
+        names = (f"combined {n}" if n > 1 else "combined" for n in range(1, COUNT + 2))
+        combined = combine(weighted, mode=mode, group_by=group_by, name=next(n for n in names if n not in taken))
+        return io.NodeOutput(combined, _about(combined))
