@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_shape_is_refused(small: DiffusionModel, tmp_pat
 def test_a_damaged_config_is_refused(small: DiffusionModel, tmp_path: Path) -> None:
     list(finetune(small, brightness, "", quick(epochs=1), run_folder=tmp_path / "run"))
     (tmp_path / "run" / "config.json").write_text("{")
-    with pytest.raises(ModelFileError, match=r"config\.json of run run is damaged"):
+    with pytest.raises(ModelFileError, match=r"config\.json of the run run is damaged"):
         finetune(small, brightness, "", quick(epochs=1), run_folder=tmp_path / "run")
 
 
