@@ -220,8 +220,8 @@ def _same_side(voters: Sequence[dict[str, str]]) -> float | None:
 def reward_agreement(rows: Iterable[VoteRow]) -> list[RewardAgreement]:
     """How often each reward prefers what a voter chose, best first: how ImageReward's authors judge rewards.
 
-    Ties and skips are left out; equal scores are half an agreement (Xu et al. 2023, section 4.1, count preference
-    accuracy over pairs).
+    Ties and skips are left out; equal scores are half an agreement (preference accuracy of Xu et al. 2023,
+    arXiv:2304.05977).
     """
     found: dict[str, dict[str, list[float]]] = {}
     for row in rows:

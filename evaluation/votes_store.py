@@ -177,23 +177,7 @@ class Study:
             "JOIN ballots b ON b.token = v.token WHERE v.pick != ? ORDER BY v.at, v.rowid",
             RETRACTED,
         )
-        return [
-            VoteRow(
-                Pair(
-                    prompt,
-                    None if seed is None else int(seed),
-                    (first, second),
-                    (first_picture, second_picture),
-                    {name: (float(both[0]), float(both[1])) for name, both in json.loads(scores).items()},
-                ),
-                voter,
-                question,
-                pick,
-                bool(second_left),
-                at,
-            )
-            for prompt, seed, first, second, first_picture, second_picture, scores, voter, question, pick, second_left, at in found
-        ]
+        return [_row(*one) for one in found]
 
     # --- the file -----------------------------------------------------------------------------
 
@@ -262,3 +246,23 @@ class _Transaction:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _row(
+    prompt: str,
+    seed: str | None,
+    first: str,
+    second: str,
+    first_picture: str,
+    second_picture: str,
+    scores: str,
+    voter: str,
+    question: str,
+    pick: str,
+    second_left: int,
+    at: int,
+) -> VoteRow:
+    both = {name: (float(one), float(other)) for name, (one, other) in json.loads(scores).items()}
+    number = None if seed is None else int(seed)
+    pair = Pair(prompt, number, (first, second), (first_picture, second_picture), both)
+    return VoteRow(pair, voter, question, pick, bool(second_left), at)
