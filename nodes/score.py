@@ -83,6 +83,7 @@ class TastemakerScore(io.ComfyNode):
         from ..rewards.cache import ScoreCache
         from ..rewards.scoring import score_pictures
 
+        _check_kind(images)
         count = len(images)
         listed_prompts = as_prompts(prompts)
         name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
@@ -102,6 +103,16 @@ class TastemakerScore(io.ComfyNode):
                 on_picture=progress,
             )
         return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
+
+
+def _check_kind(images: object) -> None:
+    """The host lets any value of another pack through that names its wire the same."""
+    import torch
+
+    from ..rewards.pictures import FilePictures, TensorPictures
+
+    if not isinstance(images, (torch.Tensor, FilePictures, TensorPictures)) or not getattr(images, "shape", (1,)):
+        raise InputError("images", type(images).__name__, "Connect pictures, or Load Images (folder).")
 
 
 class _Progress:
