@@ -23,6 +23,7 @@ from .comfy.client import ComfyClient
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 from .model_workflows import AMBER, BLUE, GREEN, lora, playground_v2, refiner
+from .reward_workflows import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
 from .training_workflows import ddpo_finetune, ddpo_unconditional
 from .workflow_builder import Group, Node, build
@@ -142,6 +143,8 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
 WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "best_of_batch": best_of_batch,
     "unconditional": unconditional,
+    "rank_folder": rank_folder,  # of what best_of_batch saved
+    "compare_rewards": compare_rewards,
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,

@@ -268,3 +268,36 @@ def test_what_is_written_is_chosen(server: Any, client: Any, mine: Path) -> None
     nothing = client.run(prompt)
     assert nothing.status == "error"
     assert "Switch on at least one" in nothing.error["exception_message"]
+
+
+def test_the_workflow_that_ranks_a_folder(server: Any, client: Any, workflow: Any, mine: Path) -> None:
+    """As it comes it reads what best_of_batch saved; here pictures of ours stand in that folder."""
+    made = server.output / "tastemaker"
+    shutil.rmtree(made, ignore_errors=True)
+    missing = client.run_workflow(workflow("rank_folder"))
+    assert missing.status == "error"
+    assert "folder: There is no such folder" in missing.error["exception_message"]
+    shutil.copytree(mine, made)
+    before = sorted(p.name for p in made.iterdir())
+    result = client.run_workflow(workflow("rank_folder"))
+    assert result.status == "success", result.error
+    saved = next(o for o in result.outputs.values() if "tastemaker_files" in o)
+    assert len(saved["images"]) == 4
+    assert {entry["subfolder"] for entry in saved["images"]} == {"tastemaker_ranked"}
+    assert sorted(p.name for p in made.iterdir()) == before  # what was read stays as it was
+    shutil.rmtree(made)
+    shutil.rmtree(server.output / "tastemaker_ranked")
+
+
+def test_the_workflow_that_compares_rewards(client: Any, workflow: Any) -> None:
+    result = client.run_workflow(workflow("compare_rewards"))
+    assert result.status == "success", result.error
+    ranked = [o["tastemaker_ranking"] for o in result.outputs.values() if "tastemaker_ranking" in o]
+    assert [len(rows) for rows in ranked] == [12, 12, 12]
+    assert all(list(row["scores"]) == ["combined", "tiny-imagereward", "jpeg-compressibility"] for row in ranked[0])
+    tops = {max(rows[0]["scores"], key=lambda name: rows[0]["score"] == rows[0]["scores"][name]) for rows in ranked}
+    assert tops == {"combined", "tiny-imagereward", "jpeg-compressibility"}
+    for rows in ranked:
+        assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    scores = {row["id"]: row["scores"] for row in ranked[0]}
+    assert all(scores[row["id"]] == row["scores"] for rows in ranked for row in rows)
