@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..loaders.errors import TastemakerError
+from ..rewards.kendall import agreements
 from ..rewards.selection import BUCKETS, ID_LENGTH, Picks
-from ..rewards.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, preview
+from ..rewards.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from . import host
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 500
 MAX_VIEWS = 100  # large copies of pictures that are no files the page could open
 MAX_SHOWN_PROMPT = 1000  # characters; the table keeps all of them
+MAX_COMPARED = 2000  # rows for the agreement of two columns, which looks at every pair of rows
+MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
@@ -28,8 +32,7 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
     chosen, progress = set(kept), host.Progress(count)
     rows = []
     for i, record in enumerate(ranked.rows(range(count)).records()):
-        key = ranked.pictures.key(i)
-        shown = _pictures(ranked, i, key)
+        key, shown = _shown(ranked, i)
         seed = record["seed"]
         rows.append(
             {
@@ -50,14 +53,29 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
 
 
-def _pictures(ranked: ScoreTable, i: int, key: str) -> dict[str, Any]:
-    """`thumb` and `view`: the small copy, and the picture itself or a large copy, as the page asks for files."""
-    path = _path(ranked, i)
-    view = host.view_entry(path) if path is not None else None
-    thumb = host.temp_picture(f"{key}_{THUMBNAIL_SIDE}", lambda: preview(ranked.pictures.picture(i), THUMBNAIL_SIDE))
-    if view is None and i < MAX_VIEWS and thumb["filename"].endswith(".jpg"):  # a PNG is the picture itself
-        view = host.temp_picture(f"{key}_{VIEW_SIDE}", lambda: preview(ranked.pictures.picture(i), VIEW_SIDE))
-    return {"thumb": thumb, "view": view or thumb}
+def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:
+    """A picture's key, and its `thumb` and `view`: the small copy, and the picture itself or a large copy.
+
+    A file that has gone since it was scored has neither, and no key, so nothing can pick it.
+    """
+    try:
+        key = ranked.pictures.key(i)
+        thumb = host.temp_picture(f"{key}_{THUMBNAIL_SIDE}", lambda: _small(ranked, i, THUMBNAIL_SIDE))
+        path = _path(ranked, i)
+        view = host.view_entry(path) if path is not None else None
+        large = max(ranked.pictures.size(i)) > THUMBNAIL_SIDE
+        if view is None and large and i < MAX_VIEWS:
+            view = host.temp_picture(f"{key}_{VIEW_SIDE}", lambda: _small(ranked, i, VIEW_SIDE))
+    except TastemakerError:
+        return "", {"thumb": None, "view": None}
+    return key, {"thumb": thumb, "view": view or thumb}
+
+
+def _small(ranked: ScoreTable, i: int, side: int) -> tuple[bytes, str]:
+    """A copy's data and extension: as it is when it fits, else a JPEG."""
+    if max(ranked.pictures.size(i)) <= side:
+        return preview(ranked.pictures.picture(i), side)
+    return encoded(thumbnail(ranked.pictures, i, side)), "jpg"
 
 
 def _path(ranked: ScoreTable, i: int) -> Path | None:
@@ -65,9 +83,23 @@ def _path(ranked: ScoreTable, i: int) -> Path | None:
     return Path(found(i)) if callable(found) else None
 
 
-def summary(ranked: ScoreTable, shown: int, kept: int, picked: Picks, notes: list[str]) -> dict[str, Any]:
+def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
+    """How far every two columns agree (Kendall's tau), inside each group. Of a large table, every n-th row counts."""
+    names = list(ranked.scores)[:MAX_COLUMNS_COMPARED]
+    if len(names) < 2:
+        return []
+    rows = ranked.rows(range(0, len(ranked), -(-len(ranked) // MAX_COMPARED)))
+    groups = rows.prompts if ranked.group_by == "prompt" else None
+    found = agreements({name: rows.scores[name] for name in names}, groups)
+    return [{"first": a, "second": b, "tau": tau, "of": len(rows)} for (a, b), tau in found.items()]
+
+
+def summary(ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, notes: list[str]) -> Any:
     """What the page says about the whole table."""
-    notes = list(notes)
+    notes, shown = list(notes), len(rows)
+    gone = sum(not row["id"] for row in rows)
+    if gone:
+        notes.append(f"{gone} pictures can no longer be read; their files were changed or removed after scoring.")
     if shown < len(ranked):
         notes.append(f"The gallery shows the first {shown} of {len(ranked):,} pictures; the scores outputs have all.")
     if picked.missing:
@@ -82,6 +114,7 @@ def summary(ranked: ScoreTable, shown: int, kept: int, picked: Picks, notes: lis
         "columns": list(ranked.scores),
         "group_by": ranked.group_by,
         "buckets": {name: (ranked.buckets or ()).count(name) for name in BUCKETS},
+        "agreement": agreement_rows(ranked),
         "notes": notes,
     }
 

@@ -110,7 +110,7 @@ class TastemakerRank(io.ComfyNode):
         outputs[_SHEET] = as_image(picture)
         ui = {
             "tastemaker_ranking": rows,
-            "tastemaker_summary": [summary(ranked, len(rows), len(kept), picked, notes)],
+            "tastemaker_summary": [summary(ranked, rows, len(kept), picked, notes)],
             "tastemaker_sheet": [host.preview_entry(picture, "sheet")],
         }
         return io.NodeOutput(*outputs, ui=ui)

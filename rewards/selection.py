@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..loaders.errors import InputError
+from ..loaders.errors import InputError, TastemakerError
 
 if TYPE_CHECKING:
     from .pictures import Pictures
@@ -135,7 +135,10 @@ def find_picks(pictures: Pictures, text: str, known: Sequence[str] = ()) -> Pick
     for i in range(len(known), len(pictures)):
         if not missing:
             break
-        name = picture_id(pictures, i)
+        try:
+            name = picture_id(pictures, i)
+        except TastemakerError:  # a file that has gone has no id
+            continue
         if name in wanted:
             rows.append(i)
             missing -= {name}

@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 import { Gallery } from "./gallery/gallery.js";
 import { formatPicks, parsePicks } from "./gallery/model.js";
 
-const HEIGHT = 340;
+const HEIGHT = 400;
 const VIEW = "tastemaker_view"; // the node's property that remembers grid or list
 
 function address(entry) {
@@ -18,6 +18,7 @@ function picksWidget(node) {
   if (widget) {
     widget.hidden = true; // the gallery shows it
     widget.options = { ...widget.options, hidden: true };
+    widget.computeSize = () => [0, -4]; // and takes no room: -4 is the gap the page puts between widgets
   }
   return widget;
 }

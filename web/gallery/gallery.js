@@ -47,12 +47,16 @@ export class Gallery {
         keydown: (event) => this.key(event),
         click: (event) => this.click(event),
         dblclick: (event) => this.placeOf(event) !== null && this.open(),
+        scroll: () => {
+          this.head.scrollLeft = this.list.scrollLeft;
+        },
       },
     });
+    this.agreement = element("div", "tm-agreement", { attributes: { title: "1: the same order. -1: the reverse. 0: unrelated." } });
     this.details = element("div", "tm-details");
     this.bottom = element("div", "tm-bottom");
     this.container.replaceChildren(
-      this.title, this.notes, this.tools, this.head, this.list, this.details, this.bottom,
+      this.title, this.notes, this.tools, this.agreement, this.head, this.list, this.details, this.bottom,
     );
     this.setEmpty(true);
     this.container.dataset.captureWheel = "true"; // the wheel scrolls the list, not the canvas
@@ -75,7 +79,9 @@ export class Gallery {
     this.low = low;
     this.high = high;
     this.several = summary.group_by === "prompt" && new Set(rows.map((row) => row.prompt)).size > 1;
+    this.oneText = new Set(rows.map((row) => row.prompt)).size <= 1;
     this.columns = summary.columns ?? Object.keys(rows[0]?.scores ?? {});
+    this.others = this.columns.filter((name) => name !== summary.main); // the main one is the score itself
     this.filter = { sort: "rank", descending: true, threshold: null, hidden: new Set(), onlyPicked: false };
     this.active = 0;
     this.setEmpty(!rows.length);
@@ -107,15 +113,21 @@ export class Gallery {
       children: [
         frame,
         element("span", "tm-rank", { text: `#${row.rank}` }),
-        element("span", "tm-score", { text: formatScore(row.score) }),
         element("span", `tm-bucket tm-${BUCKETS.includes(row.bucket) ? row.bucket : "none"}`, { text: row.bucket ?? "" }),
-        ...this.columns.map((name) => element("span", "tm-column", { text: formatScore(row.scores?.[name]) })),
-        element("span", "tm-seed", { text: row.seed_text ?? "" }),
-        element("span", "tm-prompt", { text: row.prompt ?? "" }),
+        element("span", "tm-score", { text: formatScore(row.score) }),
+        ...this.others.map((name) => element("span", "tm-column", { text: formatScore(row.scores?.[name]) })),
+        element("span", "tm-label", { text: this.label(row) }),
       ],
     });
     cell.place = place;
     return cell;
+  }
+
+  /** What tells a row from the others: its file, its prompt where there are several, else its seed. */
+  label(row) {
+    const parts = [row.name, this.oneText ? "" : row.prompt].filter(Boolean);
+    if (!parts.length && row.seed_text) parts.push(`seed ${row.seed_text}`);
+    return parts.join(" \u00b7 ");
   }
 
   buildTools() {
@@ -183,13 +195,14 @@ export class Gallery {
     this.head.replaceChildren(
       element("span", ""),
       sortable("rank", "rank"),
-      element("span", "", { text: "score" }),
       element("span", ""),
-      ...this.columns.map((name) => sortable(name, name)),
-      element("span", "", { text: "seed" }),
-      element("span", "", { text: "prompt" }),
+      element("span", "", { text: "score", attributes: { title: this.summary.main ?? "score" } }),
+      ...this.others.map((name) => sortable(name, name)),
+      element("span", "", { text: this.oneText ? "" : "prompt" }),
     );
-    this.container.style.setProperty("--tm-columns", String(Math.max(1, this.columns.length)));
+    const style = this.container.style;
+    style.setProperty("--tm-columns", String(this.others.length));
+    style.setProperty("--tm-others", this.others.length ? `repeat(${this.others.length}, minmax(58px, 84px))` : " ");
   }
 
   buildNotes() {
@@ -198,12 +211,16 @@ export class Gallery {
     this.title.hidden = Boolean(this.rows.length);
     this.countText = `${total.toLocaleString("en")} ${total === 1 ? "picture" : "pictures"}, ${kept} kept`;
     this.list.setAttribute("aria-label", `Ranked pictures, ${main}`);
-    const agreement = (this.summary.agreement ?? []).map(
-      ({ first, second, tau }) => `${first} and ${second} agree: tau ${formatScore(tau)}`,
-    );
-    const lines = [...(this.summary.notes ?? []), ...agreement];
+    const lines = this.summary.notes ?? [];
     this.notes.replaceChildren(...lines.map((text) => element("li", "", { text })));
     this.notes.hidden = !lines.length;
+    const compared = this.summary.agreement ?? [];
+    const words = compared.map(({ first, second, tau, of }) => {
+      const sampled = of < total ? ` (from ${of} pictures)` : "";
+      return `${first} / ${second} ${tau === null ? "cannot be compared" : formatScore(tau)}${sampled}`;
+    });
+    this.agreement.textContent = words.length ? `Agreement (Kendall's tau): ${words.join(" \u00b7 ")}` : "";
+    this.agreement.hidden = !words.length;
   }
 
   // --- what is shown ------------------------------------------------------------------------
@@ -233,7 +250,9 @@ export class Gallery {
     }
     const select = this.tools.querySelector(".tm-select");
     if (select) select.value = this.filter.sort;
-    this.activate(Math.max(0, this.shown.indexOf(active)));
+    const index = this.shown.indexOf(active);
+    this.list.scrollTop = 0;
+    this.activate(Math.max(0, index), index > 0);
     this.drawPicks();
   }
 
@@ -248,13 +267,15 @@ export class Gallery {
     const view = name === "list" ? "list" : "grid";
     this.container.dataset.view = view;
     this.viewButtons?.forEach((one, i) => one.setAttribute("aria-pressed", String((i === 0) === (view === "grid"))));
-    if (remember) this.host.setView(view);
-    this.reveal();
+    if (remember) {
+      this.host.setView(view);
+      this.reveal();
+    }
   }
 
   // --- the active picture -------------------------------------------------------------------
 
-  activate(index) {
+  activate(index, reveal = true) {
     this.cells[this.shown[this.active]]?.classList.remove("tm-active");
     this.activeCell?.classList.remove("tm-active");
     this.active = Math.max(0, Math.min(this.shown.length - 1, index));
@@ -268,7 +289,7 @@ export class Gallery {
     this.activeCell.classList.add("tm-active");
     this.list.setAttribute("aria-activedescendant", this.activeCell.id);
     this.drawDetails(this.rows[place]);
-    this.reveal();
+    if (reveal) this.reveal();
   }
 
   drawDetails(row) {
@@ -290,9 +311,9 @@ export class Gallery {
     const cell = this.activeCell;
     if (!cell || !this.list.clientHeight) return;
     const top = cell.offsetTop - this.list.offsetTop;
-    if (top < this.list.scrollTop) this.list.scrollTop = top - 4;
     const over = top + cell.offsetHeight - (this.list.scrollTop + this.list.clientHeight);
     if (over > 0) this.list.scrollTop += over + 4;
+    if (top < this.list.scrollTop) this.list.scrollTop = this.active === 0 ? 0 : top - 4;
   }
 
   columnCount() {

@@ -146,7 +146,7 @@ export class Viewer {
     this.fill(this.right, rows[this.place]);
     this.dialog.classList.toggle("tm-actual", this.actual);
     this.dialog.classList.toggle("tm-two", two);
-    this.compareButton.textContent = two ? "One" : "Compare";
+    this.compareButton.textContent = two ? "Single" : "Compare";
     this.compareButton.setAttribute("aria-pressed", String(two));
     this.compareButton.disabled = rows.length < 2;
     this.actualButton.setAttribute("aria-pressed", String(this.actual));

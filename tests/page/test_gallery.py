@@ -1,0 +1,353 @@
+"""The gallery on the Rank node, in the real page: walked, filtered, compared and picked from as an artist would."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.page.conftest import READY, shots
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror='window.hacked=1'> a star"
+CELLS = ".tastemaker-ranking .tm-cell"
+RANK = "app.graph._nodes.find(n => n.type === 'TastemakerRank')"
+BUILD = """([table, size]) => {
+    app.graph.clear();
+    const made = LiteGraph.createNode('TestTable');
+    made.pos = [-400, 100];
+    app.graph.add(made);
+    for (const [name, value] of Object.entries(table)) made.widgets.find(w => w.name === name).value = value;
+    const rank = LiteGraph.createNode('TastemakerRank');
+    rank.pos = [100, 100];
+    app.graph.add(rank);
+    rank.setSize(size);
+    made.connect(0, rank, 0);
+    app.canvas.ds.scale = 1;
+    app.canvas.ds.offset[0] = 400;
+    app.canvas.ds.offset[1] = -20;
+}"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server of our own, with a node that makes tables."""
+    from scripts.comfy.server import ComfyServer
+
+    base = tmp_path_factory.mktemp("gallery")
+    (base / "custom_nodes").mkdir()
+    shutil.copy(ROOT / "tests" / "nodes" / "tables_pack.py", base / "custom_nodes")
+    with ComfyServer(base) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet(page: Any) -> None:
+    """The page greets newcomers with a dialog."""
+    dialog = page.get_by_role("dialog")
+    dialog.first.wait_for(timeout=60_000)
+    page.keyboard.press("Escape")
+    dialog.first.wait_for(state="detached")
+
+
+def build(page: Any, *, size: tuple[int, int] = (400, 960), **table: Any) -> None:
+    page.evaluate(BUILD, [{"count": 12, "side": 300, "columns": 2} | table, list(size)])
+
+
+def run(page: Any) -> None:
+    """Queue the graph and wait for the gallery's answer."""
+    page.evaluate(
+        f"""() => {{ window.answered = 0; const node = {RANK}, before = node.onExecuted;
+        node.onExecuted = function () {{ before.apply(this, arguments); window.answered = 1; }};
+        app.queuePrompt(0); }}"""
+    )
+    page.wait_for_function("() => window.answered", timeout=60_000)
+
+
+@pytest.fixture
+def twelve(page: Any) -> Any:
+    """Twelve pictures of two prompts, ranked each among its own."""
+    build(page, prompts=f"a heart\n{HOSTILE}")
+    run(page)
+    return page
+
+
+@pytest.fixture
+def ten(page: Any) -> Any:
+    """Ten pictures of one prompt: scores from +1 to -1, second column turned around."""
+    build(page, count=10, prompts="a heart")
+    run(page)
+    return page
+
+
+def ranks(page: Any) -> list[str]:
+    return page.locator(f"{CELLS} .tm-rank").all_inner_texts()
+
+
+def active(page: Any) -> str:
+    return page.locator(f"{CELLS}.tm-active .tm-rank").inner_text()
+
+
+def widget(page: Any, name: str) -> Any:
+    return page.evaluate(f"() => {RANK}.widgets.find(w => w.name === '{name}').value")
+
+
+def press(page: Any, *keys: str) -> None:
+    page.locator(".tm-list").focus()
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_thumbnails_come_best_first_with_rank_and_score(ten: Any) -> None:
+    assert ranks(ten) == [f"#{i}" for i in range(1, 11)]
+    scores = ten.locator(f"{CELLS} .tm-score").all_inner_texts()
+    assert scores[:2] == ["+1.000", "+0.778"]
+    assert scores[-1] == "\u22121.000"
+    assert ten.locator(f"{CELLS}.tm-kept").count() == 4
+    ten.wait_for_function("() => document.querySelector('.tm-thumb').naturalWidth === 256")
+    assert "10 pictures, 4 kept" in ten.locator(".tm-tools").inner_text()
+    ten.screenshot(path=str(shots() / "gallery_grid.png"))
+
+
+def test_each_prompt_has_its_heading_and_hostile_ones_are_text(twelve: Any) -> None:
+    assert twelve.locator(".tm-group").all_inner_texts() == ["a heart", HOSTILE]
+    assert ranks(twelve) == [f"#{i}" for i in range(1, 7)] * 2
+    press(twelve, "End", "Enter")
+    assert HOSTILE in twelve.locator(".tastemaker-viewer").inner_text()
+    assert HOSTILE in twelve.locator(".tm-details").inner_text()
+    twelve.keyboard.press("Escape")
+    assert twelve.locator("img[src=x]").count() == 0
+    assert twelve.evaluate("() => window.hacked") is None
+
+
+def test_arrow_keys_walk_the_grid(ten: Any) -> None:
+    columns = ten.evaluate(
+        "() => getComputedStyle(document.querySelector('.tm-list')).gridTemplateColumns.split(' ').length"
+    )
+    assert columns == 3
+    press(ten, "ArrowRight", "ArrowDown")
+    assert active(ten) == "#5"
+    press(ten, "ArrowUp", "ArrowLeft", "ArrowLeft")
+    assert active(ten) == "#1"
+    press(ten, "End")
+    assert active(ten) == "#10"
+    last = ten.locator(f"{CELLS}.tm-active").bounding_box()
+    frame = ten.locator(".tm-list").bounding_box()
+    assert last["y"] + last["height"] <= frame["y"] + frame["height"] + 1  # scrolled into the list
+    press(ten, "ArrowDown", "Home")
+    assert active(ten) == "#1"
+    said = ten.locator(".tm-list").get_attribute("aria-activedescendant")
+    assert ten.locator(f"#{said}").get_attribute("aria-label").startswith("Rank 1, score +1.000, great, kept")
+
+
+def test_the_pages_own_shortcuts_do_not_reach_the_node(ten: Any) -> None:
+    ten.evaluate(f"() => app.canvas.selectNode({RANK})")
+    press(ten, "Delete", "Backspace", "r")
+    assert ten.evaluate(f"() => !!{RANK}")
+    press(ten, "Enter", "Delete", "Backspace")
+    ten.keyboard.press("Escape")
+    assert ten.evaluate(f"() => !!{RANK}")
+
+
+def test_zoom_shows_the_whole_picture_and_gives_the_focus_back(ten: Any) -> None:
+    press(ten, "Home", "Enter")
+    picture = ten.locator(".tastemaker-viewer .tm-right .tm-full")
+    ten.wait_for_function("() => document.querySelector('.tm-right .tm-full').naturalWidth === 300")
+    assert picture.get_attribute("alt").startswith("Rank 1")
+    ten.keyboard.press("ArrowRight")
+    assert "#2" in ten.locator(".tm-right .tm-caption").inner_text()
+    assert "2 of 10" in ten.locator(".tastemaker-viewer").inner_text()
+    ten.keyboard.press("z")
+    assert picture.bounding_box()["width"] == 300
+    ten.keyboard.press("Escape")
+    assert ten.locator(".tastemaker-viewer").count() == 0
+    assert ten.evaluate("() => document.activeElement.className") == "tm-list"
+    assert active(ten) == "#2"
+
+
+def test_two_pictures_are_compared_side_by_side(ten: Any) -> None:
+    press(ten, "Home", "c", "ArrowRight")
+    left, right = ten.locator(".tm-left"), ten.locator(".tm-right")
+    assert left.is_visible()
+    assert "#1" in left.inner_text()
+    assert "#3" in right.inner_text()
+    assert left.bounding_box()["x"] + left.bounding_box()["width"] <= right.bounding_box()["x"]
+    ten.screenshot(path=str(shots() / "gallery_compare.png"))
+    ten.keyboard.press("x")
+    assert "#3" in left.inner_text()
+    ten.get_by_role("button", name="Pick this picture").first.click()
+    assert "Picked" in left.inner_text()
+    ten.keyboard.press("c")
+    assert not left.is_visible()
+    ten.keyboard.press("Escape")
+    assert len(widget(ten, "picks")) == 16
+
+
+def test_hiding_below_a_score_and_by_bucket(ten: Any) -> None:
+    slider = ten.get_by_label("Hide below this score")
+    slider.fill("100")  # the middle: 0.0, so half of the scores
+    assert ranks(ten) == ["#1", "#2", "#3", "#4", "#5"]
+    assert "5 of 10 shown" in ten.locator(".tm-tools").inner_text()
+    slider.fill("200")
+    assert ranks(ten) == ["#1"]  # the best is never hidden
+    slider.fill("0")
+    ten.get_by_role("button", name="Show or hide great pictures").click()
+    assert ranks(ten) == [f"#{i}" for i in range(5, 11)]
+    for name in ("ok", "bad"):
+        ten.get_by_role("button", name=f"Show or hide {name} pictures").click()
+    assert "Every picture is hidden" in ten.locator(".tm-list").inner_text()
+    press(ten, "ArrowRight", "Enter", " ")  # nothing to walk, nothing breaks
+
+
+def test_the_list_has_a_column_for_each_reward_and_sorts_by_it(ten: Any) -> None:
+    ten.get_by_role("button", name="Show as list").click()
+    assert ten.locator(f"{CELLS} .tm-column").first.inner_text() == "\u22123.000"
+    ten.get_by_role("button", name="Sort by second").click()
+    assert ranks(ten) == [f"#{i}" for i in range(10, 0, -1)]
+    ten.screenshot(path=str(shots() / "gallery_list.png"))
+    ten.get_by_role("button", name="Sort by second").click()
+    assert ranks(ten) == [f"#{i}" for i in range(1, 11)]
+    ten.get_by_label("Sort by", exact=True).select_option("rank")
+    press(ten, "Home", "ArrowDown")
+    assert active(ten) == "#2"  # one column: down is the next one
+
+
+def test_picks_go_to_the_widget_and_on_with_the_next_run(page: Any) -> None:
+    build(page, count=10, prompts="a heart")
+    page.evaluate(
+        f"""() => {{ const show = LiteGraph.createNode('PreviewImage'); show.pos = [700, 100]; app.graph.add(show);
+        {RANK}.connect({RANK}.findOutputSlot('picked'), show, 0); }}"""
+    )
+    run(page)
+    shown = "Object.keys(app.nodeOutputs).map(id => app.graph.getNodeById(id)).find(n => n?.type === 'PreviewImage')"
+    assert page.evaluate(f"() => !{shown}")  # nothing picked: the branch behind is quiet, the run goes on
+    page.locator(f"{CELLS} .tm-thumb").nth(2).click()
+    press(page, "ArrowRight", "ArrowRight", "Space")
+    assert page.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_inner_texts() == ["#3", "#5"]
+    assert len(widget(page, "picks").split(",")) == 2
+    assert "run again to send them on" in page.locator(".tm-bottom").inner_text()
+    run(page)
+    assert page.locator(".tm-bottom").inner_text().startswith("2 picked \u00b7 sent on")
+    page.wait_for_function(f"() => app.nodeOutputs[{shown}?.id]?.images?.length === 2")
+    page.locator(f"{CELLS} .tm-thumb").nth(2).click()
+    assert page.locator(f"{CELLS}[aria-selected=true]").count() == 1
+    page.get_by_role("button", name="Clear all picks").click()
+    assert widget(page, "picks") == ""
+
+
+def test_picks_and_view_survive_saving_and_loading(ten: Any) -> None:
+    press(ten, "Home", "Space", "ArrowRight", "Space")
+    ten.get_by_role("button", name="Show as list").click()
+    picks = widget(ten, "picks")
+    saved = ten.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    ten.reload()
+    ten.wait_for_function(READY, timeout=60_000)
+    ten.evaluate("graph => app.loadGraphData(graph)", saved)
+    ten.wait_for_function(f"() => !!{RANK}")
+    assert widget(ten, "picks") == picks
+    run(ten)
+    assert ten.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_inner_texts() == ["#1", "#2"]
+    assert ten.locator(".tastemaker-ranking").get_attribute("data-view") == "list"
+
+
+def test_picks_of_another_batch_are_told_not_fatal(page: Any) -> None:
+    build(page, count=4, prompts="a heart")
+    page.evaluate(
+        f"""() => {{ {RANK}.widgets.find(w => w.name === 'picks').value = '{"0" * 16},<img src=x>,{"f" * 16}'; }}"""
+    )
+    run(page)
+    notes = page.locator(".tm-notes").inner_text()
+    assert "2 picked before are not among these pictures" in notes
+    assert "2 words in picks are no picture ids" in notes
+    assert "2 from another batch" in page.locator(".tm-bottom").inner_text()
+
+
+def test_a_workflow_from_before_the_gallery_still_loads(page: Any) -> None:
+    """Two widget values and five outputs, as the first version saved them."""
+    build(page)
+    old = page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    node = next(n for n in old["nodes"] if n["type"] == "TastemakerRank")
+    node["widgets_values"] = [3, "all"]
+    node["inputs"], node["outputs"] = node["inputs"][:3], node["outputs"][:5]
+    page.evaluate("graph => app.loadGraphData(graph)", old)
+    page.wait_for_function(f"() => {RANK}?.widgets.find(w => w.name === 'top_k').value === 3")
+    assert [widget(page, n) for n in ("group_by", "keep", "picks")] == ["all", "all", ""]
+    run(page)
+    assert page.locator(f"{CELLS}.tm-kept").count() == 3
+    assert page.evaluate(f"() => {RANK}.outputs.length") == 11
+
+
+def test_everything_has_a_name(ten: Any) -> None:
+    nameless = ten.evaluate(
+        """() => [...document.querySelectorAll('.tastemaker-ranking :is(button, input, select, [role])')]
+            .filter(e => e.getAttribute('role') !== 'presentation' && e.getAttribute('role') !== 'status')
+            .filter(e => !e.getAttribute('aria-label')).map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_one_picture_and_none_compare_with_nothing(page: Any) -> None:
+    build(page, count=1, columns=1)
+    run(page)
+    assert ranks(page) == ["#1"]
+    press(page, "c", "ArrowDown", "Enter")
+    assert page.get_by_role("button", name="Compare two side by side (C)").last.is_disabled()
+    page.keyboard.press("Escape")
+
+
+def test_five_hundred_pictures_scroll_smoothly(page: Any) -> None:
+    build(page, count=600, side=320, prompts="a heart")
+    run(page)
+    assert page.locator(CELLS).count() == 500
+    assert "first 500 of 600" in page.locator(".tm-notes").inner_text()
+    frames = page.evaluate(
+        """() => new Promise(done => {
+            const list = document.querySelector('.tm-list'), times = [];
+            let last = performance.now(), start = last;
+            const step = now => {
+                times.push(now - last); last = now;
+                list.scrollTop += 60;
+                if (now - start < 4000) requestAnimationFrame(step);
+                else done(times.slice(5).sort((a, b) => a - b));
+            };
+            requestAnimationFrame(step);
+        })"""
+    )
+    middle, slow = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
+    measured = (
+        f"frames: {len(frames)}, median {middle:.1f} ms, 95th percentile {slow:.1f} ms, worst {frames[-1]:.1f} ms"
+    )
+    (shots() / "gallery_scroll.txt").write_text(measured, encoding="ascii")
+    assert page.locator(".tm-list").evaluate("e => e.scrollTop") > 1000
+    assert middle < 34  # 30 frames a second without a GPU
+
+
+def test_both_renderers_show_it(page: Any) -> None:
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    try:
+        build(page, count=10, prompts="a heart")
+        page.wait_for_timeout(1000)
+        run(page)
+        assert ranks(page) == [f"#{i}" for i in range(1, 11)]
+        before = page.evaluate(f"() => [...{RANK}.pos]")
+        cell = page.locator(f"{CELLS} .tm-thumb").first
+        cell.click()
+        assert len(widget(page, "picks")) == 16
+        box = cell.bounding_box()
+        page.mouse.move(box["x"] + 20, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 120, box["y"] + 90, steps=4)
+        page.mouse.up()
+        assert page.evaluate(f"() => [...{RANK}.pos]") == before  # a drag in the gallery does not move the node
+        assert page.get_by_text("picks", exact=True).count() == 0  # the widget is the gallery's
+        page.screenshot(path=str(shots() / "gallery_vue.png"))
+    finally:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+
+
+def test_nothing_complained(page: Any) -> None:
+    assert page.console_problems == []
