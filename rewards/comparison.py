@@ -68,12 +68,12 @@ def difference(name: str, before: torch.Tensor, after: torch.Tensor) -> Differen
     before, after = before.double(), after.double()
     change = after - before
     mean = float(change.mean())
-    half = _t95(len(change) - 1) * float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    half = t95(len(change) - 1) * float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.inf
     means = float(before.mean()), float(after.mean())
     return Difference(name, *means, mean, mean - half, mean + half, win_rate(before, after))
 
 
-def _t95(freedom: int) -> float:
+def t95(freedom: int) -> float:
     """Student's 97.5% point for `freedom` degrees of freedom.
 
     Cornish-Fisher expansion around the normal's (Abramowitz & Stegun 26.7.5): within 0.5% from 4 on; the

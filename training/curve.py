@@ -9,6 +9,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from ..loaders.errors import InputError
+from ..rewards.axes import ticks
 from .report import EpochReport
 
 BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
@@ -39,17 +40,6 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
     if len(reports[-1].rewards) > 1:
         series += [Series(name, [r.rewards.get(name, math.nan) for r in reports]) for name in reports[-1].rewards]
     return series
-
-
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers within [low, high], about `count` of them, a step of 1, 2 or 5 times a power of ten apart."""
-    if not high > low:
-        return [low]
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = power * min((m for m in (1, 2, 5, 10) if m * power >= raw - 1e-12 * power), default=10)
-    first = math.ceil(low / step - 1e-9)
-    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def curve(reports: Sequence[EpochReport], *, title: str = "") -> Image.Image:

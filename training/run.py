@@ -27,6 +27,7 @@ from PIL import Image
 
 from ..loaders.errors import InputError, ModelFileError
 from ..loaders.files import write_atomic
+from ..rewards.runs import first_difference, locked
 from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
 from .report import EpochReport
 
@@ -53,7 +54,7 @@ class RunFolder:
         try:
             for folder in (self.path, self._checkpoints, self._samples):
                 folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.path / "run.lock")
+            self._lock = locked(self.path / "run.lock")
         except OSError as e:
             raise unwritable(self.path, e) from e
         try:
@@ -160,17 +161,6 @@ class RunFolder:
         self._write(self._samples / f"epoch-{epoch:06d}.png", data.getvalue())
 
 
-def first_difference(found: Any, wanted: Any, name: str = "") -> str:
-    """The name of the first entry that differs between two JSON objects; empty where none does."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(set(found) | set(wanted)):
-            odd = first_difference(found.get(key), wanted.get(key), key)
-            if odd:
-                return odd
-        return ""
-    return "" if found == wanted else name
-
-
 def grid(images: torch.Tensor) -> torch.Tensor:
     """Pictures side by side, as near to a square as can be: (B, H, W, 3) to (rows H, columns W, 3), white between."""
     count, height, width, _ = images.shape
@@ -205,26 +195,3 @@ def _tensorboard(folder: Path, done: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=done + 1)
-
-
-def _lock(path: Path) -> Any:
-    """An open file that this process alone holds; the system lets go of it when the process ends, however it does.
-
-    Raises InputError when another one holds it.
-    """
-    file = path.open("a+b")
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        file.close()
-        raise InputError(
-            "run_folder", path.parent.name, "Another run is at work in it. Wait for it, or give this run another name."
-        ) from e
-    return file

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tastemaker.loaders.errors import InputError
-from tastemaker.rewards.comparison import _t95, best_examples, compare, difference, in_words, paired, wilson_interval
+from tastemaker.rewards.comparison import best_examples, compare, difference, in_words, paired, t95, wilson_interval
 from tastemaker.rewards.comparison_sheet import BETTER, WORSE, comparison_sheet
 from tastemaker.rewards.table import ScoreTable
 
@@ -43,7 +43,7 @@ def test_no_win_and_all_wins_stay_inside() -> None:
 
 def test_students_points_are_those_of_the_tables() -> None:
     for freedom, point in {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262, 29: 2.045, 1000: 1.962}.items():
-        assert _t95(freedom) == pytest.approx(point, rel=0.005)
+        assert t95(freedom) == pytest.approx(point, rel=0.005)
 
 
 def test_difference_by_hand() -> None:
