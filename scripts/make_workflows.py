@@ -71,11 +71,11 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
     score = Node(
         "TastemakerScore",
         (1120, 80),
-        (220, 90),
+        (300, 232),
         {},
         {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")},
     )
-    rank = Node("TastemakerRank", (1120, 240), (620, 640), {"top_k": 4}, {"scores": (score, "scores")})
+    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
     save = Node(
         "TastemakerSaveRanked",
         (1820, 80),
@@ -87,7 +87,7 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
     groups = [
         Group("1  Choose", (320, 0, 340, 620), BLUE),
         Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1100, 910), AMBER),
+        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
     ]
     nodes = [note, model, reward, prompts, sample, score, rank, save]
     return build("best_of_batch", nodes, groups, info)
@@ -113,7 +113,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
     score = Node(
         "TastemakerScore",
         (1120, 80),
-        (220, 90),
+        (300, 232),
         {},
         {
             "images": (sample, "images"),
@@ -122,7 +122,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
             "made_with": (sample, "prompts"),
         },
     )
-    rank = Node("TastemakerRank", (1120, 240), (620, 640), {"top_k": 4}, {"scores": (score, "scores")})
+    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
     save = Node(
         "TastemakerSaveRanked",
         (1820, 80),
@@ -134,7 +134,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
     groups = [
         Group("1  Choose", (320, 0, 340, 600), BLUE),
         Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1100, 910), AMBER),
+        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
     ]
     nodes = [note, model, reward, wanted, sample, score, rank, save]
     return build("unconditional", nodes, groups, info)

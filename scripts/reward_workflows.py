@@ -57,7 +57,7 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
     wires = {"images": (images, "pictures"), "prompts": (images, "prompts"), "reward": (reward, "reward")}
     score = Node("TastemakerScore", (860, 80), (300, 250), {}, wires)
     rank = Node(
-        "TastemakerRank", (1240, 80), (640, 760), {"top_k": 4, "group_by": "all"}, {"scores": (score, "scores")}
+        "TastemakerRank", (1240, 80), (640, 830), {"top_k": 4, "group_by": "all"}, {"scores": (score, "scores")}
     )
     save = Node(
         "TastemakerSaveRanked",
@@ -70,7 +70,7 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
     groups = [
         Group("1  Choose", (400, 0, 400, 780), BLUE),
         Group("2  Judge", (840, 0, 340, 360), GREEN),
-        Group("3  Look and keep", (1220, 0, 1140, 870), AMBER),
+        Group("3  Look and keep", (1220, 0, 1140, 930), AMBER),
     ]
     return build("rank_folder", [note, images, reward, score, rank, save], groups, info)
 
@@ -102,7 +102,7 @@ def compare_rewards(info: dict[str, Any]) -> dict[str, Any]:
         Node(
             "TastemakerRank",
             (1580 + 540 * place, 80),
-            (500, 760),
+            (500, 830),
             {"top_k": 4, "rank_by": column},
             {"scores": (score, "scores")},
             title=f"Rank: {title}",
@@ -115,6 +115,6 @@ def compare_rewards(info: dict[str, Any]) -> dict[str, Any]:
     groups = [
         Group("1  Choose", (400, 0, 360, 860), BLUE),
         Group("2  Make and judge", (800, 0, 720, 1010), GREEN),
-        Group("3  Compare", (1560, 0, 1640, 870), AMBER),
+        Group("3  Compare", (1560, 0, 1640, 930), AMBER),
     ]
     return build("compare_rewards", [note, model, prompts, fits, plain, sample, combined, score, *ranks], groups, info)

@@ -33,6 +33,14 @@ def fill(folder: Path) -> None:
     (folder / HOSTILE).write_bytes(b"x")
 
 
+def close_templates(page: Any) -> None:
+    """The page greets newcomers with a dialog."""
+    dialog = page.get_by_role("dialog").first
+    dialog.wait_for(timeout=60_000)
+    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
+    dialog.wait_for(state="detached")
+
+
 def report(page: Any, kind: str) -> str:
     return page.evaluate(
         """kind => app.graph._nodes.find(n => n.type === kind)
@@ -45,10 +53,10 @@ def test_a_folder_is_ranked_and_the_broken_files_are_listed(page: Any, server: A
     folder = server.output / "tastemaker"
     if not folder.exists():
         fill(folder)
+    close_templates(page)
     page.evaluate("graph => window.app.loadGraphData(graph)", workflow("rank_folder"))
     page.wait_for_function("() => window.app.graph._nodes.length === 6")
     assert "Run the graph" in report(page, "TastemakerLoadImages")
-    page.keyboard.press("Escape")
     page.get_by_test_id("queue-button").first.click()
     page.wait_for_function(
         """() => app.graph._nodes.find(n => n.type === "TastemakerScore").widgets
@@ -64,7 +72,9 @@ def test_a_folder_is_ranked_and_the_broken_files_are_listed(page: Any, server: A
     assert page.locator(".tastemaker-report img").count() == 0
     assert page.evaluate("() => window.hacked") is None
     page.wait_for_timeout(1500)
-    page.evaluate("() => window.app.canvas.ds.fitToBounds?.([-40, 0, 2420, 900])")
+    page.evaluate(
+        "() => { app.canvas.ds.scale = 0.72; app.canvas.ds.offset = [110, 130]; app.graph.setDirtyCanvas(true); }"
+    )
     page.wait_for_timeout(500)
     page.screenshot(path=str(shots() / "rank_folder.png"))
     saved = page.evaluate("() => JSON.parse(JSON.stringify(window.app.graph.serialize()))")
