@@ -89,9 +89,10 @@ class _Counter:
 def _twin(model: DiffusionModel, config: DDPOConfig) -> tuple[nn.Module, LoraAdapter | None]:
     """The UNet on the meta device, with what is trained."""
     with torch.device("meta"):
-        unet = type(model.unet).from_config(model.unet.config).to(model.dtype).eval()
+        unet = type(model.unet).from_config(model.unet.config).eval()
+    nn.Module.to(unet, model.dtype)  # diffusers' own `to` warns of what does not matter here
     if config.train == "full":
-        return unet.float().requires_grad_(True), None
+        return nn.Module.float(unet).requires_grad_(True), None
     unet.requires_grad_(False)
     adapter = LoraAdapter(unet, rank=config.rank, alpha=1.0, targets=config.targets, generator=None)
     return unet, adapter
