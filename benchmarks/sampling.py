@@ -21,6 +21,7 @@ import torch
 
 from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
+from tastemaker.loaders.precision import native_bfloat16
 from tastemaker.sampling import SampleOptions, sample
 
 from .common import machine, medians, timed, write_section
@@ -176,7 +177,7 @@ def main() -> None:
         print_peak(arguments)
         return
     model = load(arguments.model, None)
-    native = not torch.cuda.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = not torch.cuda.is_available() and native_bfloat16()
     half = load(arguments.model, torch.bfloat16) if native else None
     loading = medians({"load": lambda: load(arguments.model, None)}, 3)["load"]
     shape = (1, arguments.steps, arguments.size)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 _READ = (".json", ".safetensors", ".txt", ".bin")
 
 
-def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.device) -> DiffusionModel:
-    """Load a diffusers folder. Strict: every key of every component must fit.
+def load_folder(
+    folder: Path, *, name: str, dtype: torch.dtype, device: torch.device, runs_on: torch.device
+) -> DiffusionModel:
+    """Load a diffusers folder onto `device`, to compute on `runs_on`. Strict: every key of every component must fit.
 
     Raises ModelFileError with the name of what is wrong.
     """
@@ -32,7 +34,7 @@ def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.de
     if architecture == "ddpm":
         modules, tokenizers = _ddpm_modules(folder, dtype), ()
     else:
-        modules = _sdxl_modules(folder, architecture, dtype, device)
+        modules = _sdxl_modules(folder, architecture, dtype, runs_on)
         tokenizers = _tokenizers(folder, modules)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
@@ -49,7 +51,7 @@ def load_folder(folder: Path, *, name: str, dtype: torch.dtype, device: torch.de
 
 
 def _sdxl_modules(
-    folder: Path, architecture: Architecture, dtype: torch.dtype, device: torch.device
+    folder: Path, architecture: Architecture, dtype: torch.dtype, runs_on: torch.device
 ) -> dict[str, nn.Module]:
     """The modules of SDXL or of its refiner, which has no first text encoder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -57,7 +59,7 @@ def _sdxl_modules(
 
     vae_config = component_config(folder, "vae", AutoencoderKL)
     _check_latents(folder.name, vae_config)
-    for_vae = vae_dtype(dtype, vae_config, device)
+    for_vae = vae_dtype(dtype, vae_config, runs_on)
     modules = {
         "unet": _diffusers_module(folder, "unet", UNet2DConditionModel, dtype),
         "vae": _diffusers_module(folder, "vae", AutoencoderKL, for_vae),

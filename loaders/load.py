@@ -20,15 +20,17 @@ def load_diffusion_model(
     *,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    runs_on: torch.device | str | None = None,
 ) -> DiffusionModel:
     """Load a diffusion model, frozen and in eval mode.
 
     Args:
         source: an embedded model's name (`"tiny-sdxl"`, `"tiny-ddpm"`), a diffusers folder, or a
             `.safetensors` checkpoint of SDXL or its refiner in the original layout.
-        dtype: what the networks run in; None is float32 on a CPU, float16 on a GPU. A VAE that overflows
-            float16 is loaded in bfloat16 or float32 instead (`precision.vae_dtype`).
+        dtype: what the networks run in; None is float32 on a CPU, float16 on a GPU. The VAE is float32 on a CPU, and
+            one that overflows float16 is loaded in bfloat16 or float32 instead (`precision.vae_dtype`).
         device: None is the CPU.
+        runs_on: where it will compute, if a host moves it there later; None is `device`.
 
     Raises:
         ModelFileError: what is wrong with the folder or file, or what it is instead, and what to do about it.
@@ -39,17 +41,18 @@ def load_diffusion_model(
     from .single_file import load_single_file
 
     device = torch.device(device or "cpu")
+    runs_on = torch.device(runs_on or device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
     if str(source) in EMBEDDED_MODELS:
-        return load_folder(asset_folder(str(source)), name=str(source), dtype=dtype, device=device)
+        return load_folder(asset_folder(str(source)), name=str(source), dtype=dtype, device=device, runs_on=runs_on)
     path = Path(source)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError) as e:  # a NUL in the name, or a name too long
         raise ModelFileError(f"{str(source)[:80]!r} is no name of a file or folder.") from e
     if is_file:
-        return load_single_file(path, dtype=dtype, device=device)
+        return load_single_file(path, dtype=dtype, device=device, runs_on=runs_on)
     if not is_folder:
         what = f"an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder or file"
         raise ModelFileError(f"{path.name!r} is neither {what}. {how_to_get(path.name)}".rstrip())
-    return load_folder(path, name=path.name, dtype=dtype, device=device)
+    return load_folder(path, name=path.name, dtype=dtype, device=device, runs_on=runs_on)

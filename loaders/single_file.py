@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import architectures
 from .architectures import Shapes
+from .catalogue import known_model
 from .errors import ModelFileError
 from .fingerprint import fingerprint
 from .identify import REFINER, SDXL, identify_shapes, read_header, refusal
@@ -34,8 +35,10 @@ class Part(NamedTuple):
     sources: Mapping[str, Source]
 
 
-def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device) -> DiffusionModel:
-    """Load an SDXL or SDXL refiner checkpoint. Strict: every tensor of every part must fit.
+def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device, runs_on: torch.device) -> DiffusionModel:
+    """Load an SDXL or SDXL refiner checkpoint onto `device`, to compute on `runs_on`.
+
+    Strict: every tensor of every part must fit.
 
     Tensors are read one at a time and cast as they are read, so that no more is held than the model.
     Raises ModelFileError: what the file is when it is something else, or which tensors do not fit.
@@ -51,7 +54,7 @@ def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device) ->
         )
     parts = _parts(path, shapes, refiner=kind == REFINER)
     check_fit(path.name, shapes, parts)
-    _read(path, parts, dtype, device)
+    _read(path, parts, dtype, runs_on)
     for part in parts.values():
         part.module.requires_grad_(False).eval().to(device=device)
     both = tokenizers()
@@ -60,10 +63,17 @@ def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device) ->
         architecture="sdxl" if kind == SDXL else "sdxl-refiner",
         modules={name: part.module for name, part in parts.items()},
         tokenizers=both if kind == SDXL else both[1:],
-        scheduler_config=architectures.scheduler_config(v_prediction="v_pred" in shapes),
+        scheduler_config=_scheduler_config(path.name, shapes),
         fingerprint=fingerprint(path.parent, [path]),
         zero_empty_prompt=kind == SDXL,
     )
+
+
+def _scheduler_config(name: str, shapes: Shapes) -> dict[str, Any]:
+    """SDXL's, with the scheduler that the catalogue has for a file of this name: no file holds its own."""
+    config = architectures.scheduler_config(v_prediction="v_pred" in shapes)
+    known = known_model(name)
+    return config if known is None else config | {"_class_name": known.scheduler}
 
 
 def tokenizers() -> tuple[Any, Any]:
@@ -203,14 +213,14 @@ def _some(names: set[str]) -> str:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def _read(path: Path, parts: Mapping[str, Part], dtype: torch.dtype, device: torch.device) -> None:
+def _read(path: Path, parts: Mapping[str, Part], dtype: torch.dtype, runs_on: torch.device) -> None:
     """Fill the modules from the file, part by part. Raises ModelFileError."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             for name, part in parts.items():
-                wanted = vae_dtype(dtype, part.module.config, device) if name == "vae" else dtype
+                wanted = vae_dtype(dtype, part.module.config, runs_on) if name == "vae" else dtype
                 state = {key: own_copy(_take(file, source), wanted) for key, source in part.sources.items()}
                 fill(part.module, state, where=f"{path.name} ({name})")
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as e:

@@ -1,4 +1,4 @@
-"""The only door to ComfyUI: progress, cancel, previews, memory, folders, metadata.
+"""The door to ComfyUI: progress, cancel, previews, memory, folders, metadata. `host_native.py` is its other wing.
 
 Importing this module imports nothing of the host; its functions do, when the host runs a node.
 """
@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakValueDictionary, ref
+from typing import TYPE_CHECKING, Any
 
 from ..loaders.errors import InputError
+from ..loaders.precision import native_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +81,13 @@ def loading() -> Iterator[None]:
         yield
 
 
+def compute_device() -> torch.device:
+    """Where the host computes."""
+    import comfy.model_management as memory
+
+    return memory.get_torch_device()
+
+
 def preferred_dtype(*, exact: bool = False) -> torch.dtype:
     """float16 where the host would use it; on a CPU that computes in bfloat16 by itself, that; else float32.
 
@@ -92,24 +99,8 @@ def preferred_dtype(*, exact: bool = False) -> torch.dtype:
     device = memory.get_torch_device()
     if memory.should_use_fp16(device):
         return torch.float16
-    half = device.type == "cpu" and not exact and not getattr(memory, "FORCE_FP32", False) and _native_bfloat16()
+    half = device.type == "cpu" and not exact and not getattr(memory, "FORCE_FP32", False) and native_bfloat16()
     return torch.bfloat16 if half else torch.float32
-
-
-def _native_bfloat16() -> bool:
-    """Whether the CPU multiplies in bfloat16 by itself. Where it is emulated, it is slower than float32.
-
-    oneDNN's own answer says so on ARM; on x86 it counts emulation too.
-    """
-    import platform
-
-    import torch
-
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        ask = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    else:
-        ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(ask and ask())
 
 
 # --- progress, cancel, previews ---------------------------------------------------------------
@@ -388,15 +379,47 @@ def run_folder(run_name: str) -> Path:
     """
     import folder_paths
 
-    plain = isinstance(run_name, str) and _RUN_NAME.fullmatch(run_name) and run_name[-1] not in " ."
-    if not plain or run_name.split(".")[0].strip().upper() in _RESERVED:
-        advice = "Letters, digits, spaces, . _ and -, a letter or digit first, at most 64 characters."
-        raise InputError("run_name", run_name, advice)
+    check_plain_name("run_name", run_name)
     root = os.path.realpath(folder_paths.get_output_directory())
     folder = os.path.realpath(os.path.join(root, RUNS, run_name))
     if os.path.commonpath([folder, root]) != root:
         raise InputError("run_name", run_name, "Its folder must stay inside the output folder.")
     return Path(folder)
+
+
+def check_plain_name(name: str, value: object) -> None:
+    """Raises InputError, for the input `name`, unless a value is a plain file name on every system."""
+    plain = isinstance(value, str) and _RUN_NAME.fullmatch(value) and value[-1] not in " ."
+    if not plain or str(value).split(".")[0].strip().upper() in _RESERVED:
+        advice = "Letters, digits, spaces, . _ and -, a letter or digit first, at most 64 characters."
+        raise InputError(name, value, advice)
+
+
+STUDIES = "tastemaker/votes"  # under the output folder
+
+
+def study_file(study: object) -> Path:
+    """The file of a study of votes under the output folder; it need not exist yet.
+
+    Raises InputError for what is no plain name, or leads outside through a symbolic link.
+    """
+    import folder_paths
+
+    check_plain_name("study", study)
+    root = os.path.realpath(folder_paths.get_output_directory())
+    path = os.path.realpath(os.path.join(root, STUDIES, f"{study}.sqlite"))
+    if os.path.commonpath([path, root]) != root:
+        raise InputError("study", study, "Its file must stay inside the output folder.")
+    return Path(path)
+
+
+def timeless_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, str]:
+    """`temp_picture` whose file's time tells nothing: the host sends it along with the picture."""
+    import folder_paths
+
+    entry = temp_picture(name, make)
+    os.utime(os.path.join(folder_paths.get_temp_directory(), entry["filename"]), (0, 0))
+    return entry
 
 
 def tell_page(event: str, message: Mapping[str, Any]) -> None:
@@ -414,115 +437,3 @@ def memory_gigabytes() -> float:
 
     device = memory.get_torch_device()
     return 0.0 if device.type == "cpu" else memory.get_total_memory(device) / 2**30
-
-
-# --- the host's own models --------------------------------------------------------------------
-
-
-class NativeStates(NamedTuple):
-    """An SDXL model's state dicts by the names of its original files, encoders' with `text_model.`"""
-
-    unet: Mapping[str, torch.Tensor]
-    text: Mapping[str, torch.Tensor]
-    text_2: Mapping[str, torch.Tensor]
-    vae: Mapping[str, torch.Tensor]
-
-
-class Native(NamedTuple):
-    """What travels on the host's MODEL, CLIP and VAE wires."""
-
-    model: Any
-    clip: Any
-    vae: Any
-
-
-# The host copies the weights it is given, so who shares modules shares the copy, while it is on any
-# wire: a clone of a MODEL keeps the one it was cloned from. Keys are weak references to the modules.
-_natives: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
-_beside: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
-
-
-def native_model(
-    owner: Sequence[nn.Module], prediction: str, zero_snr: bool, states: Callable[[], NativeStates]
-) -> Native:
-    """The host's models of an SDXL model's modules (UNet, text encoders, VAE, in this order).
-
-    Raises InputError when the host does not know them, or would leave a weight out.
-    """
-    key = (*(ref(module) for module in owner), prediction, zero_snr)
-    base = _natives.get(key)
-    if base is None:
-        parts = states()
-        base = _native_unet(parts.unet, prediction, zero_snr)
-        _beside[base] = (_native_clip(parts.text, parts.text_2), _native_vae(parts.vae))
-        _natives[key] = base
-    clip, vae = _beside[base]
-    return Native(base.clone(), clip.clone(), vae)
-
-
-def _native_unet(state: Mapping[str, torch.Tensor], prediction: str, zero_snr: bool) -> Any:
-    import comfy.model_detection
-    import comfy.sd
-    import comfy.supported_models
-    import torch
-    from comfy.model_sampling import V_PREDICTION
-
-    config = comfy.model_detection.model_config_from_unet(dict(state), "")
-    if not isinstance(config, comfy.supported_models.SDXL):
-        raise InputError("model", type(config).__name__, "ComfyUI does not know this UNet as SDXL, whatever its sizes.")
-    # empty tensors of these names are how checkpoints say so
-    marks = {"v_pred": prediction == "v_prediction", "ztsnr": zero_snr}
-    marked = {name: torch.empty(0) for name, there in marks.items() if there}
-    patcher = comfy.sd.load_diffusion_model_state_dict({**state, **marked})
-    _check_whole("UNet", state, patcher.model.diffusion_model.state_dict())
-    if isinstance(patcher.model.model_sampling, V_PREDICTION) != marks["v_pred"]:
-        raise InputError("model", prediction, "This version of ComfyUI does not take the model's prediction type.")
-    return patcher
-
-
-def _native_clip(text: Mapping[str, torch.Tensor], text_2: Mapping[str, torch.Tensor]) -> Any:
-    import comfy.sd
-
-    kind = comfy.sd.CLIPType.STABLE_DIFFUSION
-    clip = comfy.sd.load_text_encoder_state_dicts([dict(text), dict(text_2)], clip_type=kind)
-    encoders = clip.cond_stage_model
-    loaded = {k: v for k, v in encoders.clip_l.transformer.state_dict().items() if k != "text_projection.weight"}
-    _check_whole("text encoder", text, loaded)
-    _check_whole("text encoder 2", text_2, encoders.clip_g.transformer.state_dict())
-    return clip
-
-
-def _native_vae(state: Mapping[str, torch.Tensor]) -> Any:
-    import comfy.sd
-    from comfy.diffusers_convert import convert_vae_state_dict
-
-    converted = convert_vae_state_dict(dict(state))
-    vae = comfy.sd.VAE(sd=dict(converted))
-    _check_whole("VAE", converted, vae.first_stage_model.state_dict())
-    return vae
-
-
-def _check_whole(what: str, given: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> None:
-    """The host only logs what it leaves out; a model that lost weights would paint noise."""
-    odd = sorted(set(given) ^ set(loaded)) or sorted(k for k in given if given[k].shape != loaded[k].shape)
-    if odd:
-        shown = ", ".join(odd[:5])
-        raise InputError("model", shown, f"ComfyUI's own {what} has other weights than this model's, so it is refused.")
-
-
-def native_lora(native: Native, state: dict[str, torch.Tensor], strength: float, strength_text: float) -> Native:
-    """The same models with a kohya LoRA as the host's patches: no weight is copied or changed.
-
-    Raises InputError when the host knows fewer layers than there are.
-    """
-    import comfy.lora
-
-    model, clip = native.model.clone(), native.clip.clone()
-    names = comfy.lora.model_lora_keys_unet(model.model, {})
-    names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
-    patches = comfy.lora.load_lora(state, names)
-    count = sum(key.endswith(".lora_up.weight") for key in state)
-    taken = {*model.add_patches(patches, strength), *clip.add_patches(patches, strength_text)}
-    if len(taken) != count:
-        raise InputError("model", f"{len(taken)} of {count}", "ComfyUI does not take all layers of the model's LoRA.")
-    return Native(model, clip, native.vae)

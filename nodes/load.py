@@ -54,7 +54,7 @@ class TastemakerLoadModel(io.ComfyNode):
                 ),
                 dtype_input(
                     "Number format of the networks. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
-                    "has instructions for it, else float32."
+                    "has instructions for it, else float32. The VAE is float32 on a CPU."
                 ),
             ],
             outputs=[
@@ -78,7 +78,7 @@ class TastemakerLoadModel(io.ComfyNode):
         loaded = _models.get(key)
         if loaded is None:
             with host.loading():
-                loaded = load_diffusion_model(source, dtype=key[1])
+                loaded = load_diffusion_model(source, dtype=key[1], runs_on=host.compute_device())
             _models[key] = loaded
         return io.NodeOutput(loaded, about(loaded))
 

@@ -11,7 +11,7 @@ from ..loaders.errors import InputError
 from ..loaders.lora import lora_state
 from ..loaders.lora_keys import TEXT, TEXT_2
 from ..loaders.original_layout import unet_sources
-from . import host
+from . import host, host_native
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -103,13 +103,13 @@ def to_native(model: DiffusionModel) -> tuple[Any, Any, Any]:
     check_native(model)
     owner = tuple(model.modules[c] for c in ("unet", TEXT, TEXT_2, "vae"))
 
-    def states() -> host.NativeStates:
+    def states() -> host_native.NativeStates:
         unet, text, text_2, vae = owner
-        return host.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
+        return host_native.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
 
-    native = host.native_model(owner, prediction(model), zero_snr(model), states)
+    native = host_native.native_model(owner, prediction(model), zero_snr(model), states)
     for applied in model.loras:
-        native = host.native_lora(native, lora_state(applied.targets), applied.strength, applied.strength_text)
+        native = host_native.native_lora(native, lora_state(applied.targets), applied.strength, applied.strength_text)
     return native
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -195,11 +196,20 @@ def test_the_loaded_tensors_are_their_own(state, tmp_path: Path) -> None:
     assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
+def test_a_known_name_brings_its_scheduler(file) -> None:
+    from tastemaker.sampling.scheduler_config import default_scheduler
+
+    assert default_scheduler(load_diffusion_model(file).scheduler_config) == "euler"
+    known = shutil.copy(file, file.with_name("playground-v2.fp16.safetensors"))
+    assert default_scheduler(load_diffusion_model(known).scheduler_config) == "euler_ancestral"
+
+
 def test_half_precision_spares_the_vae(file) -> None:
     model = load_diffusion_model(file, dtype=torch.float16)
     assert model.unet.dtype == model.modules["text_encoder_2"].dtype == torch.float16
     assert model.vae.dtype == torch.float32  # force_upcast, on a CPU
-    assert load_diffusion_model(file, dtype=torch.bfloat16).vae.dtype == torch.bfloat16
+    assert load_diffusion_model(file, dtype=torch.bfloat16).vae.dtype == torch.float32
+    assert load_diffusion_model(file, dtype=torch.bfloat16, runs_on="cuda").vae.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -82,7 +82,7 @@ def test_a_vae_that_overflows_is_tried_once_in_float32(always: bool) -> None:
 
     from tastemaker.loaders import load_diffusion_model
 
-    half = load_diffusion_model("tiny-sdxl", dtype=torch.bfloat16)
+    half = load_diffusion_model("tiny-sdxl", dtype=torch.bfloat16, runs_on="cuda")
     broken = replace(half, modules={**half.modules, "vae": Overflowing(half.vae, always)})
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     if always:
