@@ -14,6 +14,7 @@ from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
+from .vote import TastemakerVote, TastemakerVoteResult
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerLoadModel,
@@ -32,6 +33,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerFineTuneSettings,
     TastemakerRewardCurve,
     TastemakerCompare,
+    TastemakerVote,
+    TastemakerVoteResult,
 )
 
 

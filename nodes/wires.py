@@ -16,6 +16,7 @@ TastePictures = io.Custom("TASTE_PICTURES")
 TasteOptions = io.Custom("TASTE_OPTIONS")
 TasteTraining = io.Custom("TASTE_TRAINING")
 TasteReport = io.Custom("TASTE_REPORT")
+TasteVotes = io.Custom("TASTE_VOTES")
 
 CATEGORY = "Tastemaker"
 

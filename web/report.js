@@ -3,7 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 
-const HEIGHT = { TastemakerLoadImages: 150, TastemakerScore: 70 };
+const HEIGHT = { TastemakerLoadImages: 150, TastemakerScore: 70, TastemakerVoteResult: 190 };
 
 function addReport(node, height) {
   const container = document.createElement("div");

@@ -1,0 +1,62 @@
+// Votes in the page, without a page: the widget's text, what counts, where to go next. Pure functions.
+// A vote is [token, choice, milliseconds]; "none" takes one back. The node reads exactly this, evaluation/votes.py.
+
+export const CHOICES = ["left", "right", "tie", "skip"];
+export const RETRACTED = "none";
+
+/** The votes in the widget's text, in the order they were cast; what is no list of votes is none. */
+export function parseVotes(text) {
+  try {
+    const found = JSON.parse(text);
+    if (found?.version !== 1 || !Array.isArray(found.votes)) return [];
+    return found.votes.filter(
+      (vote) => Array.isArray(vote) && vote.length === 3 && typeof vote[0] === "string" && Number.isFinite(vote[2]),
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** Votes as the widget holds them. */
+export function formatVotes(votes) {
+  return votes.length ? JSON.stringify({ version: 1, votes }) : "";
+}
+
+/** The votes with one more, in place of an earlier one on the same pair; always later than what is stored. */
+export function withVote(votes, row, choice, now) {
+  const earlier = votes.find(([token]) => token === row.token);
+  const at = Math.max(Math.round(now), (row.at ?? 0) + 1, (earlier?.[2] ?? 0) + 1);
+  return [...votes.filter(([token]) => token !== row.token), [row.token, choice, at]];
+}
+
+/** The votes without those that the study has now; one cast since then stays. */
+export function withoutStored(votes, kept) {
+  const done = new Set(kept.map((vote) => JSON.stringify(vote)));
+  return votes.filter((vote) => !done.has(JSON.stringify(vote)));
+}
+
+/** What counts for each row: the later of the node's vote and the stored one; "" for none. */
+export function choices(rows, votes) {
+  const cast = new Map(votes.map((vote) => [vote[0], vote]));
+  return rows.map((row) => {
+    const vote = cast.get(row.token);
+    if (!vote || vote[2] < (row.at ?? 0)) return row.vote || "";
+    return vote[1] === RETRACTED ? "" : vote[1];
+  });
+}
+
+/** The place of the next row without a vote, from `place` on and then from the start; -1 when all have one. */
+export function nextOpen(given, place) {
+  for (let step = 0; step < given.length; step += 1) {
+    const here = (place + step) % given.length;
+    if (!given[here]) return here;
+  }
+  return -1;
+}
+
+/** The place of the row voted on last in this node, -1 for none. */
+export function lastVoted(rows, votes) {
+  const places = new Map(rows.map((row, place) => [row.token, place]));
+  const cast = votes.filter(([token, choice]) => choice !== RETRACTED && places.has(token));
+  return cast.length ? places.get(cast[cast.length - 1][0]) : -1;
+}

@@ -1,0 +1,82 @@
+// What the Vote node shows: the question, how far the voter is, and the way into the booth.
+
+import { button, element } from "../gallery/dom.js";
+import { Booth } from "./booth.js";
+import { choices, withoutStored } from "./model.js";
+
+function addStyle() {
+  if (document.querySelector("link[data-tastemaker-vote]")) return;
+  const href = new URL("./vote.css", import.meta.url).href;
+  document.head.append(element("link", "", { attributes: { rel: "stylesheet", href, "data-tastemaker-vote": "" } }));
+}
+
+/**
+ * The panel of one node, in `container`.
+ * `host` gives: `votes()`, `setVotes(list)`, `url(entry)`, `run()`.
+ */
+export class VotePanel {
+  constructor(container, host) {
+    addStyle();
+    this.host = host;
+    this.rows = [];
+    this.summary = {};
+    this.booth = new Booth({
+      rows: () => this.rows,
+      summary: () => this.summary,
+      votes: () => host.votes(),
+      setVotes: (votes) => {
+        host.setVotes(votes);
+        this.draw();
+      },
+      url: (entry) => host.url(entry),
+      store: () => host.run(),
+      closed: () => this.enter.focus({ preventScroll: true }),
+    });
+    this.question = element("div", "tmv-question");
+    this.status = element("div", "tmv-status", { attributes: { role: "status" } });
+    this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": "Pairs voted on", max: "1", value: "0" } });
+    this.notes = element("ul", "tmv-notes");
+    this.enter = button("tmv-button tmv-main", "Vote", "Vote on the pairs (Alt+V)", () => this.open());
+    this.save = button("tmv-button", "Store votes", "Run the graph, which stores the votes", () => host.run());
+    const buttons = element("div", "tmv-buttons", { children: [this.enter, this.save] });
+    container.replaceChildren(this.question, this.status, this.bar, buttons, this.notes);
+    for (const kind of ["pointerdown", "wheel"]) {
+      container.addEventListener(kind, (event) => event.stopPropagation());
+    }
+    this.draw();
+  }
+
+  /** A run's pairs, and what it said. What the study has stored now leaves the node. */
+  show(rows, summary = {}) {
+    this.rows = rows;
+    this.summary = summary;
+    const votes = this.host.votes();
+    const left = withoutStored(votes, summary.kept ?? []);
+    if (left.length !== votes.length) this.host.setVotes(left);
+    if (this.booth.dialog.open) this.booth.draw();
+    this.draw();
+  }
+
+  open() {
+    this.booth.open();
+  }
+
+  draw() {
+    const there = this.rows.length > 0;
+    const given = choices(this.rows, this.host.votes());
+    const done = given.filter(Boolean).length;
+    const unsaved = this.host.votes().length;
+    this.question.textContent = there ? this.summary.question ?? "" : "Run the graph to get the pairs.";
+    const parts = there ? [`${done} of ${this.rows.length} voted`] : [];
+    if (unsaved) parts.push(`${unsaved} not stored yet: run the graph`);
+    this.status.textContent = parts.join("  \u00b7  ");
+    this.bar.max = Math.max(1, this.rows.length);
+    this.bar.value = done;
+    this.enter.disabled = !there;
+    this.enter.textContent = there && done === this.rows.length ? "Voted on all" : done ? "Go on voting" : "Vote";
+    this.save.disabled = !unsaved;
+    const notes = this.summary.notes ?? [];
+    this.notes.replaceChildren(...notes.map((text) => element("li", "", { text })));
+    this.notes.hidden = !notes.length;
+  }
+}
