@@ -1,0 +1,239 @@
+"""`evaluate`: prompts and a model, or finished pictures, to figures that a report is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..loaders.errors import InputError, ModelFileError
+from ..rewards.pictures import Pictures, TensorPictures
+from ..rewards.reward import Reward
+from ..rewards.runs import first_difference, locked
+from ..rewards.scoring import score_pictures
+from .blocks import (
+    BLOCK,
+    Share,
+    has_features,
+    load_scores,
+    places,
+    save_features,
+    save_scores,
+    written,
+)
+from .features import Extractor, FeatureRows, read_features
+from .gather import Gathering, features_folder, reference_folder, scores_folder
+from .pictures import SampledPictures, Source
+from .protocols import PromptRow
+from .result import Evaluation, Reference
+from .settings import EvaluationSettings
+
+log = logging.getLogger(__name__)
+
+Use = Callable[[Iterable[nn.Module]], AbstractContextManager[None]]
+OnProgress = Callable[[str, int, int], None]
+
+
+def evaluate(
+    title: str,
+    rows: Sequence[PromptRow],
+    source: Source,
+    *,
+    folder: Path,
+    protocol: str = "",
+    extractor: Extractor | None = None,
+    reference: Reference | None = None,
+    rewards: Sequence[Reward] = (),
+    settings: EvaluationSettings | None = None,
+    share: Share | None = None,
+    use: Use | None = None,
+    on_progress: OnProgress | None = None,
+) -> Evaluation | None:
+    """Measure one set of pictures.
+
+    Everything is kept in `folder` as it goes on: the same call again goes on where it stopped, with the same result,
+    and another reward or reference later costs only itself.
+
+    Args:
+        title: the model's name in reports.
+        rows: the prompts; the pictures of row r are those from r * k to (r + 1) * k - 1, k pictures a prompt.
+        source: the pictures, or a model that makes them.
+        extractor: reads features, for FID, KID and diversity; None: none of them.
+        reference: what FID and KID compare with; None: neither.
+        rewards: their means are measured.
+        share: this process's part; only rank 0 returns figures.
+        use: puts networks where they compute; a host's memory management.
+        on_progress: called with (phase, done, total); what it raises stops the work.
+
+    Raises:
+        InputError: arguments that do not fit together; a folder of another run; fewer than two pictures for FID.
+    """
+    job = _Job(title, rows, source, folder, protocol, settings or EvaluationSettings(), share or Share())
+    job.use, job.on_progress = use or (lambda modules: nullcontext()), on_progress or (lambda *_: None)
+    job.check(extractor, reference, rewards)
+    with job.opened():
+        job.sample()
+        if extractor is not None:
+            job.read(extractor, source, features_folder(folder, extractor), "reading")
+            if reference is not None and reference.source is not None:
+                job.read(extractor, reference.source, reference_folder(reference, extractor, folder), "reference")
+        for reward in rewards:
+            job.score(reward)
+        job.share.wait()
+        if job.share.rank:
+            return None
+        return Gathering(job.title, rows, source, folder, protocol, job.settings, job.on_progress).result(
+            extractor, reference, rewards
+        )
+
+
+class _Job:
+    """One call of `evaluate`."""
+
+    use: Use
+    on_progress: OnProgress
+
+    def __init__(
+        self,
+        title: str,
+        rows: Sequence[PromptRow],
+        source: Source,
+        folder: Path,
+        protocol: str,
+        settings: EvaluationSettings,
+        share: Share,
+    ) -> None:
+        self.title, self.protocol, self.settings, self.share = title, protocol, settings, share
+        self.rows, self.source, self.folder = rows, source, folder
+        self.each = len(source) // max(1, len(rows))
+
+    def check(self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward]) -> None:
+        """Raises InputError before any work."""
+        if not len(self.source) or not self.rows or len(self.source) != self.each * len(self.rows):
+            found = f"{len(self.source)} pictures for {len(self.rows)} prompts"
+            raise InputError("pictures", found, "There must be as many pictures of every prompt, and at least one.")
+        if reference is not None and extractor is None:
+            raise InputError("reference", reference.name, "FID needs a network that reads features: set one.")
+        if reference is not None and reference.source is None and reference.statistics is None:
+            raise InputError("reference", reference.name, "Give pictures to compare with, or stored statistics.")
+        names = [reward.name for reward in rewards]
+        if len(set(names)) != len(names):
+            raise InputError("rewards", ", ".join(names), "One of them is there twice.")
+        for reward in rewards:
+            if reward.relative:
+                why = "Its scores depend on the other pictures of a batch, so they have no mean. Take its parts."
+                raise InputError("rewards", reward.name, why)
+            empty = sum(not row.prompt.strip() for row in self.rows)
+            if empty and reward.needs_prompt:
+                raise InputError("rewards", reward.name, f"It compares with a prompt; {empty} pictures have none.")
+
+    def opened(self) -> AbstractContextManager[Any]:
+        """The folder for this process alone. Raises InputError where it holds something else."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = locked(self.folder / f"share-{self.share.rank}.lock")
+        except OSError as e:
+            raise InputError("run_folder", self.folder.name, f"It cannot be written ({e.strerror or e}).") from e
+        try:
+            self._check_identity()
+        except BaseException:
+            lock.close()
+            raise
+        return lock
+
+    def _check_identity(self) -> None:
+        digest = hashlib.sha256(json.dumps([list(r[:3]) for r in self.rows]).encode()).hexdigest()[:16]
+        wanted = {"block": BLOCK, "prompts": digest, "pictures": len(self.source), "source": self.source.identity()}
+        path = self.folder / "config.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["identity"] if path.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ModelFileError(
+                f"{path.name} of {self.folder.name} is damaged: give the evaluation another name."
+            ) from e
+        odd = first_difference(found, json.loads(json.dumps(wanted))) if found is not None else ""
+        if odd:
+            raise InputError(
+                "run_name", self.folder.name, f"It holds an evaluation with another {odd}. Give this one another name."
+            )
+        if found is None:
+            written(path, json.dumps({"identity": wanted, "title": self.title}, indent=2).encode())
+
+    # --- work, a block at a time --------------------------------------------------------------
+
+    def sample(self) -> None:
+        """Make the pictures of this process's blocks that are not there yet."""
+        source = self.source
+        if not isinstance(source, SampledPictures):
+            return
+        parts = [list(part) for part in self.share.blocks(len(source))]
+        total = sum(map(len, parts))
+        done = total - sum(len(source.missing(part)) for part in parts)
+        for part in parts:
+            left = len(source.missing(part))
+            if left:
+                source.make(part, lambda made, done=done: self.on_progress("sampling", done + made, total))
+            done += left
+
+    def read(self, extractor: Extractor, source: Source, folder: Path, phase: str) -> None:
+        """Features of this process's blocks of a set."""
+        count = len(source)
+        mine = self.share.numbers(count)
+        left = [b for b in mine if not has_features(folder, b, extractor.features)]
+        for number, block in enumerate(left):
+            self.on_progress(phase, number * BLOCK, len(left) * BLOCK)
+            opened = source.open(places(block, count))
+
+            def on_picture(done: int, of: int, number: int = number) -> None:
+                self.on_progress(phase, number * BLOCK + done, len(left) * BLOCK)
+
+            found = read_features(
+                opened.pictures, extractor, place=lambda: self.use([extractor.network]), on_picture=on_picture
+            )
+            kept = tuple(opened.kept[i] for i in found.kept)
+            broken = (*opened.broken, *((opened.kept[i], why) for i, why in found.broken))
+            save_features(folder, block, FeatureRows(found.features, kept, tuple(sorted(broken))))
+
+    def score(self, reward: Reward) -> None:
+        """Scores of this process's blocks."""
+        folder, count = scores_folder(self.folder, reward), len(self.source)
+        left = [b for b in self.share.numbers(count) if load_scores(folder, b) is None]
+        silent = replace(reward, remarks=None) if not reward.members else reward
+        for number, block in enumerate(left):
+            opened = self.source.open(places(block, count))
+
+            def on_picture(done: int, of: int, number: int = number) -> None:
+                self.on_progress(f"scoring with {reward.name}", number * BLOCK + done, len(left) * BLOCK)
+
+            kept, columns, broken = self._scored(silent, opened.pictures, opened.kept, on_picture)
+            save_scores(folder, block, kept, columns, sorted([*opened.broken, *broken]))
+
+    def _scored(self, reward: Reward, pictures: Pictures, kept: Sequence[int], on_picture: Callable[[int, int], None]):
+        """(places, columns, broken) of some pictures."""
+        if not kept:
+            return [], {}, []
+        texts = [self.rows[i // self.each].prompt for i in kept]
+        try:
+            scored = score_pictures(
+                pictures,
+                texts,
+                reward,
+                seeds=list(kept),  # the places, which stay with the rows that could be scored
+                place=lambda: self.use(reward.modules.values()),
+                on_picture=on_picture,
+            )
+        except InputError as e:
+            if e.name != "images" or isinstance(pictures, TensorPictures):
+                raise
+            return [], {}, [(i, "cannot be read") for i in kept]
+        alive = list(scored.table.seeds)
+        names = {pictures.name(k): i for k, i in enumerate(kept)}
+        broken = [(names[name], why) for name, why in scored.broken]
+        return alive, {n: c.double().tolist() for n, c in scored.table.scores.items()}, broken

@@ -1,0 +1,202 @@
+"""Figures of an evaluation from what its processes left in its folder, in the order of the blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..loaders.errors import InputError
+from ..rewards.pictures import FilePictures, Pictures
+from ..rewards.reward import Reward
+from ..rewards.table import ScoreTable
+from .blocks import StoredFeatures, blocks_of, load_scores, written
+from .features import Extractor
+from .measures import DIVERSITY, OVERALL, FeatureSet, Sections, distances, diversity, feature_set, means
+from .pictures import SampledPictures, Source
+from .protocols import PromptRow
+from .result import Evaluation, Reference
+from .settings import EvaluationSettings
+from .statistics import save_statistics
+
+OnProgress = Callable[[str, int, int], None]
+
+
+def features_folder(folder: Path, extractor: Extractor) -> Path:
+    """Where a run keeps what a network read of its pictures."""
+    return folder / "features" / extractor.key
+
+
+def reference_folder(reference: Reference, extractor: Extractor, folder: Path) -> Path:
+    """One for each different set of pictures, so that changed ones are read anew."""
+    digest = hashlib.sha256(json.dumps(reference.source.identity(), sort_keys=True).encode()).hexdigest()[:16]
+    return (reference.folder or folder / "reference") / f"{digest}-{extractor.key}"
+
+
+def scores_folder(folder: Path, reward: Reward) -> Path:
+    """Where a run keeps a reward's scores."""
+    formats = sorted({str(p.dtype) for m in reward.modules.values() for p in m.parameters()})
+    text = "\n".join([reward.name, reward.fingerprint, *formats])
+    return folder / "scores" / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Gathering:
+    """Puts together one run. Arguments are those of `evaluate`."""
+
+    def __init__(
+        self,
+        title: str,
+        rows: Sequence[PromptRow],
+        source: Source,
+        folder: Path,
+        protocol: str,
+        settings: EvaluationSettings,
+        on_progress: OnProgress,
+    ) -> None:
+        self.title, self.rows, self.source, self.folder = title, rows, source, folder
+        self.protocol, self.settings, self.on_progress = protocol, settings, on_progress
+        self.each = len(source) // len(rows)
+
+    def result(self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward]) -> Evaluation:
+        """Figures of all blocks, in their order."""
+        sections: Sections = {OVERALL: {}}
+        notes: list[str] = []
+        broken: dict[int, str] = {}
+        self.on_progress("measuring", 0, 1)
+        if extractor is not None:
+            found = StoredFeatures(features_folder(self.folder, extractor), len(self.source))
+            broken |= dict(found.broken)
+            self._distances(found, extractor, reference, sections, notes)
+        scores, places_, failed = self._scores(rewards)
+        broken |= failed
+        if scores:
+            categories = [self.rows[i // self.each].category for i in places_]
+            _join(sections, means(scores, categories))
+        notes += self._remarks(rewards)
+        result = Evaluation(
+            self.title,
+            self.protocol,
+            sections,
+            self._about(extractor, reference, rewards, len(self.source) - len(broken)),
+            tuple(notes),
+            tuple((self._name(i), why) for i, why in sorted(broken.items())),
+            self._table(scores, places_, rewards),
+        )
+        written(self.folder / "result.json", json.dumps(result.record(), indent=2, allow_nan=False).encode())
+        self.on_progress("measuring", 1, 1)
+        return result
+
+    def _distances(
+        self,
+        found: StoredFeatures,
+        extractor: Extractor,
+        reference: Reference | None,
+        sections: Sections,
+        notes: list[str],
+    ) -> None:
+        prompts = [self.rows[i // self.each].prompt for i in found.kept]
+        spread = diversity(found, prompts)
+        if reference is not None:
+            categories = [self.rows[i // self.each].category for i in found.kept]
+            mine = feature_set(found, categories, extractor.about)
+            save_statistics(self.folder / f"statistics-{extractor.key}.safetensors", mine.statistics)
+            distance, more = distances(mine, self._reference(reference, extractor, notes), self.settings)
+            _join(sections, distance)
+            notes += more
+        if spread is not None:
+            sections[OVERALL][DIVERSITY] = spread
+
+    def _reference(self, reference: Reference, extractor: Extractor, notes: list[str]) -> FeatureSet:
+        if reference.source is None:
+            known = reference.statistics
+            return FeatureSet(known.about, None, (), known)
+        folder = reference_folder(reference, extractor, self.folder)
+        stored = StoredFeatures(folder, len(reference.source))
+        if stored.broken:
+            first = reference.source.open([stored.broken[0][0]])
+            why = first.broken[0][1] if first.broken else stored.broken[0][1]
+            notes.append(
+                f"{len(stored.broken):,} of {len(reference.source):,} reference pictures cannot be read; "
+                f"number {stored.broken[0][0] + 1} {why}."
+            )
+        categories = [reference.categories[i] if reference.categories else "" for i in stored.kept]
+        known = feature_set(stored, categories, extractor.about)
+        save_statistics(folder / "statistics.safetensors", known.statistics)
+        return known
+
+    def _scores(self, rewards: Sequence[Reward]) -> tuple[dict[str, list[float]], list[int], dict[int, str]]:
+        """(columns, places, broken) of the pictures that every reward could score."""
+        columns: dict[str, dict[int, float]] = {}
+        failed: dict[int, str] = {}
+        for reward in rewards:
+            folder = scores_folder(self.folder, reward)
+            for block in range(blocks_of(len(self.source))):
+                record = load_scores(folder, block)
+                if record is None:
+                    raise InputError("run_folder", self.folder.name, f"Scores of block {block} are gone; run it again.")
+                failed |= {int(i): str(why) for i, why in record["broken"]}
+                for name, column in record["columns"].items():
+                    columns.setdefault(name, {}).update(zip(record["kept"], column, strict=True))
+        if rewards and not columns:
+            raise InputError("pictures", f"{len(failed)} that cannot be read", "There is nothing to score.")
+        alive = [i for i in range(len(self.source)) if all(i in column for column in columns.values())]
+        return {name: [column[i] for i in alive] for name, column in columns.items()}, alive, failed
+
+    def _remarks(self, rewards: Sequence[Reward]) -> list[str]:
+        distinct = list(dict.fromkeys(row.prompt for row in self.rows))
+        notes = []
+        for reward in rewards:
+            cut = reward.remarks(distinct) if reward.remarks is not None else []
+            if cut:
+                notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
+        return notes
+
+    def _table(self, scores: dict[str, list[float]], alive: list[int], rewards: Sequence[Reward]) -> ScoreTable | None:
+        if not scores:
+            return None
+        opened = [self.source.open(alive[i : i + 1000]) for i in range(0, len(alive), 1000)]
+        kept = [i for part in opened for i in part.kept]
+        if len(kept) != len(alive):
+            raise InputError("pictures", len(alive) - len(kept), "So many were removed while the evaluation ran.")
+        if isinstance(opened[0].pictures, FilePictures):
+            files = tuple(file for part in opened for file in part.pictures.files)
+            pictures: Pictures = FilePictures(opened[0].pictures.root, files)
+        else:
+            pictures = self.source.open(alive).pictures
+        seeds = self.source.seeds if isinstance(self.source, SampledPictures) else [None] * len(self.source)
+        return ScoreTable(
+            pictures,
+            tuple(self.rows[i // self.each].prompt for i in alive),
+            tuple(seeds[i] for i in alive),
+            {name: torch.tensor(column) for name, column in scores.items()},
+            rewards[0].name,
+        )
+
+    def _name(self, i: int) -> str:
+        row = self.rows[i // self.each]
+        return f"picture {i + 1} ({row.id})"
+
+    def _about(
+        self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward], read: int
+    ) -> dict[str, Any]:
+        return {
+            "pictures": read,
+            "asked": len(self.source),
+            "prompts": len(self.rows),
+            "images_per_prompt": self.each,
+            "source": self.source.identity(),
+            "features": None if extractor is None else extractor.about,
+            "reference": None if reference is None else reference.name,
+            "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in rewards},
+            "settings": asdict(self.settings),
+        }
+
+
+def _join(sections: Sections, more: Sections) -> None:
+    for name, values in more.items():
+        sections.setdefault(name, {}).update(values)

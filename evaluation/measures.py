@@ -1,0 +1,195 @@
+"""Figures of a set of pictures and of its categories: FID, KID, rewards' means, diversity, each with its interval.
+
+Legend: K pictures that could be read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+
+from ..loaders.errors import InputError
+from ..rewards.comparison import t95
+from .distance import Estimate, frechet_distance, frechet_interval, kernel_distance, too_few
+from .settings import EvaluationSettings
+from .statistics import FeatureStatistics, check_comparable, statistics_of
+
+OVERALL = "overall"
+FID, KID, DIVERSITY = "FID", "KID x1000", "diversity"
+LOWER_IS_BETTER = (FID, KID)
+# rewards that tables show under another name and times something
+_SHOWN = {"clip-score": ("CLIP score x100", 100.0)}
+
+Sections = dict[str, dict[str, Estimate]]
+
+
+class Rows(Protocol):
+    """Features of K pictures, a few at a time."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, index: Sequence[int]) -> torch.Tensor: ...
+
+    def batches(self, index: Sequence[int] | None = None, size: int = 1024) -> Iterable[torch.Tensor]: ...
+
+
+class FeatureTensor(NamedTuple):
+    """`Rows` in memory: (K, D)."""
+
+    features: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def rows(self, index: Sequence[int]) -> torch.Tensor:
+        return self.features[list(index)]
+
+    def batches(self, index: Sequence[int] | None = None, size: int = 1024) -> Iterable[torch.Tensor]:
+        return (self.features if index is None else self.rows(index)).split(size)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Features of a set: K pictures with their categories, or statistics alone.
+
+    Attributes:
+        about: what they were read with.
+        rows: their features; None where only statistics are known.
+        categories: one for each of the K; empty texts where there are none.
+        statistics: of all K.
+    """
+
+    about: Mapping[str, object]
+    rows: Rows | None
+    categories: tuple[str, ...]
+    statistics: FeatureStatistics
+    _by_category: dict[str, tuple[list[int], FeatureStatistics]] = field(default_factory=dict, repr=False)
+
+    def of(self, category: str) -> tuple[list[int], FeatureStatistics] | None:
+        """Places and statistics of a category's pictures; None where there are fewer than two."""
+        if category == OVERALL:
+            return list(range(self.statistics.count)), self.statistics
+        if category not in self._by_category:
+            index = [i for i, name in enumerate(self.categories) if name == category]
+            if len(index) < 2 or self.rows is None:
+                return None
+            self._by_category[category] = index, statistics_of(self.rows.batches(index), self.about)
+        return self._by_category[category]
+
+
+def feature_set(rows: Rows, categories: Sequence[str], about: Mapping[str, object]) -> FeatureSet:
+    """A set of features with its statistics. Raises InputError for fewer than two pictures."""
+    if len(rows) < 2:
+        raise InputError("pictures", len(rows), "A set needs at least two pictures that can be read.")
+    return FeatureSet(about, rows, tuple(categories), statistics_of(rows.batches(), about))
+
+
+def distances(
+    mine: FeatureSet, reference: FeatureSet, settings: EvaluationSettings
+) -> tuple[Sections, tuple[str, ...]]:
+    """FID and KID against a reference: overall, and of every category both have. Also what to be careful about."""
+    check_comparable(mine.about, reference.about)
+    names = [OVERALL, *sorted({c for c in mine.categories if c} & set(reference.categories))]
+    found: Sections = {}
+    notes = [too_few(mine.statistics.count, reference.statistics.count, len(mine.statistics.mean))]
+    for name in names:
+        pair = mine.of(name), reference.of(name)
+        if pair[0] is None or pair[1] is None:
+            notes.append(f"{name}: fewer than two pictures, so no FID of it.")
+            continue
+        found[name] = _pair(mine, reference, *pair, settings)
+    if reference.rows is None:
+        notes.append("The reference is statistics alone: no KID, which needs the features of its pictures.")
+    if len(found) > 1:
+        smallest = min(values[FID].count for values in found.values())
+        if smallest <= len(mine.statistics.mean):
+            notes.append(
+                f"The smallest category has {smallest:,} pictures, fewer than the {len(mine.statistics.mean):,} "
+                "features: FIDs of categories are too high; compare them only with ones of the same size."
+            )
+    return found, tuple(note for note in notes if note)
+
+
+def _pair(
+    mine: FeatureSet,
+    reference: FeatureSet,
+    first: tuple[list[int], FeatureStatistics],
+    second: tuple[list[int], FeatureStatistics],
+    settings: EvaluationSettings,
+) -> dict[str, Estimate]:
+    index, statistics = first
+    others, known = second
+    if mine.rows is None:
+        value = frechet_distance(statistics, known)
+        return {FID: Estimate(value, math.nan, math.nan, statistics.count)}
+    rows = _within(mine.rows, index)
+    resamples, seed = settings.resamples, settings.seed
+    found = {FID: frechet_interval(rows, len(index), statistics, known, resamples=resamples, seed=seed)}
+    if reference.rows is not None:
+        kid = kernel_distance(
+            rows,
+            len(index),
+            _within(reference.rows, others),
+            len(others),
+            subsets=settings.kid_subsets,
+            subset_size=settings.kid_subset_size,
+            seed=seed,
+        )
+        found[KID] = Estimate(*(1000 * v for v in kid[:3]), kid.count)
+    return found
+
+
+def _within(rows: Rows, index: list[int]):
+    return lambda chosen: rows.rows([index[i] for i in chosen])
+
+
+def mean_interval(values: Sequence[float], scale: float = 1.0) -> Estimate:
+    """A mean and its 95% interval (Student's). Raises InputError for no value."""
+    if not len(values):
+        raise InputError("scores", 0, "There is nothing to take a mean of.")
+    column = torch.tensor(values, dtype=torch.float64) * scale
+    mean = float(column.mean())
+    if len(column) < 2:
+        return Estimate(mean, math.nan, math.nan, 1)
+    half = t95(len(column) - 1) * float(column.std()) / math.sqrt(len(column))
+    return Estimate(mean, mean - half, mean + half, len(column))
+
+
+def means(scores: Mapping[str, Sequence[float]], categories: Sequence[str]) -> Sections:
+    """The mean of every reward: overall and of every category."""
+    found: Sections = {}
+    groups = {OVERALL: list(range(len(categories)))}
+    for name in sorted({c for c in categories if c}):
+        groups[name] = [i for i, c in enumerate(categories) if c == name]
+    for group, index in groups.items():
+        for reward, column in scores.items():
+            title, scale = _SHOWN.get(reward, (reward, 1.0))
+            found.setdefault(group, {})[title] = mean_interval([column[i] for i in index], scale)
+    return found
+
+
+def shown_name(reward: str) -> str:
+    """The title of a reward's mean in tables."""
+    return _SHOWN.get(reward, (reward, 1.0))[0]
+
+
+def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
+    """How different the pictures of one prompt are: mean of 1 - cosine of the features of two of them.
+
+    The interval is over prompts. None where no prompt has two pictures.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(i)
+    values = []
+    for index in groups.values():
+        if len(index) < 2:
+            continue
+        unit = torch.nn.functional.normalize(rows.rows(index).double(), dim=1)
+        count = len(index)
+        values.append(1 - float((unit @ unit.T).sum() - count) / (count * (count - 1)))
+    return mean_interval(values) if values else None
