@@ -26,6 +26,7 @@ from .model_workflows import AMBER, BLUE, GREEN, lora, playground_v2, refiner
 from .reward_workflows import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
 from .training_workflows import ddpo_finetune, ddpo_unconditional
+from .vote_workflows import blind_pairs, blind_vote
 from .workflow_builder import Group, Node, build
 
 BEST_NOTE = """## Best of a batch
@@ -150,6 +151,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "lora": lora,
     "ddpo_finetune": ddpo_finetune,
     "ddpo_unconditional": ddpo_unconditional,
+    "blind_vote": blind_vote,
 }
 LONGEST = 3600  # seconds for one of them
 _GAP = 8  # pixels between the pictures of a sheet
@@ -190,7 +192,8 @@ def main() -> None:
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
             ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
             compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
-            shown = ranked or compared or [o for o in result.outputs.values() if "images" in o]
+            voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
+            shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
             entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
             _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")

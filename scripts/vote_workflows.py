@@ -70,3 +70,8 @@ def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
     ]
     nodes = [note, model, reward, prompts, few, few_scored, many, many_scored, vote, result]
     return build("blind_vote", nodes, groups, info)
+
+
+def blind_pairs(output: dict[str, Any]) -> list[dict[str, str]]:
+    """What Vote shows of its first two pairs, side by side: the workflow's picture."""
+    return [row[side] for row in output["tastemaker_vote"][:2] for side in ("left", "right")]

@@ -35,14 +35,20 @@ export function withoutStored(votes, kept) {
   return votes.filter((vote) => !done.has(JSON.stringify(vote)));
 }
 
-/** What counts for each row: the later of the node's vote and the stored one; "" for none. */
-export function choices(rows, votes) {
-  const cast = new Map(votes.map((vote) => [vote[0], vote]));
+/** For each row what counts and since when: the later of the node's vote and the stored one; "" for none. */
+function counted(rows, votes) {
+  const cast = new Map(votes.map((vote, order) => [vote[0], { choice: vote[1], at: vote[2], order }]));
   return rows.map((row) => {
+    const stored = { choice: row.vote || "", at: row.at ?? 0, order: -1 };
     const vote = cast.get(row.token);
-    if (!vote || vote[2] < (row.at ?? 0)) return row.vote || "";
-    return vote[1] === RETRACTED ? "" : vote[1];
+    if (!vote || vote.at < stored.at) return stored;
+    return { ...vote, choice: vote.choice === RETRACTED ? "" : vote.choice };
   });
+}
+
+/** The choice that counts for each row, "" for none. */
+export function choices(rows, votes) {
+  return counted(rows, votes).map(({ choice }) => choice);
 }
 
 /** The place of the next row without a vote, from `place` on and then from the start; -1 when all have one. */
@@ -54,9 +60,14 @@ export function nextOpen(given, place) {
   return -1;
 }
 
-/** The place of the row voted on last in this node, -1 for none. */
+/** The place of the row voted on last, stored or not; -1 for none. */
 export function lastVoted(rows, votes) {
-  const places = new Map(rows.map((row, place) => [row.token, place]));
-  const cast = votes.filter(([token, choice]) => choice !== RETRACTED && places.has(token));
-  return cast.length ? places.get(cast[cast.length - 1][0]) : -1;
+  let last = -1;
+  const found = counted(rows, votes);
+  found.forEach(({ choice, at, order }, place) => {
+    if (!choice) return;
+    const best = found[last];
+    if (last < 0 || at > best.at || (at === best.at && order > best.order)) last = place;
+  });
+  return last;
 }
