@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 from .config import PRESETS, DDPOConfig, preset
 
 if TYPE_CHECKING:
-    from .loop import FineTune, finetune
+    from .loop import FineTune
     from .report import EpochReport, Progress
+    from .start import finetune
 
 __all__ = ["PRESETS", "DDPOConfig", "EpochReport", "FineTune", "Progress", "finetune", "preset"]
 
@@ -17,8 +18,12 @@ def __getattr__(name: str) -> Any:
         from . import report
 
         return getattr(report, name)
-    if name in ("FineTune", "finetune"):
-        from . import loop
+    if name == "FineTune":
+        from .loop import FineTune
 
-        return getattr(loop, name)
+        return FineTune
+    if name == "finetune":
+        from .start import finetune
+
+        return finetune
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

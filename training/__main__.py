@@ -124,7 +124,7 @@ def start(path: Path) -> Any:
     """The run of a file, ready to be iterated. Raises TastemakerError for what cannot be run."""
     import torch
 
-    from .loop import finetune
+    from .start import finetune
 
     run = read_run(path)
     config, folder = read_config(run), path.resolve().parent

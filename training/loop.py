@@ -1,4 +1,4 @@
-"""`finetune`: sample, score, learn, epoch after epoch."""
+"""`FineTune`: sample, score, learn, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -14,22 +14,20 @@ import torch
 
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
-from ..sampling.inputs import prompts_each
 from .advantages import PromptHistory
 from .checkpoint import Checkpoint, newest_checkpoint
-from .config import DDPOConfig, identity
+from .config import identity
 from .evaluate import best_so_far
 from .heldout import HeldOut
 from .learning import learn_epoch
-from .processes import Alone
 from .randomness import derived_seed, epoch_prompts, epoch_seeds
 from .report import EpochReport, OnProgress, Progress
-from .rewarding import Judged, RewardFunction, Rewards, check_judges, judge
-from .run import RunFolder
+from .rewarding import Judged, Rewards, check_judges, judge
+from .run import RunFolder, lora_metadata
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..sampling.loop import Place
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -319,81 +317,3 @@ def outside_inference_mode() -> Iterator[None]:
     """Hosts run nodes inside torch.inference_mode(), where nothing can learn; for the block it is off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
-
-
-def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:
-    """What a LoRA file says about itself, in the keys that trainers and hosts read."""
-    metadata = {
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(config.rank),
-        "ss_network_alpha": f"{config.lora_alpha:g}",
-        "ss_output_name": "lora",
-        "ss_learning_rate": f"{config.learning_rate:g}",
-        "tastemaker.base_model": model.name,
-        "tastemaker.base_fingerprint": model.fingerprint,
-        "tastemaker.epoch": str(epoch),
-    }
-    if model.conditional:
-        metadata["ss_base_model_version"] = "sdxl_base_v1-0"
-    return metadata
-
-
-def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str = "") -> list[str]:
-    """The distinct prompts to train on, in their order. Raises InputError for none and for unreadable ones."""
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not model.conditional:
-        texts = texts or [""]
-    texts = prompts_each(model, texts, negative_prompt, len(texts)) if texts else []
-    if not texts or (model.conditional and not all(t.strip() for t in texts)):
-        raise InputError("prompts", prompts, "There is nothing to train on: type at least one prompt, none empty.")
-    return list(dict.fromkeys(texts))
-
-
-def finetune(
-    model: DiffusionModel,
-    reward: Rewards,
-    prompts: str | Sequence[str],
-    config: DDPOConfig,
-    *,
-    run_folder: str | Path | None = None,
-    negative_prompt: str = "",
-    place: Place | None = None,
-    on_progress: OnProgress | None = None,
-    held_out_prompts: Sequence[str] | None = None,
-    watched_reward: RewardFunction | None = None,
-    processes: Alone | None = None,
-) -> FineTune:
-    """Fine-tune a model on a reward with DDPO; iterate over the result to train, an epoch at a time.
-
-    Args:
-        model: from `load_diffusion_model`; it is not changed, and its modules are shared, not copied.
-        reward: `reward(images, prompts) -> scores`, or several as (reward, weight) pairs, each normalised
-            before it is weighed. A reward with `columns` is trained on its first column.
-        prompts: what to train on; empty for unconditional models.
-        config: everything else; see `DDPOConfig` and `preset`.
-        run_folder: where to keep the run; the same folder resumes it. None keeps nothing.
-        negative_prompt: what guidance leads away from.
-        place: as `sample`'s: puts modules where they compute.
-        on_progress: told after each denoising step and each batch of learning; what it raises stops the run.
-        held_out_prompts: for the comparison every `evaluate_every` epochs; None takes the training
-            prompts, with seeds that are not trained on.
-        watched_reward: a reward that is not trained on, for the comparison and for stopping early.
-        processes: several processes that train together; see `training.processes`.
-
-    Raises:
-        InputError: what cannot be trained or resumed, by name, before anything runs.
-        ModelFileError: no checkpoint of the run folder can be read.
-    """
-    texts = check_prompt_list(model, prompts, negative_prompt)
-    held_out = HeldOut(model, config, texts, held_out_prompts, watched_reward)
-    processes = processes or Alone()
-    groups = config.samples_per_epoch // config.group_size if model.conditional else config.samples_per_epoch
-    if groups % processes.world:
-        raise InputError(
-            "samples_per_epoch",
-            config.samples_per_epoch,
-            f"Its groups cannot be shared by {processes.world} processes.",
-        )
-    with outside_inference_mode():
-        worker = Worker(model, config, negative_prompt, place, processes)
-        return FineTune(worker, reward, texts, on_progress, held_out, run_folder)

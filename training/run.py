@@ -27,8 +27,10 @@ from PIL import Image
 
 from ..loaders.errors import InputError, ModelFileError
 from ..loaders.files import write_atomic
+from ..loaders.model import DiffusionModel
 from ..rewards.runs import first_difference, locked
 from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
+from .config import DDPOConfig
 from .report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -195,3 +197,20 @@ def _tensorboard(folder: Path, done: int) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder), purge_step=done + 1)
+
+
+def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:
+    """What a LoRA file says about itself, in the keys that trainers and hosts read."""
+    metadata = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.rank),
+        "ss_network_alpha": f"{config.lora_alpha:g}",
+        "ss_output_name": "lora",
+        "ss_learning_rate": f"{config.learning_rate:g}",
+        "tastemaker.base_model": model.name,
+        "tastemaker.base_fingerprint": model.fingerprint,
+        "tastemaker.epoch": str(epoch),
+    }
+    if model.conditional:
+        metadata["ss_base_model_version"] = "sdxl_base_v1-0"
+    return metadata
