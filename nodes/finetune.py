@@ -150,8 +150,11 @@ class HostedReward:
     """
 
     def __init__(self, reward: Reward, text: str = "") -> None:
+        from ..training.rewarding import combined_parts
+
         self.name, self._reward, self._text = reward.name, reward, text
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
+        self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
 
     def __call__(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
         return next(iter(self.columns(images, prompts).values()))

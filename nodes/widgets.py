@@ -19,5 +19,7 @@ def _widget(spec: Any) -> io.Input:
     if options is not None:
         return io.Combo.Input(spec.name, options=list(options), default=spec.default, tooltip=tip)
     limits = {"min": spec.metadata["low"], "max": spec.metadata["high"], "step": spec.metadata.get("step", 1)}
+    if spec.name == "seed":  # the page would change it after each run, unasked
+        limits["control_after_generate"] = False
     kind = io.Int if isinstance(spec.default, int) else io.Float
     return kind.Input(spec.name, default=spec.default, tooltip=tip, **limits)

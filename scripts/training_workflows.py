@@ -63,13 +63,13 @@ def _before_and_after(
     made: list[Node] = []
     for row, (title, source) in enumerate((("as it was", model), ("as it is", tuned))):
         wires = {"model": (source, "model")} | ({"prompts": (prompts, "prompts")} if prompts else {})
-        sample = Node("TastemakerSample", (1260, 80 + 500 * row), (300, 420), sampling, wires, title=f"Sample {title}")
+        sample = Node("TastemakerSample", (1260, 80 + 690 * row), (300, 640), sampling, wires, title=f"Sample {title}")
         scored = {"images": (sample, "images"), "reward": (reward, "reward"), "prompts": (sample, "prompts")}
         if judged_by is not None:
             scored |= {"prompts": (judged_by, "prompts"), "made_with": (sample, "prompts")}
         made += [
             sample,
-            Node("TastemakerScore", (1610, 80 + 500 * row), (230, 130), {}, scored, title=f"Score {title}"),
+            Node("TastemakerScore", (1610, 80 + 690 * row), (230, 130), {}, scored, title=f"Score {title}"),
         ]
     tables = {"before": (made[1], "scores"), "after": (made[3], "scores")}
     return [*made, Node("TastemakerCompare", (1890, 80), (620, 640), {"pairs": 12}, tables)]
@@ -79,7 +79,7 @@ def _groups() -> list[Group]:
     return [
         Group("1  Choose", (320, 0, 340, 640), BLUE),
         Group("2  Learn", (700, 0, 500, 1500), GREEN),
-        Group("3  Compare", (1240, 0, 1290, 1080), AMBER),
+        Group("3  Compare", (1240, 0, 1290, 1430), AMBER),
     ]
 
 

@@ -1,0 +1,98 @@
+"""Fine-Tune in the real page: the curves move, Cancel keeps what was learned, Run goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.page.conftest import shots
+
+pytestmark = pytest.mark.browser
+RUN_SECONDS = 240_000
+SMALL = {"run_name": "in the page", "epochs": 3, "samples_per_epoch": 8, "steps": 3, "rank": 4}
+STATUS = "document.querySelector('.tastemaker-training-status').textContent"
+CURVES = "document.querySelectorAll('.tastemaker-training svg').length"
+LINE = "document.querySelector('.tastemaker-training svg path[fill=none]')"
+REWARD_POINTS = f"({LINE}?.getAttribute('d').match(/[ML]/g) ?? []).length"
+
+
+@pytest.fixture(scope="module")
+def opened(page: Any) -> Any:
+    """The template, its run made small."""
+    dialog = page.get_by_role("dialog").first  # templates are offered on the first visit
+    dialog.wait_for()
+    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
+    dialog.wait_for(state="detached")
+    graph = json.loads((ROOT / "workflows" / "ddpo_finetune.json").read_text(encoding="utf-8"))
+    page.evaluate("graph => window.app.loadGraphData(graph)", graph)
+    page.wait_for_function("count => window.app.graph._nodes.length === count", arg=len(graph["nodes"]))
+    page.evaluate(
+        """values => {
+            for (const node of window.app.graph._nodes)
+                for (const widget of node.widgets ?? [])
+                    if (node.type === 'TastemakerFineTune' && widget.name in values) widget.value = values[widget.name];
+                    else if (node.type === 'TastemakerSample' && widget.name === 'images_per_prompt') widget.value = 1;
+                    else if (node.type === 'TastemakerSample' && widget.name === 'steps') widget.value = 4;
+        }""",
+        SMALL,
+    )
+    return page
+
+
+def press_run(page: Any) -> None:
+    page.get_by_test_id("queue-button").first.click()
+
+
+def test_cancel_in_the_second_epoch_keeps_the_first(opened: Any, server: Any) -> None:
+    assert opened.evaluate(STATUS) == "Run the graph to see the curves."
+    press_run(opened)
+    opened.wait_for_function(f"() => {STATUS}.includes('epoch 2 of 3') && {CURVES} > 0", timeout=RUN_SECONDS)
+    opened.evaluate("() => window.app.api.interrupt()")
+    metrics = server.base / "output" / "tastemaker" / "runs" / "in the page" / "metrics.jsonl"
+    opened.wait_for_function("async () => (await window.app.api.getQueue()).Running.length === 0", timeout=60_000)
+    assert [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] == [1]
+
+
+def test_run_again_goes_on_and_shows_every_epoch(opened: Any) -> None:
+    press_run(opened)
+    opened.wait_for_function(f"() => {STATUS}.startsWith('done') && {REWARD_POINTS} === 3", timeout=RUN_SECONDS)
+    assert "epoch 3 of 3" in opened.evaluate(STATUS)
+    grid = ".tastemaker-training img"
+    opened.wait_for_function(f"() => document.querySelector('{grid}').naturalWidth > 100", timeout=30_000)
+    opened.wait_for_function(
+        "() => window.app.graph._nodes.find(n => n.type === 'TastemakerCompare').imgs?.[0]?.naturalWidth > 500",
+        timeout=RUN_SECONDS,
+    )
+    opened.evaluate(
+        """() => {
+            const node = window.app.graph._nodes.find(n => n.type === 'TastemakerFineTune');
+            Object.assign(window.app.canvas.ds, {scale: 0.9, offset: [60 - node.pos[0] + 300, 70 - node.pos[1]]});
+            window.app.canvas.setDirty(true, true);
+        }"""
+    )
+    opened.wait_for_timeout(1000)
+    opened.screenshot(path=str(shots() / "page_training.png"))
+
+
+def test_what_the_node_shows_is_not_saved_with_the_workflow(opened: Any) -> None:
+    saved = opened.evaluate("() => window.app.graph.serialize().nodes.find(n => n.type === 'TastemakerFineTune')")
+    assert len(saved["widgets_values"]) == 8  # the seed has no control that would change it
+    assert "rows" not in json.dumps(saved)
+
+
+def test_a_hostile_name_is_shown_as_text(opened: Any) -> None:
+    hostile = "<img src=x onerror='window.hacked=1'>"
+    opened.evaluate(
+        """state => window.app.graph._nodes.find(n => n.type === 'TastemakerFineTune')
+            .onExecuted({tastemaker_training: [{state, epoch: 1, epochs: 1, rows: [], grids: []}]})""",
+        hostile,
+    )
+    assert hostile in opened.evaluate(STATUS)
+    assert opened.evaluate("() => window.hacked") is None
+
+
+def test_nothing_of_ours_complained(opened: Any) -> None:
+    assert opened.console_problems == []
