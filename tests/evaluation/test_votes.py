@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +353,42 @@ def test_looking_at_a_study_that_is_not_there_makes_none(path: Path) -> None:
     with pytest.raises(StudyError, match="no study named 'study'"), Study(path, create=False):
         pass
     assert not path.exists()
+
+
+def test_voters_who_store_at_once_lose_nothing(path: Path) -> None:
+    names = [f"voter {i}" for i in range(4)]
+    with Study(path) as study:
+        made = {name: begin(study, name) for name in names}
+
+    def vote(name: str) -> None:
+        for ballot in made[name]:
+            with Study(path) as study:
+                study.store([Cast(ballot.token, "tie", 1)])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(vote, names))
+    with Study(path, create=False) as study:
+        assert sorted(row.voter for row in study.rows()) == sorted(names * 3)
+
+
+def test_a_study_nobody_can_write_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "votes").write_text("a file where the folder should be")
+    with pytest.raises(StudyError, match="still in the node"), Study(tmp_path / "votes" / "study.sqlite"):
+        pass
+    (tmp_path / "study.sqlite").mkdir()
+    with pytest.raises(StudyError, match="still in the node"), Study(tmp_path / "study.sqlite"):
+        pass
+
+
+def test_a_file_another_program_holds_is_waited_for_then_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tastemaker.evaluation.votes_store._WAIT_SECONDS", 0.1)
+    with Study(path) as study:
+        ballot = begin(study)[0]
+        other = sqlite3.Connection(str(path), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StudyError, match="locked"):
+            study.store([Cast(ballot.token, "left", 1)])
+        other.execute("ROLLBACK")
+        other.close()
+        study.store([Cast(ballot.token, "left", 1)])
+        assert len(study.rows()) == 1

@@ -112,6 +112,16 @@ def test_equal_models_have_equal_strengths_and_known_errors() -> None:
         assert found.log == pytest.approx((0.0, -1.959964 / 3, 1.959964 / 3), abs=1e-6)
 
 
+def test_at_the_maximum_each_model_wins_as_often_as_foretold() -> None:
+    """The gradient of the likelihood is 0: W_i = sum_j n_ij p_i / (p_i + p_j)."""
+    wins = np.random.default_rng(0).integers(1, 30, (5, 5)).astype(float)
+    np.fill_diagonal(wins, 0)
+    share = {s.model: s.share for s in bradley_terry(list("abcde"), wins)}
+    p = np.array([share[name] for name in "abcde"])
+    foretold = ((wins + wins.T) * p[:, None] / (p[:, None] + p[None])).sum(1)
+    assert foretold == pytest.approx(wins.sum(1), rel=1e-8)
+
+
 def test_no_strengths_where_there_is_no_maximum() -> None:
     assert bradley_terry(["a", "b"], np.array([[0.0, 3.0], [0.0, 0.0]])) is None
     apart = np.zeros((4, 4))
