@@ -215,8 +215,9 @@ where the caption names it. It does not follow words for places (a fifth is chan
 ## tiny-ddpm ({sizes[tiny-ddpm]})
 
 An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's noise schedule; it
-predicts v and was taught large shapes in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps
-its drawn template by at least {iou} (intersection over union).
+predicts the clean picture (`prediction_type="sample"`) and was taught large shapes of one size, exactly
+in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps its drawn template by at least {iou}
+(intersection over union). What fails is mostly a shape of its background's own colour.
 
 {tables[tiny-ddpm]}
 

@@ -33,9 +33,10 @@ def draw_pictures(count: int, seed: int, *, from_held_out: bool = False) -> Pict
     return draw_scenes([random_scene(rng, from_held_out=from_held_out) for _ in range(count)], rng)
 
 
-def draw_scenes(scenes: list[Scene], rng: np.random.Generator) -> Pictures:
-    """Draw and caption scenes, each with a little jitter."""
-    pictures = [np.round(draw(s, Jitter.random(rng)) * 255).astype(np.uint8) for s in scenes]
+def draw_scenes(scenes: list[Scene], rng: np.random.Generator, jitters: list[Jitter] | None = None) -> Pictures:
+    """Draw and caption scenes, each with a little jitter: one of `jitters`, or a random one."""
+    jitters = [Jitter.random(rng) for _ in scenes] if jitters is None else jitters
+    pictures = [np.round(draw(s, j) * 255).astype(np.uint8) for s, j in zip(scenes, jitters, strict=True)]
     captions = [caption(s, rng).text for s in scenes]
     pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     return Pictures(pixels, scenes, captions)
@@ -94,8 +95,48 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=native)
 
 
+@torch.no_grad()
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The (R, C) matrix with its singular values brought near 1 (0.7 to 1.2): Newton-Schulz, five rounds.
+
+    The quintic and its coefficients are those of Jordan et al. 2024, "Muon: an optimizer for hidden
+    layers in neural networks".
+    """
+    wide = matrix.bfloat16() if matrix.shape[0] <= matrix.shape[1] else matrix.bfloat16().T
+    wide = wide / (wide.norm() + 1e-7)
+    for _ in range(5):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return (wide if matrix.shape[0] <= matrix.shape[1] else wide.T).float()
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is made orthogonal (Jordan et al. 2024), for matrices and convolutions.
+
+    Steps are scaled as in Liu et al. 2025, "Muon is scalable for LLM training", to the size of
+    AdamW's, so that both take the same learning rate. A convolution is the matrix (out, in * k * k).
+    torch's own is newer than the oldest torch we run on, and takes no convolutions.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.95})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                memory = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                memory.mul_(group["momentum"]).add_(weight.grad)
+                ahead = (weight.grad + group["momentum"] * memory).flatten(1)
+                size = 0.2 * max(ahead.shape) ** 0.5
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(orthogonal(ahead).view_as(weight), alpha=-group["lr"] * size)
+
+
 class Learner:
     """The optimizer's side of a training: AdamW, a one-cycle learning rate, clipping, averaging.
+
+    The parameters `by_matrix` are Muon's and not AdamW's.
 
     Call it with the loss of each step; `average` is the averaged module.
     """
@@ -110,24 +151,30 @@ class Learner:
         decay: float = 0.999,
         learning: Iterable[nn.Parameter] | None = None,
         clipped: Iterable[nn.Parameter] | None = None,
+        by_matrix: Iterable[nn.Parameter] = (),
     ) -> None:
         """`learning` and `clipped` are the module's parameters, and `learning`, unless they are given."""
         self._module, self._step = module, 0
         self._learning = list(module.parameters() if learning is None else learning)
         self._clipped = self._learning if clipped is None else list(clipped)
-        self._optimizer = torch.optim.AdamW(self._learning, lr=lr, weight_decay=1e-2, betas=(0.9, 0.99))
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=lr, total_steps=steps, pct_start=0.08, final_div_factor=100.0
-        )
+        matrices = list(by_matrix)
+        others = [p for p in self._learning if all(p is not m for m in matrices)]
+        self._optimizers = [torch.optim.AdamW(others, lr=lr, weight_decay=1e-2, betas=(0.9, 0.99))]
+        if matrices:
+            self._optimizers.append(Muon(matrices, lr=lr, weight_decay=1e-2))
+        cycle = {"max_lr": lr, "total_steps": steps, "pct_start": 0.08, "final_div_factor": 100.0}
+        self._schedules = [torch.optim.lr_scheduler.OneCycleLR(o, **cycle) for o in self._optimizers]
         self._average, self._progress = Average(module, decay), Progress(name, steps)
 
     def __call__(self, loss: torch.Tensor, shown: torch.Tensor | None = None) -> None:
         """One step down `loss`; the log shows `shown` in its place where that says more."""
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._clipped, 1.0)
-        self._optimizer.step()
-        self._schedule.step()
+        for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         self._average.update(self._module)
         self._progress(self._step, loss if shown is None else shown)
         self._step += 1
