@@ -30,13 +30,18 @@ class Share:
     Args:
         rank, world: this is process `rank` of `world`.
         wait: returns when every process has called it; None: there is nobody to wait for.
+        gathers: whether rank 0 puts the figures together; jobs that know nothing of each other leave that to a last
+            call without shares.
     """
 
-    def __init__(self, rank: int = 0, world: int = 1, wait: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, rank: int = 0, world: int = 1, wait: Callable[[], None] | None = None, *, gathers: bool = True
+    ) -> None:
         if not 0 <= rank < world:
             raise InputError("share", f"{rank} of {world}", "Shares are counted from 0.")
         self.rank, self.world = rank, world
         self.wait = wait or (lambda: None)
+        self.gathers = gathers and rank == 0
 
     def blocks(self, count: int) -> list[range]:
         """The pictures of each of this process's blocks."""

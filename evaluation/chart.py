@@ -39,15 +39,15 @@ def sections(evaluations: Sequence[Evaluation]) -> list[str]:
 def chart(evaluations: Sequence[Evaluation]) -> Image.Image:
     """Draw all figures of all models. RGB, 1200 pixels wide."""
     panels = [(name, _rows(evaluations, name)) for name in figures(evaluations)]
-    columns = 1 if len(panels) == 1 else 2
-    width = (_WIDTH - _GAP * (columns + 1)) // columns
-    lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    odd = len(panels) % 2  # the first then has a line to itself
+    lines = [panels[:odd]] * odd + [panels[i : i + 2] for i in range(odd, len(panels), 2)]
     heights = [max(_height(rows, len(evaluations)) for _, rows in line) for line in lines]
     canvas = Image.new("RGB", (_WIDTH * _SCALE, (54 + sum(heights) + _GAP * len(lines)) * _SCALE), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     _legend(draw, evaluations)
     y = 54
     for line, height in zip(lines, heights, strict=True):
+        width = (_WIDTH - _GAP * (len(line) + 1)) // len(line)
         for column, (name, rows) in enumerate(line):
             box = (_GAP + column * (width + _GAP), y, width, height)
             _panel(draw, name, rows, box, len(evaluations))
@@ -66,7 +66,7 @@ def _height(rows: Sequence[object], models: int) -> int:
 
 
 def _row_height(models: int) -> int:
-    return max(_ROW, 9 * models + 10)
+    return max(_ROW, 12 * models + 6)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -115,9 +115,9 @@ def _panel(
         draw.text((x + 12 * _SCALE, middle), label, shade, _font(13), anchor="lm")
         for i, estimate in enumerate(estimates):
             if estimate is not None:
-                level = middle + (i - (models - 1) / 2) * 9 * _SCALE
+                level = middle + (i - (models - 1) / 2) * 11 * _SCALE
                 _dot(draw, estimate, at, level, COLOURS[i % len(COLOURS)], large=section == OVERALL)
-                size = 12 if models == 1 else 9
+                size = 12 if models == 1 else 10
                 place = (x + width - 10 * _SCALE, level)
                 draw.text(place, f"{estimate.value:.4g}", COLOURS[i % len(COLOURS)], _font(size), anchor="rm")
 

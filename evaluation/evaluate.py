@@ -87,7 +87,7 @@ def evaluate(
         for reward in rewards:
             job.score(reward)
         job.share.wait()
-        if job.share.rank:
+        if not job.share.gathers:
             return None
         return Gathering(job.title, rows, source, folder, protocol, job.settings, job.on_progress).result(
             extractor, reference, rewards

@@ -148,8 +148,10 @@ def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference])
             f"FID and KID against {first['reference']}, read by {read['extractor']}, resized {read['resize']}."
         )
     notes += [f"{name}: {about['meaning']} {about['source']}" for name, about in first.get("rewards", {}).items()]
+    shared = [n for n in evaluations[0].notes if all(n in e.notes for e in evaluations)]
+    notes += shared
     for evaluation in evaluations:
-        notes += [f"{evaluation.title}: {note}" for note in evaluation.notes]
+        notes += [f"{evaluation.title}: {note}" for note in evaluation.notes if note not in shared]
         if evaluation.broken:
             name, why = evaluation.broken[0]
             notes.append(f"{evaluation.title}: {len(evaluation.broken):,} pictures left out; {name} {why}.")
