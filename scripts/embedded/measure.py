@@ -217,7 +217,7 @@ where the caption names it. It does not follow words for places (a fifth is chan
 An unconditional UNet2DModel in a DDPMPipeline folder, with google/ddpm-church-256's noise schedule; it
 predicts the clean picture (`prediction_type="sample"`) and was taught large shapes of one size, exactly
 in the middle. DDIM, 50 steps, eta 1. A clean shape overlaps its drawn template by at least {iou}
-(intersection over union). What fails is mostly a shape of its background's own colour.
+(intersection over union). What fails is mostly a shape of nearly its background's colour.
 
 {tables[tiny-ddpm]}
 
