@@ -312,7 +312,7 @@ def temp_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, 
     if found is None:
         data, extension = make()
         found = f"{stem}.{extension}"
-        write_atomic(folder / found, data)
+        write_atomic(folder / found, data, durable=False)  # the folder is emptied at every start
     return {"filename": found, "subfolder": "", "type": "temp"}
 
 

@@ -40,22 +40,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     base = tmp_path_factory.mktemp("gallery")
     (base / "custom_nodes").mkdir()
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="ascii")  # no dialog for newcomers
     shutil.copy(ROOT / "tests" / "nodes" / "tables_pack.py", base / "custom_nodes")
     with ComfyServer(base) as running:
         yield running
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet(page: Any) -> None:
-    """The page greets newcomers with a dialog."""
-    dialog = page.get_by_role("dialog")
-    dialog.first.wait_for(timeout=60_000)
-    for _ in range(60):  # it takes no key before it has the focus
-        if not dialog.count():
-            return
-        page.keyboard.press("Escape")
-        page.wait_for_timeout(500)
-    pytest.fail("the page's dialog does not close")
 
 
 def build(page: Any, *, size: tuple[int, int] = (400, 960), **table: Any) -> None:

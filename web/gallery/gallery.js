@@ -260,6 +260,7 @@ export class Gallery {
     const again = this.filter.sort === name;
     this.filter.descending = again ? !this.filter.descending : true;
     this.filter.sort = name;
+    this.shown = []; // a new order starts at its top
     this.arrange();
   }
 
