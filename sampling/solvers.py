@@ -23,11 +23,13 @@ class SolverSchedule:
     deviation 0.500 ends at 0.513 in the last 10 of 20 steps).
 
     A network that predicts the clean sample, under a scheduler built for epsilon (diffusers' PNDM knows no
-    other way), has its output turned into epsilon first: `predicts` is the network's prediction type.
+    other way), has its output turned into epsilon first: `predicts` is the network's prediction type, by
+    default the scheduler's.
     """
 
-    def __init__(self, scheduler: Any, part: range, *, in_sigmas: bool, predicts: str) -> None:
-        self._scheduler, self._part, self._predicts = scheduler, part, predicts
+    def __init__(self, scheduler: Any, part: range, *, in_sigmas: bool, predicts: str | None = None) -> None:
+        self._scheduler, self._part = scheduler, part
+        self._predicts = predicts or scheduler.config.prediction_type
         self.timesteps = tuple(scheduler.timesteps[i].item() for i in part)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(part.start)  # or it would search for the first timestep
