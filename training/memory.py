@@ -7,6 +7,7 @@ keep costs a fraction of a second, whatever the network.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -145,6 +146,21 @@ def learning_bytes(learner: Learner, rows: int, size: tuple[int, int]) -> int:
     return int(_FRAGMENTED * (4 * numbers * copies + rows * each))
 
 
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that can be had on a device, None where it cannot be asked.
+
+    On a CPU what the system could free counts too: most of a busy computer's memory caches files.
+    """
+    if device.type != "cpu":
+        return free_bytes(device)
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
+
+
 def check_memory(learner: Learner, guided: bool, size: tuple[int, int]) -> int:
     """The bytes learning will take, checked against what is free where the UNet is now.
 
@@ -152,7 +168,7 @@ def check_memory(learner: Learner, guided: bool, size: tuple[int, int]) -> int:
     """
     config = learner.config
     needed = learning_bytes(learner, config.train_batch_size * (2 if guided else 1), size)
-    free = free_bytes(learner.policy.device)
+    free = available_bytes(learner.policy.device)
     if free is not None and needed > free:
         advice = [f"lower train_batch_size ({config.train_batch_size})"] if config.train_batch_size > 1 else []
         advice += ["set gradient_checkpointing to on"] if config.gradient_checkpointing == "off" else []

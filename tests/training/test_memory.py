@@ -82,7 +82,7 @@ def test_a_preset_fits_the_memory_it_is_named_after(name: str, full_size: Diffus
 def test_too_little_memory_is_an_error_before_it_starts(
     small_sdxl: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**20)
     with pytest.raises(OutOfMemoryError, match=r"0\.0 GB are free: lower train_batch_size \(4\), or set gradient_che"):
         finetune(small_sdxl, brightness, PROMPTS, quick())
 
