@@ -1,1 +1,1 @@
-"""Measuring models: FID, KID, rewards' means and diversity. Imports `sampling`, `rewards`, `loaders`; torch when used."""
+"""Measuring models: FID, KID, rewards, votes. Imports `sampling`, `rewards`, `loaders`; torch only when used."""

@@ -24,9 +24,9 @@ from ..rewards.decode import PictureError, decode_file
 from ..rewards.pictures import FilePictures, Pictures
 from ..rewards.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels, to_pil
 from .inception import FEATURES, SIDE, find_inception, load_inception
-from .resize import RESIZES, resized
+from .resize import resized
+from .settings import EXTRACTORS, RESIZES
 
-EXTRACTORS = ("tiny-vision", "inception-v3")
 _BATCH_CPU, _BATCH_GPU = 16, 64
 _READERS = 4  # threads that decode and resize the next batch while one is read
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 from ..loaders.errors import InputError
 from ..loaders.texts import check_prompts
-from ..rewards.folder import printable
 
 MAX_ROWS = 100_000
 MAX_METADATA_BYTES = 2**28  # COCO's captions of 82,783 pictures have 64 MiB
@@ -181,6 +180,8 @@ def _json(text: str, where: str) -> Any:
 
 
 def _wrong(where: str, entry: object, what: str) -> InputError:
+    from ..rewards.folder import printable
+
     return InputError("metadata", printable(str(entry)[:80]), f"{where} is not laid out so: {what}")
 
 
@@ -224,7 +225,8 @@ def _coco(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
         names[one["id"]] = _plain(where, one.get("file_name"), "a file_name")
     texts: dict[int, list[tuple[int, str]]] = {}
     for one in captions:
-        good = isinstance(one, dict) and type(one.get("id")) is int and one.get("image_id") in names
+        good = isinstance(one, dict) and type(one.get("id")) is int and type(one.get("image_id")) is int
+        good = good and one["image_id"] in names
         if not good or not isinstance(one.get("caption"), str):
             raise _wrong(where, one, "each annotation has an id, the image_id of an image, and a caption.")
         texts.setdefault(one["image_id"], []).append((one["id"], " ".join(one["caption"].split())))
@@ -234,6 +236,8 @@ def _coco(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
 
 def _tsv(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
     """A heading with Prompt, and perhaps Category; then a line each."""
+    from ..rewards.folder import printable
+
     try:
         lines = list(csv.reader(text.splitlines(), delimiter="\t"))
     except csv.Error as e:
@@ -255,7 +259,8 @@ def _tsv(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
 
 def _lines(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
     lines = (line.strip() for line in text.splitlines())
-    return [PromptRow(str(i), line) for i, line in enumerate((t for t in lines if t and t[0] != "#"), 1)]
+    kept = [line for line in lines if line and not line.startswith("#")]
+    return [PromptRow(str(i), line) for i, line in enumerate(kept, 1)]
 
 
 _LAYOUTS: Mapping[str, Callable[[str, str, Protocol, int], list[PromptRow]]] = {

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-RESIZES = ("clean", "legacy")
-
 
 def resized(picture: Image.Image, side: int, how: str) -> torch.Tensor:
     """An 8-bit RGB picture as float32 (3, side, side) from 0 to 255."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ..sampling.settings import MAX_SEED, check_fields, setting
 
 MAX_PICTURES = 100_000
+EXTRACTORS = ("tiny-vision", "inception-v3")
+RESIZES = ("clean", "legacy")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .compare import TastemakerCompare
+from .evaluate import TastemakerEvaluate, TastemakerFID, TastemakerReport
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
 from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
@@ -35,6 +36,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerCompare,
     TastemakerVote,
     TastemakerVoteResult,
+    TastemakerEvaluate,
+    TastemakerFID,
+    TastemakerReport,
 )
 
 

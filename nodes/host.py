@@ -413,6 +413,25 @@ def study_file(study: object) -> Path:
     return Path(path)
 
 
+EVALUATIONS = "tastemaker/evaluations"  # under the output folder
+
+
+def evaluations_folder(title: object = None) -> Path:
+    """The folder of evaluations under the output folder, or of those of one title; it need not exist yet.
+
+    Raises InputError for what is no plain name, or leads outside through a symbolic link.
+    """
+    import folder_paths
+
+    if title is not None:
+        check_plain_name("title", title)
+    root = os.path.realpath(folder_paths.get_output_directory())
+    folder = os.path.realpath(os.path.join(root, EVALUATIONS, *([] if title is None else [str(title)])))
+    if os.path.commonpath([folder, root]) != root:
+        raise InputError("title", title, "Its folder must stay inside the output folder.")
+    return Path(folder)
+
+
 def timeless_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, str]:
     """`temp_picture` whose file's time tells nothing: the host sends it along with the picture."""
     import folder_paths

@@ -17,6 +17,7 @@ TasteOptions = io.Custom("TASTE_OPTIONS")
 TasteTraining = io.Custom("TASTE_TRAINING")
 TasteReport = io.Custom("TASTE_REPORT")
 TasteVotes = io.Custom("TASTE_VOTES")
+TasteEvaluation = io.Custom("TASTE_EVALUATION")
 
 CATEGORY = "Tastemaker"
 

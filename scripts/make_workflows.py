@@ -22,6 +22,7 @@ from PIL import Image
 from .comfy.client import ComfyClient
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
+from .evaluation_workflows import evaluate_before_after
 from .model_workflows import AMBER, BLUE, GREEN, lora, playground_v2, refiner
 from .reward_workflows import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
@@ -152,6 +153,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "ddpo_finetune": ddpo_finetune,
     "ddpo_unconditional": ddpo_unconditional,
     "blind_vote": blind_vote,
+    "evaluate_before_after": evaluate_before_after,
 }
 LONGEST = 3600  # seconds for one of them
 _GAP = 8  # pixels between the pictures of a sheet
@@ -195,6 +197,8 @@ def main() -> None:
             voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
             shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
             entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
+            if name == "evaluate_before_after":
+                entries = entries[:1]  # the chart; contact sheets follow it
             _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")
 

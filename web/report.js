@@ -3,7 +3,14 @@
 
 import { app } from "../../scripts/app.js";
 
-const HEIGHT = { TastemakerLoadImages: 150, TastemakerScore: 70, TastemakerVoteResult: 190 };
+const HEIGHT = {
+  TastemakerLoadImages: 150,
+  TastemakerScore: 70,
+  TastemakerVoteResult: 190,
+  TastemakerEvaluate: 150,
+  TastemakerFID: 110,
+  TastemakerReport: 150,
+};
 
 function addReport(node, height) {
   const container = document.createElement("div");

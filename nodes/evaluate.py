@@ -1,0 +1,434 @@
+"""Evaluate, FID and Report: how good a model is, in the figures that papers use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..evaluation.protocols import PROTOCOLS, PromptRow
+from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationSettings
+from ..loaders.errors import InputError
+from ..sampling import SampleSettings
+from . import host
+from .widgets import widgets
+from .wires import (
+    CATEGORY,
+    PromptList,
+    TasteEvaluation,
+    TasteModel,
+    TasteOptions,
+    TastePictures,
+    TasteReward,
+    as_prompts,
+    prompts_input,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..evaluation.features import Extractor
+    from ..evaluation.pictures import Source
+    from ..evaluation.result import Evaluation, Reference
+    from ..loaders import DiffusionModel
+    from ..rewards import Reward
+    from ..rewards.pictures import Pictures
+    from ..sampling import SampleOptions
+
+CONNECTED, NO_FEATURES = "connected prompts", "none"
+SAMPLING = tuple(spec.name for spec in fields(SampleSettings) if spec.name != "denoise")
+MEASURING = tuple(spec.name for spec in fields(EvaluationSettings))
+MAX_REPORT_SHEETS = 8  # shown on the node; all are saved
+_FEATURES_TIP = (
+    "What reads pictures for FID and KID. tiny-vision comes with the pack and knows only the embedded models' world. "
+    "inception-v3 is what papers use; the error says where to get its file. "
+)
+_RESIZE_TIP = (
+    "How pictures reach Inception's size. clean: antialiased, as papers do now. legacy: as the first ones did."
+)
+
+
+def _pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Input:
+    return io.MultiType.Input(name, types=[io.Image, TastePictures], tooltip=tooltip, optional=optional)
+
+
+class TastemakerEvaluate(io.ComfyNode):
+    """Measures a model, or finished pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerEvaluate",
+            display_name="Evaluate",
+            category=CATEGORY,
+            description="Measures a model: samples its pictures, or takes finished ones, and finds the mean of a "
+            "reward, FID and KID against real pictures, and how different the pictures of one prompt are, each with "
+            "its interval. It goes on where it stopped. Two of these make a Report.",
+            is_output_node=True,
+            inputs=[
+                TasteModel.Input("model", optional=True, tooltip="The model to measure. Or connect images."),
+                _pictures_input(
+                    "images",
+                    "Finished pictures to measure instead: as many of every prompt, in the prompts' order.",
+                    optional=True,
+                ),
+                prompts_input("What to sample, one picture or more of each.", optional=True),
+                TasteReward.Input(
+                    "reward", optional=True, tooltip="Whose mean is measured; a combined one's parts too."
+                ),
+                _pictures_input("reference", "Real pictures: FID and KID say how far from them.", optional=True),
+                TasteOptions.Input("options", optional=True, tooltip="From Sample Options."),
+                io.String.Input(
+                    "title",
+                    default="before",
+                    tooltip="The model's name in the report, and its folder's in output/tastemaker/evaluations.",
+                ),
+                io.Combo.Input(
+                    "protocol",
+                    options=[CONNECTED, *PROTOCOLS],
+                    default=CONNECTED,
+                    tooltip="connected prompts: those above. mjhq-30k, coco-2014, parti-prompts: what papers measure "
+                    "by, own: your prompts.txt; read from the folder below, real pictures included.",
+                ),
+                io.Combo.Input(
+                    "folder",
+                    options=host.picture_folders(),
+                    default="input",
+                    tooltip="The protocol's folder, below ComfyUI's input or output folder. Unused by connected "
+                    "prompts.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=0,
+                    min=0,
+                    max=MAX_PICTURES,
+                    tooltip="Prompts taken of a protocol, as many of each category as can be. 0: as published.",
+                ),
+                io.Combo.Input(
+                    "features",
+                    options=[*EXTRACTORS, NO_FEATURES],
+                    default=EXTRACTORS[0],
+                    tooltip=_FEATURES_TIP + "none: no FID, no KID, no diversity.",
+                ),
+                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=_RESIZE_TIP),
+                io.String.Input("negative_prompt", default="", tooltip="What should not be in the pictures."),
+                *widgets(EvaluationSettings, *MEASURING),
+                *widgets(SampleSettings, *SAMPLING),
+            ],
+            outputs=[
+                TasteEvaluation.Output(display_name="evaluation", tooltip="For Report."),
+                io.String.Output(display_name="text", tooltip="The figures as a table."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, protocol: str, folder: str, **_: Any) -> str:
+        """Run again when the folder of a protocol changes."""
+        from ..rewards.folder import changes
+
+        if protocol == CONNECTED:
+            return ""
+        try:
+            return changes(host.picture_folder(folder), recursive=True)
+        except InputError as e:  # execute says it to the user
+            return str(e)
+
+    @classmethod
+    def execute(
+        cls,
+        title: str,
+        protocol: str,
+        folder: str,
+        count: int,
+        features: str,
+        resize: str,
+        negative_prompt: str,
+        model: DiffusionModel | None = None,
+        images: torch.Tensor | Pictures | None = None,
+        prompts: PromptList | str | None = None,
+        reward: Reward | None = None,
+        reference: torch.Tensor | Pictures | None = None,
+        options: SampleOptions | None = None,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        from ..evaluation.evaluate import evaluate
+        from ..evaluation.report import as_text
+
+        host.evaluations_folder(title)  # what is wrong with the title is said first
+        told = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
+        sampling = SampleSettings(**_sized(settings, protocol))
+        if (model is None) == (images is None):
+            raise InputError("model", "both" if model else "nothing", "Connect a model to sample, or images: one.")
+        rows = _rows(protocol, folder, count, told, prompts)
+        source = _source(model, images, rows, told, sampling, negative_prompt, options)
+        place = host.evaluations_folder(title) / _digest(rows, source)
+        source = _into(source, place)
+        extractor = None if features == NO_FEATURES else extractor_for(features, resize)
+        known = _reference(protocol, folder, rows, reference, extractor)
+        with host.loading():
+            found = evaluate(
+                title,
+                rows,
+                source,
+                folder=place,
+                protocol=PROTOCOLS[protocol].title if protocol in PROTOCOLS else "",
+                extractor=extractor,
+                reference=known,
+                rewards=_rewards(reward),
+                settings=told,
+                use=host.in_use,
+                on_progress=_Phases(),
+            )
+        text = as_text([found], ())
+        return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
+
+
+def _sized(values: dict[str, Any], protocol: str) -> dict[str, Any]:
+    """Sampling settings: the protocol's size where none is chosen."""
+    size = PROTOCOLS[protocol].size if protocol in PROTOCOLS else 0
+    return {**values, **{side: values[side] or size for side in ("height", "width")}}
+
+
+def _rows(
+    protocol: str, folder: str, count: int, told: EvaluationSettings, prompts: PromptList | str | None
+) -> list[PromptRow]:
+    from ..evaluation.protocols import chosen, read_protocol
+
+    if protocol not in (CONNECTED, *PROTOCOLS):
+        raise InputError("protocol", protocol, f"Pick one of {', '.join((CONNECTED, *PROTOCOLS))}.")
+    if not isinstance(count, int) or not 0 <= count <= MAX_PICTURES:
+        raise InputError("count", count, f"It must be from 0 to {MAX_PICTURES:,}.")
+    if protocol != CONNECTED:
+        return read_protocol(protocol, host.picture_folder(folder), count=count, seed=told.seed)
+    rows = [PromptRow(str(i), text) for i, text in enumerate(as_prompts(prompts).texts, 1)]
+    return chosen(rows, count, told.seed) if count else rows
+
+
+def _source(
+    model: DiffusionModel | None,
+    images: torch.Tensor | Pictures | None,
+    rows: list[PromptRow],
+    told: EvaluationSettings,
+    sampling: SampleSettings,
+    negative_prompt: str,
+    options: SampleOptions | None,
+) -> Source:
+    from ..evaluation.pictures import GivenPictures
+    from ..evaluation.plan import sampled
+    from ..rewards.pictures import as_pictures
+    from ..rewards.reward import check_images
+
+    if images is not None:
+        whole = hasattr(images, "rows")
+        return GivenPictures(as_pictures(images if whole else check_images(images)))
+    if len(rows) * told.images_per_prompt > MAX_PICTURES:
+        most = MAX_PICTURES // len(rows)
+        raise InputError("images_per_prompt", told.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
+    return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.place)
+
+
+def _digest(rows: list[PromptRow], source: Source) -> str:
+    """A folder's name that other prompts, settings or pictures do not share: each has a run of its own."""
+    text = json.dumps([[list(row[:3]) for row in rows], len(source), source.identity()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _into(source: Source, place: Path) -> Source:
+    from dataclasses import replace
+
+    from ..evaluation.pictures import SampledPictures
+
+    return replace(source, folder=place / "pictures") if isinstance(source, SampledPictures) else source
+
+
+def _rewards(reward: Reward | None) -> list[Reward]:
+    """The reward, or where its scores depend on their batch, the rewards it is made of."""
+    if reward is None:
+        return []
+    return list(reward.members) if reward.relative and reward.members else [reward]
+
+
+def _reference(
+    protocol: str,
+    folder: str,
+    rows: list[PromptRow],
+    pictures: torch.Tensor | Pictures | None,
+    extractor: Extractor | None,
+) -> Reference | None:
+    """What is connected; else the protocol's own pictures; else none."""
+    from ..evaluation.pictures import GivenPictures
+    from ..evaluation.plan import protocol_reference
+    from ..evaluation.result import Reference
+    from ..rewards.pictures import as_pictures
+    from ..rewards.reward import check_images
+
+    if extractor is None:
+        if pictures is not None:
+            raise InputError("features", NO_FEATURES, "FID against a reference needs features; pick what reads them.")
+        return None
+    kept = host.evaluations_folder() / "reference"
+    if pictures is not None:
+        whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures))
+        return Reference("the connected reference", GivenPictures(whole), folder=kept)
+    return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), rows, kept)
+
+
+def extractor_for(name: str, resize: str) -> Extractor:
+    """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
+    from ..evaluation.inception import find_inception
+    from ..loaders.fingerprint import changes
+
+    if name not in EXTRACTORS:
+        raise InputError("features", name, f"Pick one of {', '.join(EXTRACTORS)}.")
+    folders = tuple(host.reward_folders())
+    return _kept_extractor(name, resize, folders, changes(find_inception(folders)) if name == "inception-v3" else "")
+
+
+@lru_cache(maxsize=2)
+def _kept_extractor(name: str, resize: str, folders: tuple[Path, ...], changed: str) -> Extractor:
+    from ..evaluation.features import load_extractor
+
+    with host.loading():
+        return load_extractor(name, folders=folders, resize=resize)
+
+
+class _Phases:
+    """Progress of one phase after the other. Each call is also where a cancel takes effect."""
+
+    def __init__(self) -> None:
+        self._phase, self._bar = "", None
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._phase or self._bar is None:
+            self._phase, self._bar = phase, host.Progress(max(1, total))
+        self._bar.update(min(done, total))
+
+
+class TastemakerFID(io.ComfyNode):
+    """How far two sets of pictures lie apart."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerFID",
+            display_name="FID",
+            category=CATEGORY,
+            description="Compares two sets of pictures as papers do: FID and KID, with their intervals. Lower is "
+            "nearer.",
+            is_output_node=True,
+            inputs=[
+                _pictures_input("images", "The pictures to judge: from Sample, Load Images or any other node."),
+                _pictures_input("reference", "The real pictures, or those of another model."),
+                io.Combo.Input(
+                    "features", options=list(EXTRACTORS), default=EXTRACTORS[0], tooltip=_FEATURES_TIP.strip()
+                ),
+                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=_RESIZE_TIP),
+                *widgets(EvaluationSettings, "kid_subsets", "kid_subset_size", "resamples", "seed"),
+            ],
+            outputs=[
+                io.Float.Output(display_name="FID"),
+                io.Float.Output(display_name="KID x1000"),
+                io.String.Output(
+                    display_name="text", tooltip="Both with their intervals, and what to be careful about."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images: torch.Tensor | Pictures,
+        reference: torch.Tensor | Pictures,
+        features: str,
+        resize: str,
+        **settings: Any,
+    ) -> io.NodeOutput:
+        from ..evaluation.measures import FID, KID, OVERALL, distances
+        from ..evaluation.report import shown
+
+        told = EvaluationSettings(**settings)
+        extractor = extractor_for(features, resize)
+        progress, notes = _Phases(), []
+        with host.loading():
+            sets = [
+                _features(name, value, extractor, progress, notes)
+                for name, value in (("images", images), ("reference", reference))
+            ]
+            found, more = distances(*sets, told)
+        values = found[OVERALL]
+        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID)]
+        counts = " and ".join(f"{s.statistics.count:,}" for s in sets)
+        lines += [f"{counts} pictures, read by {features}", *notes, *more]
+        text = "\n".join(lines)
+        return io.NodeOutput(
+            values[FID].value, values[KID].value, text, ui={"tastemaker_report": [text], "text": [text]}
+        )
+
+
+def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: _Phases, notes: list[str]):
+    from ..evaluation.features import read_features
+    from ..evaluation.measures import FeatureTensor, feature_set
+    from ..rewards.pictures import as_pictures
+    from ..rewards.reward import check_images
+
+    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value))
+    found = read_features(
+        pictures,
+        extractor,
+        place=lambda: host.in_use([extractor.network]),
+        on_picture=lambda done, total: progress(name, done, total),
+    )
+    if found.broken:
+        first, why = found.broken[0]
+        notes.append(f"{len(found.broken):,} of {name} cannot be read; {pictures.name(first)} {why}.")
+    return feature_set(FeatureTensor(found.features), [""] * len(found.kept), extractor.about)
+
+
+class TastemakerReport(io.ComfyNode):
+    """Evaluations as a report."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TastemakerReport",
+            display_name="Report",
+            category=CATEGORY,
+            description="Makes a report of one evaluation, or of two side by side: a table with intervals, a chart, "
+            "the best and worst pictures by each reward, and one HTML file to share.",
+            is_output_node=True,
+            inputs=[
+                TasteEvaluation.Input("before", tooltip="From Evaluate."),
+                TasteEvaluation.Input("after", optional=True, tooltip="From another Evaluate, of the same kind."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="tastemaker/report",
+                    tooltip="Where the report goes, below the output folder.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="chart"),
+                io.String.Output(display_name="text", tooltip="The table in Markdown, with notes."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, before: Evaluation, filename_prefix: str, after: Evaluation | None = None) -> io.NodeOutput:
+        import numpy as np
+        import torch
+
+        from ..evaluation.report import make_report, save_report
+
+        evaluations = [before] if after is None else [before, after]
+        report = make_report(evaluations)
+        folder, stem, counter = host.output_place(filename_prefix, *report.chart.size)
+        paths = save_report(report, evaluations, folder, f"{stem}_{counter:05d}_")
+        images = [host.saved_entry(path) for path in paths if path.suffix == ".png"][: 1 + MAX_REPORT_SHEETS]
+        chart = torch.from_numpy(np.asarray(report.chart, dtype=np.float32) / 255)[None]
+        saved = f"{report.text}\n\nSaved: {paths[0].name}, with its chart, sheets, JSON and Markdown beside it."
+        ui = {"images": images, "text": [saved], "tastemaker_report": [saved]}
+        return io.NodeOutput(chart, report.text, ui=ui)

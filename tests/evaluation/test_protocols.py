@@ -1,0 +1,169 @@
+"""Protocols: the real layouts, what is drawn of them, and metadata that is wrong or hostile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tastemaker.evaluation.plan import finished_names, read_plan, sampling_for
+from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, chosen, read_protocol
+from tastemaker.loaders.errors import InputError, ModelFileError
+from tests.evaluation.protocol_files import coco, mjhq, parti
+
+
+def test_mjhq(tmp_path: Path) -> None:
+    rows = read_protocol("mjhq-30k", mjhq(tmp_path))
+    assert len(rows) == 30
+    assert {row.category for row in rows} == set(MJHQ_CATEGORIES)
+    assert rows[4] == PromptRow(f"01{1:038x}", "a red circle, art 1", "art", f"mjhq30k_imgs/art/01{1:038x}.jpg")
+    assert (tmp_path / rows[4].picture).is_file()
+    assert sampling_for("mjhq-30k", {"steps": 3}).height == 1024
+    assert sampling_for("mjhq-30k", {"height": 64, "width": 64}).width == 64
+
+
+def test_a_part_of_mjhq_has_as_many_of_each_category(tmp_path: Path) -> None:
+    rows = read_protocol("mjhq-30k", mjhq(tmp_path), count=20, seed=1)
+    assert [sum(r.category == c for r in rows) for c in MJHQ_CATEGORIES] == [2] * 10
+    assert rows == read_protocol("mjhq-30k", tmp_path, count=20, seed=1)
+    assert rows != read_protocol("mjhq-30k", tmp_path, count=20, seed=2)
+    with pytest.raises(InputError, match="30 prompts"):
+        read_protocol("mjhq-30k", tmp_path, count=31)
+
+
+def test_a_category_that_runs_out_leaves_its_share_to_the_others() -> None:
+    rows = [PromptRow(str(i), "x", "few" if i < 2 else "many") for i in range(10)]
+    taken = chosen(rows, 7, 0)
+    assert [row.category for row in taken] == ["few"] * 2 + ["many"] * 5
+    assert [int(row.id) for row in taken] == sorted(int(row.id) for row in taken)
+
+
+def test_coco_has_one_caption_a_picture(tmp_path: Path) -> None:
+    rows = read_protocol("coco-2014", coco(tmp_path), seed=3)
+    assert [row.id for row in rows] == [str(1000 + i) for i in range(6)]
+    assert all(row.prompt.startswith(f"A blue star {i} ") and row.prompt[-1] in "01234" for i, row in enumerate(rows))
+    assert rows[2].picture == "val2014/COCO_val2014_000000001002.jpg"
+    assert rows == read_protocol("coco-2014", tmp_path, seed=3)
+    assert [r.prompt for r in rows] != [r.prompt for r in read_protocol("coco-2014", tmp_path, seed=4)]
+    assert sampling_for("coco-2014", {}).height == 256
+
+
+def test_parti_prompts_and_own_lists(tmp_path: Path) -> None:
+    rows = read_protocol("parti-prompts", parti(tmp_path))
+    assert [(r.prompt, r.category) for r in rows] == [("a bowl", "Artifacts"), ('the word "START"', "Abstract")]
+    (tmp_path / "prompts.txt").write_text("# mine\na cat\n\n  a dog \n", encoding="utf-8")
+    assert [r.prompt for r in read_protocol("own", tmp_path)] == ["a cat", "a dog"]
+
+
+HOSTILE: dict[str, Any] = {
+    "no json": "<html>",
+    "a list": [],
+    "nothing": {},
+    "no prompt": {"a": {"category": "art"}},
+    "prompt no text": {"a": {"category": "art", "prompt": 5}},
+    "category unknown": {"a": {"category": "<b>", "prompt": "x"}},
+    "category a path": {"a": {"category": "../../etc", "prompt": "x"}},
+    "category a list": {"a": {"category": ["art"], "prompt": "x"}},
+    "id a path": {"../../x": {"category": "art", "prompt": "x"}},
+    "id absolute": {"/etc/passwd": {"category": "art", "prompt": "x"}},
+    "id hidden": {".ssh": {"category": "art", "prompt": "x"}},
+    "id empty": {"": {"category": "art", "prompt": "x"}},
+    "id with NUL": {"a\0b": {"category": "art", "prompt": "x"}},
+    "one category": {"a": {"category": "art", "prompt": "x"}},
+    "huge prompt": {f"i{c}": {"category": c, "prompt": "x" * 20_000} for c in MJHQ_CATEGORIES},
+    "surrogate": {f"i{c}": {"category": c, "prompt": "\ud800"} for c in MJHQ_CATEGORIES},
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_wrong_mjhq_metadata_is_refused_by_name(tmp_path: Path, case: str) -> None:
+    content = HOSTILE[case]
+    (tmp_path / "meta_data.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match="meta_data.json|metadata|categories|characters"):
+        read_protocol("mjhq-30k", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"images": [], "annotations": []},
+        {"images": [{"id": 1, "file_name": "../x.jpg"}], "annotations": []},
+        {"images": [{"id": True, "file_name": "x.jpg"}], "annotations": []},
+        {"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": [{"id": 1, "image_id": 2, "caption": "x"}]},
+        {"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": [{"id": 1, "image_id": 1, "caption": None}]},
+        {"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": [{"id": 1, "image_id": [1], "caption": "x"}]},
+        {"images": {"id": 1}, "annotations": []},
+        [1],
+    ],
+)
+def test_wrong_coco_metadata_is_refused(tmp_path: Path, content: Any) -> None:
+    (tmp_path / "captions_val2014.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"captions_val2014.json|metadata"):
+        read_protocol("coco-2014", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "Text\tCategory\nx\ty\n", "Prompt\tCategory\nx\n", "Prompt\n \n\t\n"])
+def test_wrong_tables_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "PartiPrompts.tsv").write_text(text)
+    with pytest.raises(InputError):
+        read_protocol("parti-prompts", tmp_path)
+
+
+def test_missing_files_say_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="meta_data.json"):
+        read_protocol("mjhq-30k", tmp_path)
+    with pytest.raises(InputError, match="protocol"):
+        read_protocol("../x", tmp_path)
+
+
+def test_finished_pictures_are_found_by_name_id_or_number(tmp_path: Path) -> None:
+    rows = [PromptRow("a1", "x", "art", "mjhq30k_imgs/art/a1.jpg"), PromptRow("b2", "y", "food"), PromptRow("c3", "z")]
+    for name in ("art/a1.png", "b2.jpg", "000002.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert finished_names(tmp_path, rows) == ("art/a1.png", "b2.jpg", "000002.webp")
+    assert finished_names(tmp_path / "empty", rows)[1] == "000001.png"
+
+
+GOOD: dict[str, Any] = {
+    "protocol": "own",
+    "folder": ".",
+    "models": [{"title": "one", "model": "tiny-sdxl"}],
+    "output": "out",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocl": "own"},
+        {"models": []},
+        {"models": [{"title": "x"}]},
+        {"models": [{"title": "x", "model": "a", "pictures": "b"}]},
+        {"models": [{"title": "../x", "model": "a"}]},
+        {"models": [{"title": "x", "model": "a"}, {"title": "x", "model": "b"}]},
+        {"models": [{"title": "x", "model": 5}]},
+        {"sampling": {"stps": 5}},
+        {"sampling": {"steps": 0}},
+        {"settings": {"images_per_prompt": "2"}},
+        {"count": True},
+        {"dtype": "int8"},
+        {"rewards": "clip-score"},
+    ],
+)
+def test_wrong_plans_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(GOOD))
+    assert read_plan(path).base == tmp_path
+    path.write_text(json.dumps({**GOOD, **change}))
+    with pytest.raises(InputError):
+        read_plan(path)
+
+
+def test_plans_that_are_no_json_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(ModelFileError):
+        read_plan(tmp_path / "plan.json")
