@@ -90,7 +90,7 @@ def find_files(name: str, files: Sequence[RewardFile], source: Path | Sequence[P
     left = list(files)
     if places and (places[0].is_file() or (places[0] / "config.json").is_file()):
         found, left, places = [places[0]], left[1:], [places[0].parent, *places[1:]]
-    elif len(places) == 1 and not places[0].exists():
+    elif isinstance(source, (str, Path)) and not places[0].exists():
         raise ModelFileError(f"{name}: there is no {places[0].name} in {places[0].parent.name}.")
     for file in left:
         place = file.find(places)

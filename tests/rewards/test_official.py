@@ -182,6 +182,8 @@ def test_hostile_sizes_are_refused(folder: Path, tmp_path: Path, sizes: dict) ->
 def test_a_missing_file_is_named_with_the_command_that_gets_it(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"hf download THUDM/ImageReward ImageReward.pt med_config.json"):
         load_reward("imagereward-v1.0", source=tmp_path)
+    with pytest.raises(ModelFileError, match="hf download"):  # a host's list of folders, not made yet
+        load_reward("imagereward-v1.0", source=[tmp_path / "nowhere"])
     with pytest.raises(ModelFileError, match="no nowhere"):
         load_reward("imagereward-v1.0", source=tmp_path / "nowhere")
 
