@@ -316,13 +316,23 @@ def test_a_file_larger_than_any_model_is_not_read(tmp_path: Path) -> None:
         read_safetensors(path)
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
 def test_weights_that_are_no_real_numbers_are_refused(ddpm: Path, dtype: torch.dtype) -> None:
     path = ddpm / "unet" / "diffusion_pytorch_model.safetensors"
     state = load_file(path)
     path.unlink()
     save_file(state | {"conv_in.bias": state["conv_in.bias"].to(dtype)}, path)
     with pytest.raises(ModelFileError, match=r"conv_in\.bias is stored as"):
+        load_diffusion_model(ddpm)
+
+
+def test_complex_weights_are_refused(ddpm: Path) -> None:
+    path = ddpm / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    path.unlink()
+    save_file(state | {"conv_in.bias": state["conv_in.bias"].to(torch.int64)}, path)
+    path.write_bytes(path.read_bytes().replace(b'"I64"', b'"C64"', 1))  # old safetensors cannot write them
+    with pytest.raises(ModelFileError, match=r"conv_in\.bias is stored as|damaged"):  # nor read them
         load_diffusion_model(ddpm)
 
 
