@@ -45,7 +45,7 @@ class SizedPictures:
         return f"picture {self.places[i]}.png"
 
     def key(self, i: int) -> str:
-        return f"{self.places[i]:064x}"
+        return f"{self.places[i]:08x}{self.side:08x}" + "0" * 48
 
 
 class TestTable:

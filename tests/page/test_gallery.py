@@ -59,7 +59,7 @@ def run(page: Any) -> None:
         node.onExecuted = function () {{ before.apply(this, arguments); window.answered = 1; }};
         app.queuePrompt(0); }}"""
     )
-    page.wait_for_function("() => window.answered", timeout=60_000)
+    page.wait_for_function("() => window.answered", timeout=240_000)
 
 
 @pytest.fixture
@@ -294,10 +294,10 @@ def test_one_picture_and_none_compare_with_nothing(page: Any) -> None:
 
 
 def test_five_hundred_pictures_scroll_smoothly(page: Any) -> None:
-    build(page, count=600, side=320, prompts="a heart")
+    build(page, count=520, side=280, prompts="a heart", kind="sizes")
     run(page)
     assert page.locator(CELLS).count() == 500
-    assert "first 500 of 600" in page.locator(".tm-notes").inner_text()
+    assert "first 500 of 520" in page.locator(".tm-notes").inner_text()
     frames = page.evaluate(
         """() => new Promise(done => {
             const list = document.querySelector('.tm-list'), times = [];
@@ -328,6 +328,7 @@ def test_both_renderers_show_it(page: Any) -> None:
         run(page)
         assert ranks(page) == [f"#{i}" for i in range(1, 11)]
         before = page.evaluate(f"() => [...{RANK}.pos]")
+        page.wait_for_timeout(2000)  # this renderer lays the node out again after a run
         cell = page.locator(f"{CELLS} .tm-thumb").first
         cell.click()
         assert len(widget(page, "picks")) == 16
