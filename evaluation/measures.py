@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -67,18 +67,15 @@ class FeatureSet:
     rows: Rows | None
     categories: tuple[str, ...]
     statistics: FeatureStatistics
-    _by_category: dict[str, tuple[list[int], FeatureStatistics]] = field(default_factory=dict, repr=False)
 
     def of(self, category: str) -> tuple[list[int], FeatureStatistics] | None:
         """Places and statistics of a category's pictures; None where there are fewer than two."""
         if category == OVERALL:
             return list(range(self.statistics.count)), self.statistics
-        if category not in self._by_category:
-            index = [i for i, name in enumerate(self.categories) if name == category]
-            if len(index) < 2 or self.rows is None:
-                return None
-            self._by_category[category] = index, statistics_of(self.rows.batches(index), self.about)
-        return self._by_category[category]
+        index = [i for i, name in enumerate(self.categories) if name == category]
+        if len(index) < 2 or self.rows is None:
+            return None
+        return index, statistics_of(self.rows.batches(index), self.about)
 
 
 def feature_set(rows: Rows, categories: Sequence[str], about: Mapping[str, object]) -> FeatureSet:

@@ -170,7 +170,7 @@ class SampledPictures:
         about.add_text("tastemaker_evaluation", json.dumps(record, allow_nan=False))
         data = io.BytesIO()
         picture: Image.Image = to_pil(image)
-        picture.save(data, "PNG", pnginfo=about)
+        picture.save(data, "PNG", pnginfo=about, compress_level=4)
         return data.getvalue()
 
     def open(self, places: Sequence[int]) -> Opened:
