@@ -84,8 +84,11 @@ def frechet_interval(
     for _ in range(resamples):
         drawn = torch.randint(count, (count,), generator=generator)
         weights = torch.bincount(drawn, minlength=count).double()
-        mean, spread = _weighted(rows, weights, first.mean)
-        found.append(_distance(mean, spread, second.mean, trace, root))
+        if count <= len(first.mean):
+            found.append(_distance_of_few(rows, weights, second.mean, trace, root))
+        else:
+            mean, spread = _weighted(rows, weights, first.mean)
+            found.append(_distance(mean, spread, second.mean, trace, root))
     half = _Z95 * float(torch.tensor(found, dtype=torch.float64).std())
     return Estimate(value, value - half, value + half, count)
 
@@ -103,6 +106,25 @@ def _weighted(
     total = weights.sum()
     shift = first / total
     return about + shift, (second - total * torch.outer(shift, shift)) / (total - 1)
+
+
+def _distance_of_few(
+    rows: Callable[[Sequence[int]], torch.Tensor],
+    weights: torch.Tensor,
+    other: torch.Tensor,
+    other_trace: float,
+    other_root: torch.Tensor,
+) -> float:
+    """FID of fewer rows than features. With C = Y^T Y, R C R and (Y R)(Y R)^T have the same eigenvalues but zeros."""
+    chosen = torch.nonzero(weights).flatten()
+    x, w = rows(chosen.tolist()).double(), weights[chosen, None]
+    total = weights.sum()
+    mean = (w * x).sum(0) / total
+    y = w.sqrt() * (x - mean) / (total - 1).sqrt()
+    inner = y @ other_root
+    shared = _positive(torch.linalg.eigvalsh(inner @ inner.T)).sqrt().sum()
+    apart = mean - other
+    return float(apart @ apart + y.square().sum() + other_trace - 2 * shared)
 
 
 def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -234,6 +234,6 @@ class _Job:
                 raise
             return [], {}, [(i, "cannot be read") for i in kept]
         alive = list(scored.table.seeds)
-        names = {pictures.name(k): i for k, i in enumerate(kept)}
-        broken = [(names[name], why) for name, why in scored.broken]
+        left_out = sorted(set(kept) - set(alive))  # in the order of `broken`, whose names need not differ
+        broken = [(i, why) for i, (_, why) in zip(left_out, scored.broken, strict=True)]
         return alive, {n: c.double().tolist() for n, c in scored.table.scores.items()}, broken

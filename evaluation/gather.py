@@ -34,8 +34,14 @@ def features_folder(folder: Path, extractor: Extractor) -> Path:
 
 def reference_folder(reference: Reference, extractor: Extractor, folder: Path) -> Path:
     """One for each different set of pictures, so that changed ones are read anew."""
-    digest = hashlib.sha256(json.dumps(reference.source.identity(), sort_keys=True).encode()).hexdigest()[:16]
-    return (reference.folder or folder / "reference") / f"{digest}-{extractor.key}"
+    return (reference.folder or folder / "reference") / f"{reference_id(reference)}-{extractor.key}"
+
+
+def reference_id(reference: Reference) -> str:
+    """Names what is compared with: equal for the same pictures or statistics."""
+    if reference.source is not None:
+        return hashlib.sha256(json.dumps(reference.source.identity(), sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(reference.statistics.scatter.numpy().tobytes()).hexdigest()[:16]
 
 
 def scores_folder(folder: Path, reward: Reward) -> Path:
@@ -192,6 +198,7 @@ class Gathering:
             "source": self.source.identity(),
             "features": None if extractor is None else extractor.about,
             "reference": None if reference is None else reference.name,
+            "reference_id": None if reference is None else reference_id(reference),
             "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in rewards},
             "settings": asdict(self.settings),
         }

@@ -66,7 +66,7 @@ def check_alike(evaluations: Sequence[Evaluation]) -> None:
     """Raises InputError where models were measured with different networks or references: no table may mix them."""
     first = evaluations[0]
     for other in evaluations[1:]:
-        for key in ("features", "reference"):
+        for key in ("features", "reference", "reference_id"):
             if first.about.get(key) != other.about.get(key):
                 found = f"{key} {other.about.get(key)}"
                 raise InputError("evaluation", found, f"{first.title} was measured with another; measure both alike.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -20,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = os.environ.get("TORCH", "torch==2.13.0")
-TEST_PACKAGES = ("pytest", "ruff", "playwright", "build", "open_clip_torch", "torch_fidelity")
+TEST_PACKAGES = ("pytest", "ruff", "playwright", "build", "open_clip_torch")
+# compared with in tests; its wheel also holds a package named `tests`, which must not hide ours
+REFERENCE, REFERENCES = "torch_fidelity", VENV / "references"
 
 _SHIM = '''"""Lets torchvision import beside a CPU build of torch, whose PyPI wheel has CUDA operators only.
 
@@ -59,6 +62,12 @@ def pip(*arguments: str) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"{done.stdout}\n[tastemaker] This command failed: {' '.join(command)}")
+
+
+def install_reference() -> None:
+    """The library that FID is compared with, in a folder of its own without its `tests`; the tests look there."""
+    pip("install", "--no-deps", "--upgrade", "--target", str(REFERENCES), REFERENCE)
+    shutil.rmtree(REFERENCES / "tests", ignore_errors=True)
 
 
 def ask(code: str) -> str:
@@ -122,6 +131,8 @@ def main() -> None:
     packages = [*without_torch(requirements), "-r", str(ROOT / "requirements.txt")]
     pip("install", "-c", str(held), *packages, *(TEST_PACKAGES if test else ()))
     pip("install", "--no-deps", "-e", str(ROOT))
+    if test:
+        install_reference()
     done.write_text(wanted)
     say("the environment is ready")
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.conftest import ROOT
+
+# where scripts/bootstrap.py puts torch-fidelity; behind everything else
+sys.path.append(str(ROOT / ".venv" / "references"))
 
 
 @pytest.fixture(scope="session")

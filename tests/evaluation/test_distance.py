@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from tastemaker.evaluation.distance import (
+    _distance,
+    _distance_of_few,
+    _root,
+    _weighted,
     frechet_distance,
     frechet_interval,
     kernel_distance,
@@ -191,6 +195,22 @@ def test_the_bootstrap_covers_the_true_distance() -> None:
         assert found.low < found.value < found.high
         covered += found.low <= 0.36 <= found.high
     assert covered >= 16
+
+
+def test_few_pictures_have_the_same_distance_either_way() -> None:
+    """20 rows of 50 features: by their covariance, and by the products of rows, one of them drawn three times."""
+    x = features(20, 50, 1).double()
+    weights = torch.ones(20, dtype=torch.float64)
+    weights[3], weights[5], weights[6] = 3, 0, 0
+    other = statistics_of([features(200, 50, 2)])
+    root = _root(other.covariance)
+    trace = float(torch.trace(other.covariance))
+    mean, spread = _weighted(lambda i: x[i], weights, x[0])
+    repeated = statistics_of([x[[*range(5), *range(7, 20), 3, 3]]])
+    assert torch.allclose(spread, repeated.covariance, rtol=1e-10, atol=1e-12)
+    wanted = frechet_distance(repeated, other)
+    assert _distance(mean, spread, other.mean, trace, root) == pytest.approx(wanted, rel=1e-9)
+    assert _distance_of_few(lambda i: x[i], weights, other.mean, trace, root) == pytest.approx(wanted, rel=1e-7)
 
 
 def test_too_few_pictures_are_said_to_be() -> None:
