@@ -14,9 +14,9 @@ EVALUATE_NOTE = """## Which one is better, and is that sure?
 
 Two settings of one model, measured alike and put side by side:
 
-1. **Load** a model and a reward. **Prompts**: 64 of them, every shape with every colour.
-2. **Sample** paints what both are compared with: the same prompts, other seeds, 40 steps.
-3. **Evaluate**, twice: 3 steps, and 15. Each samples two pictures a prompt and finds the mean of the reward,
+1. **Load** a model and a reward. **Prompts**: 32 of them, every shape in four colours.
+2. **Sample** paints what both are compared with: the same prompts, other seeds, 20 steps.
+3. **Evaluate**, twice: 3 steps, and 12. Each samples four pictures a prompt and finds the mean of the reward,
    **FID** and **KID** (how far from the reference; lower is nearer) and how different the pictures of a prompt are.
 4. **Report** puts them into one table and chart, with 95% intervals, and saves an HTML file to share.
 
@@ -29,11 +29,11 @@ and a **protocol** such as *mjhq-30k*. The help of **Evaluate** (the ? above the
 
 
 def _prompts() -> str:
-    """Each shape in each colour, on a background that is another colour."""
+    """Each shape in four colours, on a background that is another colour."""
     lines = []
     for row, shape in enumerate(SHAPES):
-        for column, colour in enumerate(COLOURS):
-            background = COLOURS[(column + 1 + row % 7) % 8]
+        for column in range(4):
+            colour, background = COLOURS[(2 * column + row) % 8], COLOURS[(2 * column + row + 1 + row % 7) % 8]
             lines.append(f"a large {colour} {shape} on a {background} background")
     return "\n".join(lines)
 
@@ -43,11 +43,11 @@ def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
     reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
     prompts = Node("TastemakerPrompts", (340, 420), (300, 400), {"text": _prompts()})
     wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
-    known = {"images_per_prompt": 2, "seed": 5000, "steps": 40, "guidance_scale": 3.0}
+    known = {"images_per_prompt": 4, "seed": 5000, "steps": 20, "guidance_scale": 3.0}
     real = Node("TastemakerSample", (720, 80), (320, 480), known, wires, title="what to compare with")
     measured = []
-    for place, (title, steps) in enumerate((("3 steps", 3), ("15 steps", 15))):
-        values = {"title": title, "steps": steps, "guidance_scale": 3.0, "images_per_prompt": 2, "kid_subset_size": 60}
+    for place, (title, steps) in enumerate((("3 steps", 3), ("12 steps", 12))):
+        values = {"title": title, "steps": steps, "guidance_scale": 3.0, "images_per_prompt": 4, "kid_subset_size": 60}
         more = {**wires, "reward": (reward, "reward"), "reference": (real, "images")}
         measured.append(
             Node("TastemakerEvaluate", (1120 + 420 * place, 80), (380, 900), values, more, title=f"Evaluate {title}")
