@@ -143,6 +143,9 @@ class _Job:
             raise InputError("run_folder", self.folder.name, f"It cannot be written ({e.strerror or e}).") from e
         try:
             self._check_identity()
+            if self.share.world == 1:  # others may be in the middle of writing
+                for stale in self.folder.rglob(".*.part"):
+                    stale.unlink(missing_ok=True)
         except BaseException:
             lock.close()
             raise

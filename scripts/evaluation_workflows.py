@@ -34,7 +34,7 @@ def _prompts() -> str:
     for row, shape in enumerate(SHAPES):
         for column in range(4):
             colour, background = COLOURS[(2 * column + row) % 8], COLOURS[(2 * column + row + 1 + row % 7) % 8]
-            lines.append(f"a large {colour} {shape} on a {background} background")
+            lines.append(f"{background} background with a large {colour} {shape} in the middle")
     return "\n".join(lines)
 
 

@@ -144,8 +144,11 @@ def test_a_damaged_block_is_made_again(
     block.write_bytes(block.read_bytes()[:100])
     scores = next((tmp_path / "scores").glob("*/000002.json"))
     scores.write_text("{")
+    half = block.with_name(".000001.safetensors.abc.part")  # what a kill in the middle of writing leaves
+    half.write_bytes(b"x")
     run(tmp_path, files, tiny)
     assert figures(tmp_path) == figures(done[0])
+    assert not half.exists()
 
 
 def test_another_reward_costs_only_itself(done: tuple[Path, Evaluation], files: NamedFiles, tiny: Any) -> None:
