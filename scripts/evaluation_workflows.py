@@ -15,8 +15,8 @@ EVALUATE_NOTE = """## Which one is better, and is that sure?
 Two settings of one model, measured alike and put side by side:
 
 1. **Load** a model and a reward. **Prompts**: 32 of them, every shape in four colours.
-2. **Sample** paints what both are compared with: the same prompts, other seeds, 20 steps.
-3. **Evaluate**, twice: 3 steps, and 12. Each samples four pictures a prompt and finds the mean of the reward,
+2. **Sample** paints what both are compared with: the same prompts, other seeds, 12 steps.
+3. **Evaluate**, twice: 3 steps, and 8. Each samples four pictures a prompt and finds the mean of the reward,
    **FID** and **KID** (how far from the reference; lower is nearer) and how different the pictures of a prompt are.
 4. **Report** puts them into one table and chart, with 95% intervals, and saves an HTML file to share.
 
@@ -43,10 +43,10 @@ def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
     reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
     prompts = Node("TastemakerPrompts", (340, 420), (300, 400), {"text": _prompts()})
     wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
-    known = {"images_per_prompt": 4, "seed": 5000, "steps": 20, "guidance_scale": 3.0}
+    known = {"images_per_prompt": 4, "seed": 5000, "steps": 12, "guidance_scale": 3.0}
     real = Node("TastemakerSample", (720, 80), (320, 480), known, wires, title="what to compare with")
     measured = []
-    for place, (title, steps) in enumerate((("3 steps", 3), ("12 steps", 12))):
+    for place, (title, steps) in enumerate((("3 steps", 3), ("8 steps", 8))):
         values = {"title": title, "steps": steps, "guidance_scale": 3.0, "images_per_prompt": 4, "kid_subset_size": 60}
         more = {**wires, "reward": (reward, "reward"), "reference": (real, "images")}
         measured.append(
