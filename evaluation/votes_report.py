@@ -35,6 +35,10 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 WIDTH, GAP, _SCALE = 900, 16, 2  # drawn larger, then reduced: smooth lines
 _LINE, _HEAD = 44, 38
 MAX_DRAWN = 200  # lines
+_COUNTED = (
+    "Intervals are 95%. A tie is half a win, a skip is no vote, and each pair counts once: where several voters judged "
+    "it, the mean of their votes."
+)
 
 
 class Answer(NamedTuple):
@@ -89,8 +93,7 @@ def in_words(study: str, rows: Sequence[VoteRow]) -> str:
     for answer in found:
         lines += ["", f"{answer.question}: {QUESTIONS[answer.question]}"]
         lines += [f"- {line}" for line in _lines(answer)]
-    lines += ["", "Intervals are 95%. A tie is half a win, a skip is no vote, and each pair counts once: where several"]
-    lines += ["voters judged it, the mean of their votes."]
+    lines += ["", _COUNTED]
     return "\n".join(lines)
 
 

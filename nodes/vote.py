@@ -62,14 +62,14 @@ class TastemakerVote(io.ComfyNode):
                     default=100,
                     min=1,
                     max=MAX_PAIRS,
-                    tooltip="Pairs to vote on, drawn from all by the seed; every voter gets the same ones.",
+                    tooltip="Pairs to vote on, drawn from all by shuffle; every voter gets the same ones.",
                 ),
                 io.Int.Input(
-                    "seed",
+                    "shuffle",  # not "seed": the page gives every widget of that name a dice that throws at each run
                     default=0,
                     min=0,
                     max=_MAX_SEED,
-                    tooltip="Shuffles pairs, order and sides, together with a secret that the study's file keeps.",
+                    tooltip="Seed that shuffles pairs, order and sides, together with a secret in the study's file.",
                 ),
                 io.String.Input(
                     "votes",
@@ -102,14 +102,14 @@ class TastemakerVote(io.ComfyNode):
         voter: str,
         question: str,
         pairs: int,
-        seed: int,
+        shuffle: int,
         votes: str = "",
     ) -> io.NodeOutput:
         from ..evaluation.votes_pictures import pair_up
         from ..evaluation.votes_store import Study
 
         cast = parse_votes(votes)
-        asked = _Asked(study, voter, question, pairs, seed)
+        asked = _Asked(study, voter, question, pairs, shuffle)
         asked.check()
         path = host.study_file(study)
         names = (check_model_name("before_name", before_name), check_model_name("after_name", after_name))
@@ -118,10 +118,10 @@ class TastemakerVote(io.ComfyNode):
             stored = file.store(cast)
             secret = file.secret
             keys = [pair.key for pair in found.pairs]
-            ballots = shuffled(secret, keys, seed=seed, voter=voter, question=question, count=pairs)
+            ballots = shuffled(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
             shown = {ballot.pair for ballot in ballots}
             file.add_pairs(pair for pair in found.pairs if pair.key in shown)
-            file.add_round(ballots, voter=voter, question=question, seed=seed, graph=_graph(cls.hidden))
+            file.add_round(ballots, voter=voter, question=question, seed=shuffle, graph=_graph(cls.hidden))
             known = file.votes_of(voter, question)
         rows = page_rows(found, ballots, known, secret)
         ui = {"tastemaker_vote": rows, "tastemaker_vote_summary": [_summary(asked, found, stored, cast)]}
@@ -136,7 +136,7 @@ class _Asked(NamedTuple):
     voter: str
     question: str
     pairs: int
-    seed: int
+    shuffle: int
 
     def check(self) -> None:
         """Raises InputError; the host checks no list, and a prompt may hold anything."""
@@ -144,7 +144,7 @@ class _Asked(NamedTuple):
         host.check_plain_name("voter", self.voter)
         if self.question not in tuple(QUESTIONS):
             raise InputError("question", self.question, f"Pick one of {', '.join(QUESTIONS)}.")
-        for name, low, high in (("pairs", 1, MAX_PAIRS), ("seed", 0, _MAX_SEED)):
+        for name, low, high in (("pairs", 1, MAX_PAIRS), ("shuffle", 0, _MAX_SEED)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise InputError(name, value, f"It must be a whole number from {low} to {high}.")

@@ -73,5 +73,6 @@ def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def blind_pairs(output: dict[str, Any]) -> list[dict[str, str]]:
-    """What Vote shows of its first two pairs, side by side: the workflow's picture."""
-    return [row[side] for row in output["tastemaker_vote"][:2] for side in ("left", "right")]
+    """What Vote shows of two prompts, side by side: the workflow's picture."""
+    of_each_prompt = {row["prompt"]: row for row in output["tastemaker_vote"]}
+    return [row[side] for row in list(of_each_prompt.values())[:2] for side in ("left", "right")]

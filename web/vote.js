@@ -46,7 +46,15 @@ function addVoting(node) {
   });
   widget.serialize = false; // a display, not a setting: nothing of it goes into the workflow
 
+  // a node made in the moment one of its id goes: the new renderer keeps showing the old one's panel
+  const settle = () => {
+    const shown = document.querySelector(`[data-node-id="${CSS.escape(String(node.id))}"] .tastemaker-vote`);
+    if (shown && shown !== container && !container.isConnected) shown.replaceWith(container);
+  };
+  requestAnimationFrame(settle);
+
   const show = (message) => {
+    settle();
     if (message?.tastemaker_vote) panel.show(message.tastemaker_vote, message.tastemaker_vote_summary?.[0]);
   };
   const executed = node.onExecuted;

@@ -24,7 +24,7 @@ VOTE = {
     "voter": "ann",
     "question": "aesthetics",
     "pairs": 100,
-    "seed": 3,
+    "shuffle": 3,
     "votes": "",
 }
 
@@ -177,7 +177,7 @@ def test_what_made_the_study_is_in_its_file_without_the_votes(server: Any, clien
         0
     ]
     kept = json.loads(text)
-    assert kept["3"]["inputs"]["seed"] == 3
+    assert kept["3"]["inputs"]["shuffle"] == 3
     assert "votes" not in kept["3"]["inputs"]
     seeds = {row[0] for row in query(server, "SELECT seed FROM pairs")}
     assert seeds == {str(2**62 + i) for i in range(6)}

@@ -64,8 +64,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module", autouse=True)
 def quiet(page: Any) -> None:
     """The page greets newcomers with a dialog."""
-    page.wait_for_timeout(1000)
-    page.keyboard.press("Escape")
+    greeted(page)
+
+
+def greeted(page: Any) -> None:
+    dialog = page.get_by_role("dialog").first
+    dialog.wait_for()
+    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
+    dialog.wait_for(state="detached")
 
 
 def build(page: Any, study: str, *, prompts: str = "a heart\na star", **values: Any) -> None:
@@ -307,6 +313,4 @@ def opened(context: Any, server: Any) -> Any:
     page = context.new_page()
     page.goto(server.address)
     page.wait_for_function(READY, timeout=60_000)
-    page.wait_for_timeout(1500)
-    page.keyboard.press("Escape")
     return page
