@@ -190,6 +190,22 @@ def best_and_worst(table: ScoreTable, reward: str, title: str) -> Image.Image:
     return canvas
 
 
+def overview(report: Report, most: int = 8) -> Image.Image:
+    """The chart above the contact sheets, at most so many of them. RGB, as wide as the chart."""
+    width, gap = report.chart.width, 12
+    parts = [report.chart]
+    for _, picture in report.sheets[:most]:
+        scale = min(1.0, (width - 2 * gap) / picture.width)
+        size = round(picture.width * scale), round(picture.height * scale)
+        parts.append(picture.resize(size, Image.Resampling.LANCZOS) if scale < 1 else picture)
+    canvas = Image.new("RGB", (width, sum(p.height + gap for p in parts) - gap), BACKGROUND)
+    y = 0
+    for part in parts:
+        canvas.paste(part, (0, y))
+        y += part.height + gap
+    return canvas
+
+
 # --- saving -----------------------------------------------------------------------------------
 
 

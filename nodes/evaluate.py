@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 CONNECTED, NO_FEATURES = "connected prompts", "none"
 SAMPLING = tuple(spec.name for spec in fields(SampleSettings) if spec.name != "denoise")
 MEASURING = tuple(spec.name for spec in fields(EvaluationSettings))
-MAX_REPORT_SHEETS = 8  # shown on the node; all are saved
 _FEATURES_TIP = (
     "What reads pictures for FID and KID. tiny-vision comes with the pack and knows only the embedded models' world. "
     "inception-v3 is what papers use; the error says where to get its file. "
@@ -421,13 +420,13 @@ class TastemakerReport(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..evaluation.report import make_report, save_report
+        from ..evaluation.report import make_report, overview, save_report
 
         evaluations = [before] if after is None else [before, after]
         report = make_report(evaluations)
         folder, stem, counter = host.output_place(filename_prefix, *report.chart.size)
         paths = save_report(report, evaluations, folder, f"{stem}_{counter:05d}_")
-        images = [host.saved_entry(path) for path in paths if path.suffix == ".png"][: 1 + MAX_REPORT_SHEETS]
+        images = [host.preview_entry(overview(report), "report")]
         chart = torch.from_numpy(np.asarray(report.chart, dtype=np.float32) / 255)[None]
         saved = f"{report.text}\n\nSaved: {paths[0].name}, with its chart, sheets, JSON and Markdown beside it."
         ui = {"images": images, "text": [saved], "tastemaker_report": [saved]}

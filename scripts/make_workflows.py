@@ -197,8 +197,6 @@ def main() -> None:
             voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
             shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
             entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
-            if name == "evaluate_before_after":
-                entries = entries[:1]  # the chart; contact sheets follow it
             _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
             print(f"wrote {path.relative_to(ROOT)} and its .jpg")
 

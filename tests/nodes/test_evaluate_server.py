@@ -57,6 +57,7 @@ def test_two_models_make_one_report(server: Any, client: ComfyClient) -> None:
     assert [m["about"]["pictures"] for m in record["models"]] == [4, 4]
     chart = Image.open(io.BytesIO(client.file(result.outputs["7"]["images"][0])))
     assert chart.width == 1200
+    assert chart.height > 600  # the chart, and a sheet of each model below it
     runs = server.base / "output" / "tastemaker" / "evaluations"
     assert len(list((runs / "two steps").glob("*/pictures/*.png"))) == 4
 
