@@ -72,7 +72,8 @@ def frechet_interval(
     """FID with a bootstrap interval over the first set's N pictures; the second set is taken as it is.
 
     A resampled set holds fewer different pictures, which raises its FID: so the interval is the estimate plus and
-    minus 1.96 spreads of the resampled values, not their percentiles. `rows` gives features of N rows by index.
+    minus 1.96 spreads of the resampled values, not their percentiles, and not below 0. `rows` gives features of some
+    of the N by index.
     """
     value = frechet_distance(first, second)
     if resamples < 2:
@@ -90,7 +91,7 @@ def frechet_interval(
             mean, spread = _weighted(rows, weights, first.mean)
             found.append(_distance(mean, spread, second.mean, trace, root))
     half = _Z95 * float(torch.tensor(found, dtype=torch.float64).std())
-    return Estimate(value, value - half, value + half, count)
+    return Estimate(value, max(0.0, value - half), value + half, count)
 
 
 def _weighted(

@@ -189,4 +189,7 @@ def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
         unit = torch.nn.functional.normalize(rows.rows(index).double(), dim=1)
         count = len(index)
         values.append(1 - float((unit @ unit.T).sum() - count) / (count * (count - 1)))
-    return mean_interval(values) if values else None
+    if not values:
+        return None
+    found = mean_interval(values)
+    return found._replace(low=max(0.0, found.low), high=min(2.0, found.high)) if len(values) > 1 else found

@@ -244,7 +244,9 @@ def test_features_are_read_in_flat_memory(done: tuple[Path, Evaluation], tiny: A
 def test_diversity_by_hand() -> None:
     """At right angles: 1. The same picture twice: 0. A prompt with one picture counts for nothing."""
     rows = FeatureTensor(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [1.0, 1.0], [0.0, 1.0]]))
-    assert diversity(rows, ["a", "a", "b", "b", "c"]).value == pytest.approx(0.5)
+    found = diversity(rows, ["a", "a", "b", "b", "c"])
+    assert found.value == pytest.approx(0.5)
+    assert (found.low, found.high) == (0.0, 2.0)  # t(1) = 12.7: no interval of two prompts says more
     assert diversity(FeatureTensor(torch.eye(2)), ["a", "b"]) is None
 
 
