@@ -88,7 +88,7 @@ def run(page: Any) -> None:
         node.onExecuted = function () {{ before.apply(this, arguments); window.answered = 1; }};
         app.queuePrompt(0); }}"""
     )
-    page.wait_for_function("() => window.answered", timeout=120_000)
+    page.wait_for_function("() => window.answered", timeout=240_000)
 
 
 def enter(page: Any) -> None:
@@ -280,6 +280,31 @@ def test_everything_has_a_name(page: Any) -> None:
     )
     assert nameless == []
     page.keyboard.press("Escape")
+
+
+def test_the_workflow_from_pictures_to_the_result(page: Any, workflow: Any) -> None:
+    graph = workflow("blind_vote")
+    page.evaluate("graph => app.loadGraphData(graph)", graph)
+    page.wait_for_function("count => app.graph._nodes.length === count", arg=len(graph["nodes"]))
+    stored = next(node["widgets_values"] for node in graph["nodes"] if node["type"] == "TastemakerVote")
+    assert page.evaluate(f"() => app.graph.serialize().nodes.find(n => n.id === {VOTE}.id).widgets_values") == stored
+    run(page)
+    assert status(page) == "0 of 24 voted"
+    enter(page)
+    page.wait_for_function(LOADED)
+    page.screenshot(path=str(shots() / "vote_workflow_booth.png"))
+    for i in range(24):
+        press(page, ["ArrowLeft", "ArrowRight", "ArrowDown"][i % 3])
+    page.keyboard.press("Enter")
+    report = "[...document.querySelectorAll('.tastemaker-report')].find(e => e.textContent.startsWith('Study few'))"
+    page.wait_for_function(f"() => {report}")
+    text = page.evaluate(f"() => {report}.textContent")
+    assert "24 votes by 1 voter: me (24)" in text
+    assert "8 ties" in text
+    assert "tiny-imagereward prefers what voters chose in" in text
+    page.evaluate("() => app.canvas.fitViewToSelectionAnimated?.()")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=str(shots() / "vote_workflow.png"))
 
 
 def test_nothing_complained(page: Any) -> None:
