@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 
 from ..loaders.errors import InputError
 from ..loaders.texts import check_prompts
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
 MAX_METADATA_BYTES = 2**28  # COCO's captions of 82,783 pictures have 64 MiB
@@ -129,6 +132,8 @@ def read_protocol(name: str, folder: Path, *, count: int = 0, seed: int = 0) -> 
         raise InputError("metadata", ", ".join(missing), f"{path.name} has no prompt of these categories.")
     if count > len(rows):
         raise InputError("count", count, f"{path.name} has {len(rows):,} prompts.")
+    if not count and len(rows) < known.count:
+        log.warning("%s is published with %d prompts; %s has %d.", known.title, known.count, path.name, len(rows))
     rows = chosen(rows, count or min(known.count or len(rows), len(rows)), seed)
     return [row._replace(picture=_found(folder, known, row)) for row in rows]
 

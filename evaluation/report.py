@@ -130,7 +130,7 @@ def as_text(evaluations: Sequence[Evaluation], pairs: Sequence[Difference]) -> s
     heading, rows = table_rows(evaluations)
     lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in (heading, *rows)]
     lines.insert(1, "|" + " --- |" * len(heading))
-    lines += ["", "Intervals are 95%.", *(f"- {note}" for note in report_notes(evaluations, pairs))]
+    lines += ["", "Intervals are 95%.", *(f"- {' '.join(note.split())}" for note in report_notes(evaluations, pairs))]
     return "\n".join(lines)
 
 
