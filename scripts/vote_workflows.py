@@ -36,14 +36,14 @@ def _branch(row: int, steps: int, model: Node, prompts: Node, reward: Node) -> t
     """Sample and Score."""
     sample = Node(
         "TastemakerSample",
-        (720, 80 + 500 * row),
-        (320, 420),
+        (720, 80 + 720 * row),
+        (320, 660),
         {"images_per_prompt": 4, "seed": 100, "steps": steps, "guidance_scale": 3.0},
         {"model": (model, "model"), "prompts": (prompts, "prompts")},
         title=f"Sample, {steps} steps",
     )
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")}
-    return sample, Node("TastemakerScore", (1080, 80 + 500 * row), (230, 130), {}, wires)
+    return sample, Node("TastemakerScore", (1080, 80 + 720 * row), (230, 130), {}, wires)
 
 
 def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
     note = Node("MarkdownNote", (-100, 40), (380, 520), {"text": NOTE})
     groups = [
         Group("1  Choose", (320, 0, 340, 670), BLUE),
-        Group("2  Make", (700, 0, 650, 1030), GREEN),
-        Group("3  Ask", (1380, 0, 1080, 730), AMBER),
+        Group("2  Make", (700, 0, 650, 1480), GREEN),
+        Group("3  Ask", (1380, 0, 1080, 740), AMBER),
     ]
     nodes = [note, model, reward, prompts, few, few_scored, many, many_scored, vote, result]
     return build("blind_vote", nodes, groups, info)
