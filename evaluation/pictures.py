@@ -22,7 +22,7 @@ from ..sampling.loop import OnStep, Place, StepInfo, sample
 from ..sampling.settings import SampleOptions, SampleSettings
 from .blocks import written
 
-AT_ONCE = 16  # pictures sampled between two savings
+AT_ONCE = 16  # pictures sampled between two savings; divides BLOCK, so that shares do not change who is together
 
 
 class Opened(NamedTuple):
@@ -137,18 +137,25 @@ class SampledPictures:
         return [i for i in places if not (self.folder / self.name(i)).is_file()]
 
     def make(self, places: Sequence[int], on_pictures: Callable[[int], None] | None = None) -> None:
-        """Make those that are missing, a few at a time; `on_pictures` is called with how many of them are done."""
-        left = self.missing(places)
-        tell = on_pictures or (lambda done: None)
-        for first in range(0, len(left), AT_ONCE):
-            part = left[first : first + AT_ONCE]
+        """Make those that are missing; `on_pictures` is called with how many of them are done.
 
-            def on_step(info: StepInfo, first: int = first, count: int = len(part)) -> None:
-                tell(first + count * info.done // info.total)
+        Always the same ones are sampled together, those that are there already too: what else is in a batch moves the
+        last bits of a picture, and a run that was stopped is to end as one that was not.
+        """
+        tell, made = on_pictures or (lambda done: None), 0
+        for first in range(0, len(places), AT_ONCE):
+            part = list(places[first : first + AT_ONCE])
+            left = self.missing(part)
+            if not left:
+                continue
 
-            images = self._sampled(part, on_step)
-            for i, image in zip(part, images, strict=True):
-                written(self.folder / self.name(i), self._file(i, image))
+            def on_step(info: StepInfo, made: int = made, count: int = len(left)) -> None:
+                tell(made + count * info.done // info.total)
+
+            images = dict(zip(part, self._sampled(part, on_step), strict=True))
+            for i in left:
+                written(self.folder / self.name(i), self._file(i, images[i]))
+            made += len(left)
 
     def _sampled(self, part: Sequence[int], on_step: OnStep) -> torch.Tensor:
         settings = asdict(self.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -385,6 +386,37 @@ def test_the_command_line_writes_a_report_and_says_what_is_wrong(tmp_path: Path,
     (tmp_path / "data" / "meta_data.json").write_text("{}")
     assert main([str(plan), "--device", "cpu"]) == 2
     assert "meta_data.json" in caplog.text
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    """COCO's layout sampled with the embedded model; SIGKILL while pictures are being written."""
+    found = []
+    for name in ("killed", "whole"):
+        folder = tmp_path / name
+        coco(folder / "data", 36)
+        plan = {
+            "protocol": "coco-2014",
+            "folder": "data",
+            "models": [{"title": "tiny", "model": "tiny-sdxl"}],
+            "sampling": {"steps": 1, "height": 64, "width": 64, "guidance_scale": 1.0},
+            "features": "tiny-vision",
+            "rewards": ["tiny-imagereward"],
+            "settings": {"resamples": 2, "kid_subsets": 2, "kid_subset_size": 5},
+            "output": "study",
+        }
+        (folder / "plan.json").write_text(json.dumps(plan))
+        command = [sys.executable, "-m", "tastemaker.evaluation", str(folder / "plan.json"), "--device", "cpu"]
+        pictures = folder / "study" / "tiny" / "pictures"
+        if name == "killed":
+            process = subprocess.Popen(command, cwd=ROOT.parent, stderr=subprocess.DEVNULL)
+            while process.poll() is None and len(list(pictures.glob("*.png"))) < 2:
+                time.sleep(0.02)
+            process.kill()
+            process.wait()
+            assert 2 <= len(list(pictures.glob("*.png"))) < 36
+        assert main(command[3:]) == 0
+        found.append(figures(folder / "study" / "tiny"))
+    assert found[0] == found[1]
 
 
 def test_two_real_processes_write_the_same_report(tmp_path: Path) -> None:
