@@ -3,7 +3,8 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .compare import TastemakerCompare
-from .evaluate import TastemakerEvaluate, TastemakerFID, TastemakerReport
+from .evaluate import TastemakerEvaluate, TastemakerReport
+from .fid import TastemakerFID
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
 from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages

@@ -1,11 +1,10 @@
-"""Evaluate, FID and Report: how good a model is, in the figures that papers use."""
+"""Evaluate and Report: how good a model is, in the figures that papers use."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import fields
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationS
 from ..loaders.errors import InputError
 from ..sampling import SampleSettings
 from . import host
+from .fid import FEATURES_TIP, RESIZE_TIP, Phases, extractor_for, pictures_input
 from .widgets import widgets
 from .wires import (
     CATEGORY,
@@ -23,7 +23,6 @@ from .wires import (
     TasteEvaluation,
     TasteModel,
     TasteOptions,
-    TastePictures,
     TasteReward,
     as_prompts,
     prompts_input,
@@ -43,17 +42,6 @@ if TYPE_CHECKING:
 CONNECTED, NO_FEATURES = "connected prompts", "none"
 SAMPLING = tuple(spec.name for spec in fields(SampleSettings) if spec.name != "denoise")
 MEASURING = tuple(spec.name for spec in fields(EvaluationSettings))
-_FEATURES_TIP = (
-    "What reads pictures for FID and KID. tiny-vision comes with the pack and knows only the embedded models' world. "
-    "inception-v3 is what papers use; the error says where to get its file. "
-)
-_RESIZE_TIP = (
-    "How pictures reach Inception's size. clean: antialiased, as papers do now. legacy: as the first ones did."
-)
-
-
-def _pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Input:
-    return io.MultiType.Input(name, types=[io.Image, TastePictures], tooltip=tooltip, optional=optional)
 
 
 class TastemakerEvaluate(io.ComfyNode):
@@ -71,7 +59,7 @@ class TastemakerEvaluate(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 TasteModel.Input("model", optional=True, tooltip="The model to measure. Or connect images."),
-                _pictures_input(
+                pictures_input(
                     "images",
                     "Finished pictures to measure instead: as many of every prompt, in the prompts' order.",
                     optional=True,
@@ -80,7 +68,7 @@ class TastemakerEvaluate(io.ComfyNode):
                 TasteReward.Input(
                     "reward", optional=True, tooltip="Whose mean is measured; a combined one's parts too."
                 ),
-                _pictures_input("reference", "Real pictures: FID and KID say how far from them.", optional=True),
+                pictures_input("reference", "Real pictures: FID and KID say how far from them.", optional=True),
                 TasteOptions.Input("options", optional=True, tooltip="From Sample Options."),
                 io.String.Input(
                     "title",
@@ -112,9 +100,9 @@ class TastemakerEvaluate(io.ComfyNode):
                     "features",
                     options=[*EXTRACTORS, NO_FEATURES],
                     default=EXTRACTORS[0],
-                    tooltip=_FEATURES_TIP + "none: no FID, no KID, no diversity.",
+                    tooltip=FEATURES_TIP + "none: no FID, no KID, no diversity.",
                 ),
-                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=_RESIZE_TIP),
+                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=RESIZE_TIP),
                 io.String.Input("negative_prompt", default="", tooltip="What should not be in the pictures."),
                 *widgets(EvaluationSettings, *MEASURING),
                 *widgets(SampleSettings, *SAMPLING),
@@ -181,7 +169,7 @@ class TastemakerEvaluate(io.ComfyNode):
                 rewards=_rewards(reward),
                 settings=told,
                 use=host.in_use,
-                on_progress=_Phases(),
+                on_progress=Phases(),
             )
         text = as_text([found], ())
         return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
@@ -275,117 +263,6 @@ def _reference(
         whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures))
         return Reference("the connected reference", GivenPictures(whole), folder=kept)
     return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), rows, kept)
-
-
-def extractor_for(name: str, resize: str) -> Extractor:
-    """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
-    from ..evaluation.inception import find_inception
-    from ..loaders.fingerprint import changes
-
-    if name not in EXTRACTORS:
-        raise InputError("features", name, f"Pick one of {', '.join(EXTRACTORS)}.")
-    folders = tuple(host.reward_folders())
-    return _kept_extractor(name, resize, folders, changes(find_inception(folders)) if name == "inception-v3" else "")
-
-
-@lru_cache(maxsize=2)
-def _kept_extractor(name: str, resize: str, folders: tuple[Path, ...], changed: str) -> Extractor:
-    from ..evaluation.features import load_extractor
-
-    with host.loading():
-        return load_extractor(name, folders=folders, resize=resize)
-
-
-class _Phases:
-    """Progress of one phase after the other. Each call is also where a cancel takes effect."""
-
-    def __init__(self) -> None:
-        self._phase, self._bar = "", None
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase or self._bar is None:
-            self._phase, self._bar = phase, host.Progress(max(1, total))
-        self._bar.update(min(done, total))
-
-
-class TastemakerFID(io.ComfyNode):
-    """How far two sets of pictures lie apart."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="TastemakerFID",
-            display_name="FID",
-            category=CATEGORY,
-            description="Compares two sets of pictures as papers do: FID and KID, with their intervals. Lower is "
-            "nearer.",
-            is_output_node=True,
-            inputs=[
-                _pictures_input("images", "The pictures to judge: from Sample, Load Images or any other node."),
-                _pictures_input("reference", "The real pictures, or those of another model."),
-                io.Combo.Input(
-                    "features", options=list(EXTRACTORS), default=EXTRACTORS[0], tooltip=_FEATURES_TIP.strip()
-                ),
-                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=_RESIZE_TIP),
-                *widgets(EvaluationSettings, "kid_subsets", "kid_subset_size", "resamples", "seed"),
-            ],
-            outputs=[
-                io.Float.Output(display_name="FID"),
-                io.Float.Output(display_name="KID x1000"),
-                io.String.Output(
-                    display_name="text", tooltip="Both with their intervals, and what to be careful about."
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        images: torch.Tensor | Pictures,
-        reference: torch.Tensor | Pictures,
-        features: str,
-        resize: str,
-        **settings: Any,
-    ) -> io.NodeOutput:
-        from ..evaluation.measures import FID, KID, OVERALL, distances
-        from ..evaluation.report import shown
-
-        told = EvaluationSettings(**settings)
-        extractor = extractor_for(features, resize)
-        progress, notes = _Phases(), []
-        with host.loading():
-            sets = [
-                _features(name, value, extractor, progress, notes)
-                for name, value in (("images", images), ("reference", reference))
-            ]
-            found, more = distances(*sets, told)
-        values = found[OVERALL]
-        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID)]
-        counts = " and ".join(f"{s.statistics.count:,}" for s in sets)
-        lines += [f"{counts} pictures, read by {features}", *notes, *more]
-        text = "\n".join(lines)
-        return io.NodeOutput(
-            values[FID].value, values[KID].value, text, ui={"tastemaker_report": [text], "text": [text]}
-        )
-
-
-def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: _Phases, notes: list[str]):
-    from ..evaluation.features import read_features
-    from ..evaluation.measures import FeatureTensor, feature_set
-    from ..rewards.pictures import as_pictures
-    from ..rewards.reward import check_images
-
-    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value))
-    found = read_features(
-        pictures,
-        extractor,
-        place=lambda: host.in_use([extractor.network]),
-        on_picture=lambda done, total: progress(name, done, total),
-    )
-    if found.broken:
-        first, why = found.broken[0]
-        notes.append(f"{len(found.broken):,} of {name} cannot be read; {pictures.name(first)} {why}.")
-    return feature_set(FeatureTensor(found.features), [""] * len(found.kept), extractor.about)
 
 
 class TastemakerReport(io.ComfyNode):
