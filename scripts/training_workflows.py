@@ -91,7 +91,7 @@ def ddpo_finetune(info: dict[str, Any]) -> dict[str, Any]:
     prompts = Node("TastemakerPrompts", (340, 420), (300, 190), {"text": PRACTICE}, title="what to practise on")
     unseen = Node("TastemakerPrompts", (340, 680), (300, 170), {"text": HELD_OUT}, title="what it never practised on")
     wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
-    values = {"run_name": "places", "epochs": 8, **TRAINING}
+    values = {"run_name": "places", **TRAINING, "epochs": 12, "learning_rate": 6e-4}
     tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
     curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
     compared = _before_and_after(model, tune, reward, SAMPLING, unseen, None)
