@@ -16,6 +16,15 @@ READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real ComfyUI for each file: no other test has left anything in its folders."""
+    from scripts.comfy.server import ComfyServer
+
+    with ComfyServer(tmp_path_factory.mktemp("page")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def page(server: Any) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 

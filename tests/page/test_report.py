@@ -50,9 +50,7 @@ def report(page: Any, kind: str) -> str:
 
 
 def test_a_folder_is_ranked_and_the_broken_files_are_listed(page: Any, server: Any, workflow: Any) -> None:
-    folder = server.output / "tastemaker"
-    if not folder.exists():
-        fill(folder)
+    fill(server.output / "tastemaker")
     close_templates(page)
     page.evaluate("graph => window.app.loadGraphData(graph)", workflow("rank_folder"))
     page.wait_for_function("() => window.app.graph._nodes.length === 6")
