@@ -73,7 +73,12 @@ def test_a_run_from_the_graph(server, client) -> None:
     assert told[0]["state"] == "starting"
     assert {m["node"] for m in told} == {"5"}
     assert [len(m["rows"]) for m in told if "rows" in m] == [0, 1, 2, 2]  # at the start, after each epoch, at the end
-    assert any(m["state"].startswith("sampling") for m in told)
+    phases = {m["state"].split()[0] for m in told}  # within an epoch at most two a second, so a fast machine has none
+    assert (
+        {"starting", "learned", "done"}
+        <= phases
+        <= {"starting", "sampling", "scoring", "learning", "samples", "learned", "done"}
+    )
     shown = last_message(result)
     assert shown["state"] == "done"
     assert [g["epoch"] for g in shown["grids"]] == [1, 2]
