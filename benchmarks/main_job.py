@@ -79,7 +79,7 @@ def main() -> None:
 | ours / diffusers | {figures["ours"] / figures["diffusers"]:.2f} |
 | score and rank with tiny-imagereward | {figures["score and rank"]:.2f} |
 | sample, score and rank (wanted: under 15) | {total:.2f} |
-| added to ComfyUI's start, as it prints, its own garbage collection included where that falls due (wanted: at most 0.2) | {started:.1f} |
+| added to ComfyUI's start, as it prints, its garbage collection included (wanted: at most 0.2) | {started:.1f} |
 """,
     )
 
