@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..loaders.embedded import asset_folder
+from . import remarks
 
 if TYPE_CHECKING:
     from transformers import BertTokenizer
@@ -40,13 +41,4 @@ def tokenize(tokenizer: BertTokenizer, prompts: Sequence[str]) -> tuple[torch.Te
 
 def cut_remarks(tokenizer: BertTokenizer, prompts: Sequence[str]) -> list[str]:
     """A line for each prompt that `tokenize` cuts: how much of it is read."""
-    lines = []
-    for prompt in prompts:
-        ids = tokenizer(prompt).input_ids
-        if len(ids) > MAX_TOKENS:
-            kept = tokenizer.decode(ids[MAX_TOKENS - 4 : MAX_TOKENS - 1])
-            lines.append(
-                f"only the first {MAX_TOKENS - 2} of the {len(ids) - 2} word pieces of a prompt are read, "
-                f"up to {kept!r}: {prompt[:60]!r}..."
-            )
-    return lines
+    return remarks.cut_remarks(tokenizer, prompts, MAX_TOKENS, "word pieces")

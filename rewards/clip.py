@@ -18,6 +18,7 @@ from ..loaders.errors import ModelFileError
 from ..loaders.limits import check_sizes
 from ..loaders.tokenizer import clip_tokenizer
 from ..loaders.weights import fill, find_weights, read_json, read_safetensors
+from . import remarks
 from .weights import own_sizes, read_weights
 
 if TYPE_CHECKING:
@@ -185,13 +186,4 @@ def text_features(network: CLIPModel, tokenizer: CLIPTokenizerFast, prompts: Seq
 
 def cut_remarks(tokenizer: CLIPTokenizerFast, prompts: Sequence[str]) -> list[str]:
     """A line for each prompt that `text_features` cuts: how much of it is read."""
-    lines = []
-    for prompt in prompts:
-        ids = tokenizer(prompt).input_ids
-        if len(ids) > MAX_TOKENS:
-            kept = tokenizer.decode(ids[MAX_TOKENS - 4 : MAX_TOKENS - 1])
-            lines.append(
-                f"only the first {MAX_TOKENS - 2} of the {len(ids) - 2} tokens of a prompt are read, "
-                f"up to {kept!r}: {prompt[:60]!r}..."
-            )
-    return lines
+    return remarks.cut_remarks(tokenizer, prompts, MAX_TOKENS, "tokens")
