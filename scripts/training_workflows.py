@@ -39,7 +39,7 @@ are a hard lesson. Raise **epochs** and press **Run** again: it goes on where it
 Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
 Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
 
-For SDXL pick the **preset** for your card, a learning rate of 0.0003, and 100 epochs.
+For SDXL pick the **preset** for your card and a learning rate of 0.0003, and leave it the night.
 When the reward rises and the pictures get worse, read the help of **Fine-Tune** (the ? above the node).
 """
 

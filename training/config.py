@@ -56,7 +56,7 @@ class DDPOConfig:
     width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
     learning_rate: float = setting(
         3e-4,
-        "How far each update goes. Try 1e-5 for a full fine-tune, 2e-3 for the tiny models.",
+        "How far each update goes. More learns faster and breaks pictures sooner. Try 1e-5 for a full fine-tune.",
         low=1e-9,
         high=1.0,
         step=1e-7,
