@@ -52,6 +52,14 @@ def page(server: Any) -> Iterator[Any]:
         browser.close()
 
 
+def close_templates(page: Any) -> None:
+    """The page offers templates on the first visit to a host."""
+    dialog = page.get_by_role("dialog").first
+    dialog.wait_for(timeout=60_000)
+    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
+    dialog.wait_for(state="detached")
+
+
 def shots() -> Path:
     """Where the tests leave pictures of the page."""
     folder = ROOT / ".cache" / "shots"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.stand_ins import LORA, PLAYGROUND, REFINER, write_stand_ins
-from tests.page.conftest import shots
+from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser
 
@@ -61,10 +61,7 @@ def models(server: Any) -> None:
 
 
 def test_a_graph_built_in_the_page_runs_and_its_pictures_arrive(page: Any, server: Any, client: Any) -> None:
-    dialog = page.get_by_role("dialog").first  # templates are offered on the first visit
-    dialog.wait_for()
-    page.locator(".p-dialog-mask .pi-times").first.click()
-    dialog.wait_for(state="detached")
+    close_templates(page)
     saves = page.evaluate(BUILD, {"nodes": NODES, "wires": WIRES})
     page.get_by_test_id("queue-button").first.click()
     page.wait_for_function(ARRIVED, arg=saves, timeout=120_000)

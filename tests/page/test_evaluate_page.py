@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import shots
+from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser
 RUN_SECONDS = 240_000
@@ -20,10 +20,7 @@ PROMPTS = (
 
 
 def test_two_measurements_make_a_report_on_the_node(page: Any, server: Any) -> None:
-    dialog = page.get_by_role("dialog").first  # templates are offered on the first visit
-    dialog.wait_for()
-    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
-    dialog.wait_for(state="detached")
+    close_templates(page)
     graph = json.loads((ROOT / "workflows" / "evaluate_before_after.json").read_text(encoding="utf-8"))
     page.evaluate("graph => window.app.loadGraphData(graph)", graph)
     page.wait_for_function("count => window.app.graph._nodes.length === count", arg=len(graph["nodes"]))

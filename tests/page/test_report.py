@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.page.conftest import shots
+from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror='window.hacked=1'>.png"
@@ -31,14 +31,6 @@ def fill(folder: Path) -> None:
     (folder / "cut off.png").write_bytes(whole[: len(whole) // 2])
     (folder / "a web page.jpg").write_text("<html>")
     (folder / HOSTILE).write_bytes(b"x")
-
-
-def close_templates(page: Any) -> None:
-    """The page greets newcomers with a dialog."""
-    dialog = page.get_by_role("dialog").first
-    dialog.wait_for(timeout=60_000)
-    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
-    dialog.wait_for(state="detached")
 
 
 def report(page: Any, kind: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import shots
+from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser
 RUN_SECONDS = 240_000
@@ -22,10 +22,7 @@ REWARD_POINTS = f"({LINE}?.getAttribute('d').match(/[ML]/g) ?? []).length"
 @pytest.fixture(scope="module")
 def opened(page: Any) -> Any:
     """The template, its run made small."""
-    dialog = page.get_by_role("dialog").first  # templates are offered on the first visit
-    dialog.wait_for()
-    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
-    dialog.wait_for(state="detached")
+    close_templates(page)
     graph = json.loads((ROOT / "workflows" / "ddpo_finetune.json").read_text(encoding="utf-8"))
     page.evaluate("graph => window.app.loadGraphData(graph)", graph)
     page.wait_for_function("count => window.app.graph._nodes.length === count", arg=len(graph["nodes"]))

@@ -57,6 +57,10 @@ def small_sdxl(tiny_sdxl: DiffusionModel) -> DiffusionModel:
 
 @pytest.fixture(scope="session")
 def small_ddpm() -> DiffusionModel:
+    return make_small_ddpm()
+
+
+def make_small_ddpm() -> DiffusionModel:
     """An unconditional model with church-256's scheduler; pictures of 8 px, D = 192."""
     from diffusers import UNet2DModel
 

@@ -13,26 +13,8 @@ from typing import Any
 
 import torch
 
-from tastemaker.loaders import DiffusionModel
 from tastemaker.training import checkpoint, finetune, run
-from tests.training.conftest import DDPM, brightness, quick, settled
-
-
-def model() -> DiffusionModel:
-    from diffusers import UNet2DModel
-
-    torch.manual_seed(0)
-    unet = UNet2DModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=4,
-    )
-    return DiffusionModel("small-ddpm", "ddpm", {"unet": settled(unet)}, (), DDPM, "d" * 16)
-
+from tests.training.conftest import brightness, make_small_ddpm, quick
 
 CONFIG = {"epochs": 4, "advantages": "prompt", "min_history": 4, "ema_decay": 0.9, "sample_every": 2}
 
@@ -85,7 +67,7 @@ def main() -> None:
         checkpoint.os.replace = dying(os.replace, count, after=True)
     if where == "checkpoint":
         checkpoint.save_file = half_written(checkpoint.save_file, count)
-    list(finetune(model(), brightness, "", quick(**CONFIG), run_folder=folder, on_progress=on_progress))
+    list(finetune(make_small_ddpm(), brightness, "", quick(**CONFIG), run_folder=folder, on_progress=on_progress))
 
 
 if __name__ == "__main__":
