@@ -103,11 +103,14 @@ def _base_mean(worker: Worker, trajectory: Trajectory, batch: Pairs) -> torch.Te
         return transition(worker.network(base, prompts), worker.schedule, x, x_next, batch.step.tolist()).mean
 
 
-def _old_log_probs(worker: Worker, trajectory: Trajectory, batches: list[list[Pairs]]) -> list[list[torch.Tensor]]:
+def _old_log_probs(
+    worker: Worker, trajectory: Trajectory, batches: list[list[Pairs]]
+) -> list[list[torch.Tensor | None]]:
     """Log-probabilities before the first update, of each batch, where the network runs.
 
     In half precision, and where the rollout ran on other kernels, rounding alone moves the ratio past the
-    clip range: there they are computed once more, in the very batches that will be learned from.
+    clip range: there they are computed once more, in the very batches that will be learned from. Those of the
+    first update are None then: learning computes them itself, before anything has moved.
     """
     choice = worker.config.old_log_probs
     again = choice == "recompute" or (
@@ -115,8 +118,9 @@ def _old_log_probs(worker: Worker, trajectory: Trajectory, batches: list[list[Pa
     )
     if not again:
         return [[trajectory.log_probs[b.picture, b.step].to(worker.device) for b in update] for update in batches]
+    first: list[torch.Tensor | None] = [None] * len(batches[0])
     with torch.no_grad():
-        return [[_transition(worker, trajectory, b).log_prob for b in update] for update in batches]
+        return [first] + [[_transition(worker, trajectory, b).log_prob for b in update] for update in batches[1:]]
 
 
 def _learn_batch(
@@ -124,13 +128,14 @@ def _learn_batch(
     trajectory: Trajectory,
     batch: Pairs,
     advantages: torch.Tensor,
-    old: torch.Tensor,
+    old: torch.Tensor | None,
     total: int,
     count: Callable[[int], None],
 ) -> UpdateStatistics:
     """Add the gradient of one batch."""
     base_mean = _base_mean(worker, trajectory, batch) if worker.objective.kl_weight else None
     now = _transition(worker, trajectory, batch)
+    old = now.log_prob.detach() if old is None else old
     done = learn(worker.objective, now, base_mean, old, advantages[batch.picture].to(worker.device), total)
     count(len(batch.step))
     return done

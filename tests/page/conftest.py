@@ -65,3 +65,11 @@ def shots() -> Path:
     folder = ROOT / ".cache" / "shots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def slide(slider: Any, value: int) -> None:
+    """Move a slider as a hand does: some versions of Playwright and Chromium refuse to fill one."""
+    slider.evaluate(
+        "(input, value) => { input.value = value; input.dispatchEvent(new Event('input', { bubbles: true })); }",
+        str(value),
+    )

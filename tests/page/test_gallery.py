@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, shots
+from tests.page.conftest import READY, shots, slide
 
 pytestmark = pytest.mark.browser
 
@@ -183,12 +183,12 @@ def test_two_pictures_are_compared_side_by_side(ten: Any) -> None:
 
 def test_hiding_below_a_score_and_by_bucket(ten: Any) -> None:
     slider = ten.get_by_label("Hide below this score")
-    slider.fill("100")  # the middle: 0.0, so half of the scores
+    slide(slider, 100)  # the middle: 0.0, so half of the scores
     assert ranks(ten) == ["#1", "#2", "#3", "#4", "#5"]
     assert "5 of 10 shown" in ten.locator(".tm-tools").inner_text()
-    slider.fill("200")
+    slide(slider, 200)
     assert ranks(ten) == ["#1"]  # the best is never hidden
-    slider.fill("0")
+    slide(slider, 0)
     ten.get_by_role("button", name="Show or hide great pictures").click()
     assert ranks(ten) == [f"#{i}" for i in range(5, 11)]
     for name in ("ok", "bad"):

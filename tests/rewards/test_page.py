@@ -17,6 +17,7 @@ from tastemaker.rewards import ScoreTable
 from tastemaker.rewards.page import MAX_PICTURES, page
 from tastemaker.rewards.save import save_table
 from tastemaker.rewards.table import rank_table
+from tests.page.conftest import slide
 
 HOSTILE = (
     "</script><script>window.hacked=1</script>",
@@ -111,7 +112,7 @@ def test_sorting_filtering_and_hiding(shown: Any) -> None:
     shown.fill("#filter", "nothing has this")
     assert shown.is_visible(".empty")
     shown.fill("#filter", "")
-    shown.locator("#least").fill("500")
+    slide(shown.locator("#least"), 500)
     assert ranks(shown) == best_first[:6]  # scores -1 to 1 in even steps: half are above 0
 
 

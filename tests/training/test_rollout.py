@@ -56,23 +56,25 @@ def test_a_rollout_is_what_sampling_makes(name: str, scheduler: str, request: py
 def test_learning_finds_the_probabilities_of_the_rollout(
     name: str, scheduler: str, request: pytest.FixtureRequest
 ) -> None:
-    """In other batches, with steps mixed: the first ratio is 1 within 1e-6, CFG and clipped x0 included."""
+    """In other batches, with steps mixed: the first ratio is 1 within 1e-6, CFG and clipped x0 included.
+
+    The mean's rounding counts 1 / std times in a log-probability: below a std of 0.1 the bound grows with it.
+    """
     worker, trajectory, _ = rolled(request.getfixturevalue(name), list(range(6)), scheduler=scheduler, steps=6)
     steps = learnable_steps(trajectory.stds, 0.0, 1.0)
     picture = torch.arange(6).repeat_interleave(len(steps))
     pairs = Pairs(picture, torch.tensor(steps * 6))
-    largest = 0.0
+    bounds = 1e-6 * (0.1 / trajectory.stds).clamp(min=1)
     for batch in micro_batches(pairs, 5):
         network = worker.network(worker.model, [trajectory.prompts[i] for i in batch.picture.tolist()])
         x, after = at_pairs(trajectory, batch, torch.device("cpu"))
         now = transition(network, worker.schedule, x, after, batch.step.tolist())
         ratio = (now.log_prob - trajectory.log_probs[batch.picture, batch.step]).exp()
-        largest = max(largest, float((ratio - 1).abs().max()))
+        assert ((ratio - 1).abs() <= bounds[batch.step]).all()
         for row in range(len(x)):
             normal = torch.distributions.Normal(now.mean[row].double(), now.std[row].double())
             want = normal.log_prob(after[row].double()).mean()
             assert now.log_prob[row].item() == pytest.approx(want.item(), abs=2e-5)
-    assert largest <= 1e-6
 
 
 def test_steps_without_noise_are_left_out(small_ddpm: DiffusionModel) -> None:
