@@ -1,26 +1,33 @@
 """DDPO on the embedded models: does the reward rise on held-out prompts and seeds, and at what cost?
 
-`python -m benchmarks.ddpo run jpeg --seed 0 --minutes 15 --out DIR` trains once and measures; a run that was stopped
-goes on. `report --out DIR` writes what there is in DIR to RESULTS.md. Minutes are of processor time (one thread),
-since machines may be shared. `speed` compares learning from full batches of (picture, step) pairs with one timestep
-at a time, ddpo-pytorch's arrangement, with everything else the same.
+`python -m benchmarks.ddpo run jpeg --seed 0` trains once, for the task's minutes on the clock, and measures;
+a run that was stopped goes on. `report` writes what there is to RESULTS.md, with curves and grids beside it. `speed`
+compares learning from full batches of (picture, step) pairs with one timestep at a time, ddpo-pytorch's
+arrangement, with everything else the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from scripts.embedded.checker import read
 from tastemaker.loaders import load_diffusion_model
-from tastemaker.rewards import load_reward
+from tastemaker.loaders.precision import native_bfloat16
+from tastemaker.rewards import ScoreTable, load_reward
+from tastemaker.rewards.comparison_sheet import comparison_sheet
+from tastemaker.sampling import sample
 from tastemaker.training import finetune, preset
-from tastemaker.training.evaluate import compare_models
+from tastemaker.training.curve import Series, draw_series
+from tastemaker.training.evaluate import compare
 from tastemaker.training.processes import Alone
 from tastemaker.training.step import at_pairs, learn, transition
 from tastemaker.training.trajectory import Pairs, learnable_steps, micro_batches
@@ -28,81 +35,145 @@ from tastemaker.training.worker import Worker
 
 from .common import machine, write_section
 
+PICTURES_FOLDER = Path(__file__).parent / "ddpo"
 COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
 SHAPES = ("circle", "star", "heart", "square", "ring", "cross", "moon", "triangle")
+PICTURES = 64
+
+
+class Task(NamedTuple):
+    """One thing to learn.
+
+    Attributes:
+        model: whose.
+        reward: trained on.
+        watched: a reward that is not.
+        prompt: with places for colour, shape and background; empty for an unconditional model.
+        minutes: to learn in, on the clock.
+        settings: beside the CPU preset.
+    """
+
+    model: str
+    reward: str
+    watched: str
+    prompt: str
+    minutes: float
+    settings: dict[str, Any]
+
+
 TASKS = {
-    "jpeg": ("tiny-sdxl", "jpeg-compressibility", "tiny-imagereward"),
-    "imagereward": ("tiny-sdxl", "tiny-imagereward", "jpeg-compressibility"),
-    "ddpm-jpeg": ("tiny-ddpm", "jpeg-compressibility", None),
+    "jpeg": Task(
+        "tiny-sdxl",
+        "jpeg-compressibility",
+        "tiny-imagereward",
+        "a {} {} on a {} background",
+        15,
+        {},
+    ),
+    "imagereward": Task(
+        "tiny-sdxl",
+        "tiny-imagereward",
+        "jpeg-compressibility",
+        "a small {} {} at the top of a {} background",
+        20,
+        {},
+    ),
+    "ddpm-jpeg": Task("tiny-ddpm", "jpeg-compressibility", "clean shapes", "", 15, {}),
 }
-SETTINGS = {
-    "samples_per_epoch": 64,
-    "steps": 8,
-    "learning_rate": 3e-3,
-    "warmup_updates": 8,
-    "clip_range": 1.25e-3,
-    "epochs": 10_000,
-    "sample_every": 10,
-}
-PICTURES = 48
 
 
-def prompts() -> tuple[list[str], list[str]]:
+def prompts(text: str) -> tuple[list[str], list[str]]:
     """(trained on, held out): each shape and colour is in both, no pair of them is."""
+    if not text:
+        return [""], [""]
     pairs = [(c, s, COLOURS[(i + j + 1) % 8]) for i, c in enumerate(COLOURS) for j, s in enumerate(SHAPES)]
-    texts = [f"a {c} {s} on a {b} background" for c, s, b in pairs if c != b]
+    texts = [text.format(c, s, b) for c, s, b in pairs if c != b]
     return [t for i, t in enumerate(texts) if i % 7 % 3 != 2], [t for i, t in enumerate(texts) if i % 7 % 3 == 2]
 
 
-def measure(base: Any, tuned: Any, rewards: list[tuple[str, Any]], held_out: list[str], config: Any) -> dict[str, Any]:
-    """Base against tuned with the training sampler and with a user's."""
-    texts = [held_out[i // 4 % len(held_out)] for i in range(PICTURES)]
+def clean_shapes(images: torch.Tensor, _: Sequence[str]) -> torch.Tensor:
+    """1 for each picture that the checker reads as a clean shape, else 0. Shape: (B, H, W, 3) to (B,)."""
+    return torch.tensor([float(read(image.numpy()).clean) for image in images])
+
+
+def reward_named(name: str) -> Any:
+    return clean_shapes if name == "clean shapes" else load_reward(name)
+
+
+def measure(task: Task, base: Any, tuned: Any, config: Any, sheet: Path) -> dict[str, Any]:
+    """Base against tuned on held-out prompts and seeds, sampled as trained and as users do; draws the sheet."""
+    held_out = prompts(task.prompt)[1]
+    labels = [held_out[i // 4 % len(held_out)] for i in range(PICTURES)]
     seeds = range(10**6, 10**6 + PICTURES)
-    guided = {"guidance_scale": config.guidance_scale} if base.conditional else {}
-    user = {"guidance_scale": 4.0} if base.conditional else {}
-    return {
-        "training sampler": compare_models(
-            base, tuned, texts, seeds, rewards, scheduler="ddim", steps=config.steps, eta=1.0, **guided
-        ),
-        "ddim, 25 steps, eta 0": compare_models(
-            base, tuned, texts, seeds, rewards, scheduler="ddim", steps=25, eta=0.0, **user
-        ),
+    rewards = [(name, reward_named(name)) for name in (task.reward, task.watched)]
+    samplers = {
+        f"ddim, {config.steps} steps, eta 1 (as trained)": {"steps": config.steps, "eta": 1.0},
+        "ddim, 25 steps, eta 0": {"steps": 25, "eta": 0.0},
     }
+    found = {}
+    for name, settings in samplers.items():
+        if base.conditional:
+            settings["guidance_scale"] = config.guidance_scale
+        texts = labels if base.conditional else ""
+        images = [sample(m, texts, seeds=seeds, scheduler="ddim", **settings).images for m in (base, tuned)]
+        found[name] = compare(*images, labels, rewards)
+        tables = [
+            ScoreTable(b, tuple(labels), tuple(seeds), {n: r(b, labels).float() for n, r in rewards}, task.reward)
+            for b in images
+        ]
+        comparison_sheet(*tables).convert("RGB").save(sheet, quality=88)
+    return found
 
 
-def run(task: str, seed: int, minutes: float, out: Path, changes: dict[str, Any]) -> None:
-    """Train for that long, then measure; writes DIR/TASK-SEED.json."""
-    torch.set_num_threads(1)
-    name, trained_on, watched = TASKS[task]
-    model, reward = load_diffusion_model(name), load_reward(trained_on)
-    rewards = [(r, load_reward(r)) for r in (trained_on, watched) if r]
-    known, held_out = prompts() if model.conditional else ([""], [""])
-    config = preset("CPU", **{**SETTINGS, "seed": seed, **changes})
+def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any]) -> None:
+    """Train for so many minutes on the clock, then measure; writes OUT/NAME-SEED.json and .jpg."""
+    torch.set_num_threads(threads)
+    task = TASKS[name]
+    dtype = torch.bfloat16 if native_bfloat16() else torch.float32
+    model = load_diffusion_model(task.model, dtype=dtype)
+    settings = {**task.settings, **changes, "seed": seed, "epochs": 10_000, "sample_every": 0}
+    config = preset("CPU", **settings)
     out.mkdir(parents=True, exist_ok=True)
-    spending = out / f"{task}-{seed}.spent"  # (processor, clock) seconds at each epoch's end, over all calls
-    spent = json.loads(spending.read_text()) if spending.exists() else [[0.0, 0.0]]
-    fine_tune = finetune(model, reward, known if model.conditional else "", config, run_folder=out / f"{task}-{seed}")
-    with fine_tune:
-        spent = spent[: fine_tune.epoch + 1]
-        while spent[-1][0] * (1 + 1 / max(fine_tune.epoch, 1)) < minutes * 60:
-            before = time.process_time(), time.time()
+    known = prompts(task.prompt)[0] if model.conditional else ""
+    with finetune(model, load_reward(task.reward), known, config, run_folder=out / f"{name}-{seed}") as fine_tune:
+        clock = _Clock(out / f"{name}-{seed}.seconds", fine_tune.epoch)
+        while clock.after_another() < minutes * 60:
             report = next(fine_tune)
-            took = time.process_time() - before[0], time.time() - before[1]
-            spent.append([total + more for total, more in zip(spent[-1], took, strict=True)])
-            spending.write_text(json.dumps(spent))
-            print(f"{task} {seed} epoch {report.epoch}: {report.reward:.4f}, {spent[-1][0]:.0f} s", flush=True)
+            clock.lap()
+            print(f"{name} {seed} epoch {report.epoch}: {report.reward:.4f}, {clock.seconds[-1]:.0f} s", flush=True)
         tuned = fine_tune.model
     figures = {
-        "task": task,
+        "task": name,
         "seed": seed,
-        "settings": {**SETTINGS, **changes},
+        "settings": {**task.settings, **changes},
+        "threads": threads,
+        "dtype": str(dtype).removeprefix("torch."),
         "pictures": len(fine_tune.reports) * config.samples_per_epoch,
-        "minutes of processor time": spent[-1][0] / 60,
-        "minutes on the clock": spent[-1][1] / 60,
+        "minutes": clock.seconds[-1] / 60,
+        "seconds": clock.seconds,
         "curve": [r.reward for r in fine_tune.reports],
-        "held out": measure(model, tuned, rewards, held_out, config),
+        "held out": measure(task, model, tuned, config, out / f"{name}-{seed}.jpg"),
     }
-    (out / f"{task}-{seed}.json").write_text(json.dumps(figures, indent=1))
+    (out / f"{name}-{seed}.json").write_text(json.dumps(figures, indent=1))
+
+
+class _Clock:
+    """Seconds of training at each epoch's end, kept in a file over all calls."""
+
+    def __init__(self, path: Path, epoch: int) -> None:
+        self._path, self._last = path, time.time()
+        known = json.loads(path.read_text()) if path.exists() else [0.0]
+        self.seconds: list[float] = known[: epoch + 1]
+
+    def lap(self) -> None:
+        now = time.time()
+        self.seconds.append(self.seconds[-1] + now - self._last)
+        self._last = now
+        self._path.write_text(json.dumps(self.seconds))
+
+    def after_another(self) -> float:
+        """Seconds after one more epoch like those so far."""
+        return self.seconds[-1] * (1 + 1 / max(len(self.seconds) - 1, 1))
 
 
 def line(found: list[dict[str, Any]], sampler: str, reward: str) -> str:
@@ -113,15 +184,36 @@ def line(found: list[dict[str, Any]], sampler: str, reward: str) -> str:
     gain = [r["gain_in_base_std"] for r in rows]
     wins = ", ".join(f"{r['win_rate']:.2f} ({r['win_rate_low']:.2f}-{r['win_rate_high']:.2f})" for r in rows)
     spread = f"{statistics.mean(change):+.1f}% ({min(change):+.1f} to {max(change):+.1f})"
-    return f"| {sampler} | {reward} | {base:.3f} | {tuned:.3f} | {spread} | {statistics.mean(gain):+.2f} | {wins} |"
+    gains = f"{statistics.mean(gain):+.2f} ({min(gain):+.2f} to {max(gain):+.2f})"
+    return f"| {sampler} | {reward} | {base:.3f} | {tuned:.3f} | {spread} | {gains} | {wins} |"
+
+
+def curves(name: str, found: list[dict[str, Any]]) -> None:
+    """The seeds' rewards over the epochs: their mean and spread, then each."""
+    PICTURES_FOLDER.mkdir(exist_ok=True)
+    epochs = min(len(f["curve"]) for f in found)
+    columns = [[f["curve"][i] for f in found] for i in range(epochs)]
+    series = [
+        Series(
+            f"{TASKS[name].reward}: mean of {len(found)} seeds, and their spread",
+            [statistics.mean(c) for c in columns],
+            [statistics.pstdev(c) for c in columns],
+        ),
+        *(Series(f"seed {f['seed']}", f["curve"]) for f in found),
+    ]
+    heading = f"{TASKS[name].model}, {epochs} epochs, {found[0]['pictures']} pictures"
+    draw_series(series, heading).save(PICTURES_FOLDER / f"{name}_curve.png")
 
 
 def report(out: Path) -> None:
     """RESULTS.md from the runs in a folder."""
-    for task in TASKS:
-        found = [json.loads(p.read_text()) for p in sorted(out.glob(f"{task}-[0-9]*.json"))]
+    for name, task in TASKS.items():
+        paths = sorted(out.glob(f"{name}-[0-9]*.json"))
+        found = [json.loads(p.read_text()) for p in paths]
         if not found:
             continue
+        curves(name, found)
+        (PICTURES_FOLDER / f"{name}.jpg").write_bytes(paths[0].with_suffix(".jpg").read_bytes())
         samplers = list(found[0]["held out"])
         rows = [line(found, s, r) for s in samplers for r in found[0]["held out"][s]["rewards"]]
         diversity = "; ".join(
@@ -129,21 +221,25 @@ def report(out: Path) -> None:
             f"{statistics.mean(f['held out'][s]['diversity_tuned'] for f in found):.3f} after"
             for s in samplers
         )
-        times = ", ".join(
-            f"{f['minutes of processor time']:.1f} ({f['minutes on the clock']:.1f} on the clock)" for f in found
-        )
+        minutes = ", ".join(f"{f['minutes']:.1f}" for f in found)
+        about = f'prompts like "{prompts(task.prompt)[0][0]}"' if task.prompt else "no prompts"
         write_section(
-            f"DDPO: {task}",
+            f"DDPO: {name}",
             f"""
-{machine()} {TASKS[task][0]} trained on {TASKS[task][1]}, seeds {", ".join(str(f["seed"]) for f in found)}.
-Settings beside the CPU preset: {found[0]["settings"]}. {found[0]["pictures"]} pictures sampled; minutes of one
-processor: {times}. The machine was shared with other work. {PICTURES} held-out prompts and seeds, in pairs.
+{machine()} {task.model} trained on {task.reward}, {about}, {found[0]["dtype"]}, {found[0]["threads"]} threads,
+seeds {", ".join(str(f["seed"]) for f in found)}. Settings beside the CPU preset: {found[0]["settings"] or "none"}.
+{", ".join(str(f["pictures"]) for f in found)} pictures sampled in {minutes} minutes on the clock.
+{PICTURES} held-out prompts and seeds, in pairs; {task.watched} is not trained on.
 
-| sampler | reward | base | tuned | change, smallest and largest of the seeds | gain in base spreads | win rate (95%) |
+| sampler | reward | base | tuned | change (least and most of the seeds) | gain in base spreads | win rate (95%) |
 |---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
 Diversity within a prompt (root mean square distance): {diversity}.
+
+![Reward over the epochs](ddpo/{name}_curve.png)
+
+![Before and after](ddpo/{name}.jpg)
 """,
         )
 
@@ -158,9 +254,9 @@ def speed(pictures: int, reference_size: int) -> None:
     """Processor seconds of learning once from every step of some pictures, both ways, and how far gradients differ."""
     torch.set_num_threads(1)
     model = load_diffusion_model("tiny-sdxl")
-    config = preset("CPU", **{**SETTINGS, "samples_per_epoch": pictures, "group_size": pictures})
+    config = preset("CPU", samples_per_epoch=pictures, group_size=pictures, fresh_noise="everywhere")
     worker = Worker(model, config, "", None, Alone())
-    texts = [prompts()[0][i] for i in range(pictures)]
+    texts = prompts(TASKS["jpeg"].prompt)[0][:pictures]
     start = time.process_time()
     trajectory, _ = worker.sample(texts, range(pictures), lambda more: None)
     sampling = time.process_time() - start
@@ -209,12 +305,14 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "report", "speed"))
     parser.add_argument("task", nargs="?", choices=tuple(TASKS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--minutes", type=float, help="instead of the task's")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("/tmp/tastemaker-ddpo"))
-    parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--settings", type=json.loads, default={}, help="JSON, over the task's")
     options = parser.parse_args()
     if options.what == "run":
-        run(options.task, options.seed, options.minutes, options.out, options.settings)
+        minutes = options.minutes or TASKS[options.task].minutes
+        run(options.task, options.seed, options.out, options.threads, minutes, options.settings)
     elif options.what == "speed":
         speed(pictures=16, reference_size=4)
     else:

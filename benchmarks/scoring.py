@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tastemaker.loaders.precision import native_bfloat16
 from tastemaker.rewards import Reward, agreement, load_reward
 from tastemaker.rewards.bert_text import official_tokenizer, tokenize
 from tastemaker.rewards.blip import MED_LARGE, VIT_LARGE
@@ -79,8 +80,7 @@ def default_dtype(device: str) -> torch.dtype:
     """What Load Reward's auto picks."""
     if device == "cuda":
         return torch.float16
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return torch.bfloat16 if native and native() else torch.float32
+    return torch.bfloat16 if native_bfloat16() else torch.float32
 
 
 def loading(folder: Path, dtype: torch.dtype, device: str) -> tuple[Reward, float]:

@@ -131,10 +131,12 @@ class Reward:
         """
         if not pictures:
             raise InputError("pictures", 0, "There are none.")
+        from .preprocess import in_threads
+
         texts = self._texts(prompts, len(pictures))
 
         def work(rows: slice) -> torch.Tensor:
-            opened = [open_picture(p) for p in pictures[rows]]
+            opened = in_threads(open_picture, pictures[rows])
             if self.picture_score is not None:
                 return self.picture_score(opened, texts[rows])
             pairs = zip(opened, texts[rows], strict=True)

@@ -7,6 +7,7 @@ diffusers' own (`solvers.py`). The reference is diffusers' pipelines: same noise
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -101,15 +102,21 @@ class VarianceKeeping(GaussianSchedule):
                 "This model's scheduler config starts from pure noise (zero terminal SNR), where a network that "
                 "predicts epsilon says nothing: it should say v_prediction."
             )
-        self.scheduler, self.eta = scheduler, eta
+        self.scheduler, self.etas = scheduler, (eta,) * len(part)
         self.variance_type = getattr(config, "variance_type", None)
 
     def distribution(self, index: int, x: torch.Tensor, output: torch.Tensor) -> StepDistribution:
         if self.scheduler == "ddim":
-            return ddim_step(x, output, self.coefficients[index], self.eta)
+            return ddim_step(x, output, self.coefficients[index], self.etas[index])
         # no noise at t = 0, fixed_large too
         variance_type = "fixed_small" if self.timesteps[index] == 0 else self.variance_type
         return ddpm_step(x, output, self.coefficients[index], variance_type)
+
+    def noisy_within(self, start: float, stop: float) -> VarianceKeeping:
+        """This DDIM schedule with fresh noise only in the steps whose place t / T is in [start, stop)."""
+        other, count = copy.copy(self), len(self.timesteps)
+        other.etas = tuple(eta if start <= t / count < stop else 0.0 for t, eta in enumerate(self.etas))
+        return other
 
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
         return noise

@@ -14,6 +14,7 @@ ADVANTAGES = ("group", "prompt", "batch")
 TARGETS = ("attention", "transformer", "all")
 PARTS = ("lora", "full")
 SWITCH = ("off", "on")
+FRESH_NOISE = ("everywhere", "window")
 OLD_LOG_PROBS = ("auto", "rollout", "recompute")
 CLIP_ELEMENTS = 16_384  # what `clip_range` is stated for: 4 x 64 x 64 latents, a 512 px picture
 
@@ -125,6 +126,26 @@ class DDPOConfig:
     window_stop: float = setting(
         1.0, "Learn only from steps before this share of the denoising.", low=0.01, high=1.0, step=0.01
     )
+    fresh_noise: str = setting(
+        "everywhere",
+        "Which ddim steps draw fresh noise. window: only those that can be learned from, so that scores differ by "
+        "nothing else and pictures are cleaner.",
+        options=FRESH_NOISE,
+    )
+    shared_start: str = setting(
+        "off",
+        "on: the group_size pictures that are compared with each other start from the same noise, so that scores "
+        "differ only by what is learned from.",
+        options=SWITCH,
+    )
+    learn_from: float = setting(
+        1.0,
+        "Share of an epoch's pictures that is learned from: those that stand out most, for better or worse. 0.5 takes "
+        "half the time and loses little.",
+        low=0.01,
+        high=1.0,
+        step=0.01,
+    )
     updates_per_epoch: int = setting(4, "Optimizer steps in each epoch.", low=1, high=1000)
     train_batch_size: int = setting(
         16, "Steps of pictures in one forward pass of learning. Less needs less memory, and changes only rounding.",
@@ -188,6 +209,10 @@ class DDPOConfig:
                 self.updates_per_epoch,
                 "The score form is right for one update only; set 1, or pick clipped as the algorithm.",
             )
+        if self.fresh_noise == "window" and self.scheduler != "ddim":
+            raise InputError("fresh_noise", self.fresh_noise, f"Only ddim can; {self.scheduler} needs everywhere.")
+        if self.shared_start == "on" and self.advantages != "group":
+            raise InputError("shared_start", self.shared_start, "It needs advantages group: scores of one start.")
         if self.window_start >= self.window_stop:
             raise InputError("window_start", self.window_start, f"It must be below window_stop, {self.window_stop}.")
         if self.patience and not self.evaluate_every:

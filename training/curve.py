@@ -46,18 +46,23 @@ def curve(reports: Sequence[EpochReport], *, title: str = "") -> Image.Image:
     """Draw a run, RGB, 1200 pixels wide. Raises InputError without an epoch to draw."""
     if not reports:
         raise InputError("report", "0 epochs", "Connect the report of a Fine-Tune that has run.")
-    first, *others = panels(reports)
+    heading = title or f"{len(reports)} epochs, {sum(r.pictures for r in reports)} pictures"
+    return draw_series(panels(reports), heading)
+
+
+def draw_series(series: Sequence[Series], heading: str) -> Image.Image:
+    """Panels under a heading, the first one large."""
+    first, *others = series
     columns = 2 if len(others) <= 4 else 3
     small = (WIDTH - GAP * (columns + 1)) // columns
     rows = math.ceil(len(others) / columns)
     canvas = Image.new("RGB", (WIDTH * _SCALE, (60 + 380 + GAP + rows * (200 + GAP)) * _SCALE), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    heading = title or f"{len(reports)} epochs, {sum(r.pictures for r in reports)} pictures"
     draw.text((GAP * _SCALE, 16 * _SCALE), heading, TEXT, ImageFont.load_default(22 * _SCALE))
     _panel(draw, first, (GAP, 60, WIDTH - 2 * GAP, 380))
-    for i, series in enumerate(others):
+    for i, other in enumerate(others):
         corner = (GAP + i % columns * (small + GAP), 60 + 380 + GAP + i // columns * (200 + GAP))
-        _panel(draw, series, (*corner, small, 200))
+        _panel(draw, other, (*corner, small, 200))
     return canvas.reduce(_SCALE)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
-from .advantages import PromptHistory
+from .advantages import PromptHistory, standing_out
 from .checkpoint import Checkpoint, newest_checkpoint
 from .config import identity
 from .evaluate import best_so_far
@@ -131,26 +131,41 @@ class FineTune(Iterator[EpochReport]):
 
     def _run_epoch(self, epoch: int) -> EpochReport:
         config, worker, clock = self.config, self._worker, _Clock()
-        groups = 1 if not worker.model.conditional else config.samples_per_epoch // config.group_size
-        each = config.samples_per_epoch // groups
-        chosen = epoch_prompts(self._prompts, groups, config.seed, epoch)
-        everybody = [prompt for prompt in chosen for _ in range(each)]
+        everybody, groups, starts = self._plan(epoch)
         seeds = epoch_seeds(len(everybody), config.seed, epoch)
         mine = worker.processes.share(len(everybody))
         counter = self._counter(epoch, "sampling", (mine.stop - mine.start) * len(worker.schedule.timesteps))
-        trajectory, images = worker.sample(everybody[mine], seeds[mine], counter)
+        mine_start = None if starts is None else starts[mine]
+        trajectory, images = worker.sample(everybody[mine], seeds[mine], counter, starts=mine_start)
         clock.lap("sampling")
         self._counter(epoch, "scoring", len(images))(0)
-        judged = judge(self._judges, self._histories, images, trajectory.prompts, everybody, config, worker.processes)
+        judged = judge(
+            self._judges, self._histories, images, trajectory.prompts, everybody, groups, config, worker.processes
+        )
         clock.lap("scoring")
+        advantages = standing_out(judged.advantages, config.learn_from)
         learned = learn_epoch(
-            worker, trajectory, judged.advantages, epoch, mine, lambda total: self._counter(epoch, "learning", total)
+            worker, trajectory, advantages, epoch, mine, lambda total: self._counter(epoch, "learning", total)
         )
         clock.lap("learning")
         grid, evaluation = self._show(epoch), self._evaluate(epoch)
         clock.lap("samples and evaluation")
         self._durations.append(sum(clock.seconds.values()))
         return self._report(epoch, judged, learned, clock.seconds, grid, evaluation)
+
+    def _plan(self, epoch: int) -> tuple[list[str], list[str], list[int] | None]:
+        """Of every picture of an epoch: its prompt, what it is compared with, and the seed of a start it shares."""
+        config = self.config
+        count, size = config.samples_per_epoch // config.group_size, config.group_size
+        if self._worker.model.conditional:
+            chosen = epoch_prompts(self._prompts, count, config.seed, epoch)
+            prompts = [prompt for prompt in chosen for _ in range(size)]
+        else:
+            prompts = [self._prompts[0]] * config.samples_per_epoch
+        if config.shared_start == "off":
+            return prompts, prompts, None
+        starts = [derived_seed(config.seed, "start", epoch, i) for i in range(count) for _ in range(size)]
+        return prompts, [str(start) for start in starts], starts
 
     def _report(
         self,

@@ -98,13 +98,15 @@ def judge(
     images: torch.Tensor,
     prompts: Sequence[str],
     everybody: Sequence[str],
+    groups: Sequence[str],
     config: DDPOConfig,
     processes: Alone,
 ) -> Judged:
     """Score this process's pictures and weigh them against everybody's.
 
-    Shape: images (B / world, H, W, 3), `prompts` as many, `everybody` the B prompts of all processes;
-    results are of all B. `histories` are by column. Each reward is normalised by itself before it is weighed.
+    Shape: images (B / world, H, W, 3), `prompts` as many, `everybody` the B prompts of all processes, `groups`
+    what each of them is compared with by advantages "group"; results are of all B. `histories` are by column.
+    Each reward is normalised by itself before it is weighed.
     Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
     """
     columns: dict[str, torch.Tensor] = {}
@@ -117,7 +119,8 @@ def judge(
             columns[name] = check_rewards(processes.gather(mine), name, everybody)
         total += one.weight * columns[one.name]
         parts += [
-            (_advantages(columns[name], everybody, config, histories[name]), weight) for name, weight in one.trained_on
+            (_advantages(columns[name], everybody, groups, config, histories[name]), weight)
+            for name, weight in one.trained_on
         ]
     return Judged(combined(parts, config.advantage_clip), total, columns)
 
@@ -133,10 +136,14 @@ def _score(one: Judge, images: torch.Tensor, prompts: Sequence[str]) -> dict[str
 
 
 def _advantages(
-    rewards: torch.Tensor, prompts: Sequence[str], config: DDPOConfig, history: PromptHistory
+    rewards: torch.Tensor,
+    prompts: Sequence[str],
+    groups: Sequence[str],
+    config: DDPOConfig,
+    history: PromptHistory,
 ) -> torch.Tensor:
     if config.advantages == "group":
-        return group_advantages(rewards, prompts)
+        return group_advantages(rewards, groups)
     if config.advantages == "prompt":
         return history.advantages(rewards, prompts)
     return batch_advantages(rewards)

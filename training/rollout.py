@@ -14,7 +14,7 @@ from ..sampling.memory import unet_bytes
 from ..sampling.noise import ImageNoise
 from ..sampling.prompts import Encoded
 from ..sampling.scheduler_config import default_scheduler
-from ..sampling.schedules import GaussianSchedule, make_schedule
+from ..sampling.schedules import GaussianSchedule, VarianceKeeping, make_schedule
 from ..sampling.settings import MODEL_DEFAULT, SampleOptions
 from ..sampling.steps import log_prob
 from .config import TRAINABLE, DDPOConfig, untrainable
@@ -35,6 +35,9 @@ def training_schedule(model: DiffusionModel, config: DDPOConfig) -> GaussianSche
         raise InputError("eta", eta, "ddim at eta 0 adds no noise, so there is nothing to learn from. Set eta to 1.")
     schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
     assert isinstance(schedule, GaussianSchedule)
+    if config.fresh_noise == "window":
+        assert isinstance(schedule, VarianceKeeping)
+        return schedule.noisy_within(config.window_start, config.window_stop)
     return schedule
 
 
@@ -48,10 +51,12 @@ def rollout(
     encoded: Sequence[Encoded],
     negative: Encoded | None,
     on_step: Callable[[int], None] | None = None,
+    starts: Sequence[int] | None = None,
 ) -> Trajectory:
     """Sample one picture for each seed and keep every step.
 
-    Shape: B prompts, seeds and encoded prompts. The model must be in place, with its LoRAs applied.
+    Shape: B prompts, seeds and encoded prompts; `starts`, where given, B seeds of the first noise alone, equal ones
+    for pictures that start alike. The model must be in place, with its LoRAs applied.
     `on_step` is told how many pictures took a step; what it raises stops the rollout.
     Raises NonFiniteError when the network overflows, OutOfMemoryError when not even one picture fits.
     """
@@ -67,7 +72,9 @@ def rollout(
             options=OPTIONS,
         )
         with network:
-            part = _steps(model, schedule, network, size, seeds[rows], on_step)
+            part = _steps(
+                model, schedule, network, size, seeds[rows], None if starts is None else starts[rows], on_step
+            )
         parts.append(part._replace(prompts=tuple(prompts[rows]), seeds=tuple(seeds[rows])))
         return part.log_probs
 
@@ -87,13 +94,15 @@ def _steps(
     network: Network,
     size: tuple[int, int],
     seeds: Sequence[int],
+    starts: Sequence[int] | None,
     on_step: Callable[[int], None] | None,
 ) -> Trajectory:
     """One part of the batch through the schedule: latents (B, T + 1, C, h, w), log-probabilities (B, T)."""
     device = model.device
     shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
     noise = ImageNoise(seeds, shape)
-    x = schedule.begin(noise.draw(device))
+    first = noise.draw(device)
+    x = schedule.begin(first if starts is None else ImageNoise(starts, shape).draw(device))
     times = torch.tensor(schedule.timesteps, device=device)
     kept, log_probs, stds = [x.cpu()], [], []
     for t in range(len(times)):

@@ -98,10 +98,14 @@ class Worker:
         seeds: Sequence[int],
         on_step: Callable[[int], None],
         *,
+        starts: Sequence[int] | None = None,
         base: bool = False,
         averaged: bool = False,
     ) -> tuple[Trajectory, torch.Tensor]:
-        """Trajectory and pictures (B, H, W, 3) of the policy as it is now, or of the base."""
+        """Trajectory and pictures (B, H, W, 3) of the policy as it is now, or of the base.
+
+        `starts` are seeds of the first noise, where pictures share it.
+        """
         encoded, negative = self.encode(prompts)
         model = self.model if base else self.learner.policy
         rows = 2 if self.guided else 1
@@ -109,7 +113,7 @@ class Worker:
         active = applied_loras(model, ("unet",)) if base else self.learner.active(averaged=averaged)
         with self.placed(model, at_once * unet_bytes(model, *self.size, rows)), active:
             trajectory = rollout(
-                model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step
+                model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step, starts
             )
         with self._place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
             return trajectory, decode(self.model, trajectory.latents[:, -1])

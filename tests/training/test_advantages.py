@@ -15,6 +15,7 @@ from tastemaker.training.advantages import (
     check_rewards,
     combined,
     group_advantages,
+    standing_out,
 )
 
 
@@ -47,6 +48,17 @@ def test_equal_scores_teach_nothing_whatever_they_round_to() -> None:
 def test_one_picture_has_no_advantage_and_no_nan() -> None:
     assert batch_advantages(scores(3.0)).tolist() == [0.0]
     assert group_advantages(scores(1, 2, 4), ["a", "b", "b"]).tolist() == pytest.approx([0, -1, 1])
+
+
+def test_those_that_stand_out_are_kept() -> None:
+    advantages = torch.tensor([0.1, -2.0, 1.5, -0.2, 0.0])
+    assert standing_out(advantages, 1.0).equal(advantages)
+    assert standing_out(advantages, 0.4).tolist() == pytest.approx([0, -2.0, 1.5, 0, 0])
+    assert standing_out(advantages, 0.01).tolist() == [0, -2.0, 0, 0, 0]  # never none
+    normal = torch.randn(100_000, generator=torch.Generator().manual_seed(0)).double()
+    kept = standing_out(normal, 0.5)
+    # the second moment beyond the quartile q = 0.6745: 0.5 + 2 q phi(q) = 0.9287
+    assert float((kept**2).sum() / (normal**2).sum()) == pytest.approx(0.9287, abs=0.01)
 
 
 def test_prompt_history_by_hand() -> None:

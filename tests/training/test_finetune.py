@@ -133,6 +133,7 @@ def test_it_works_inside_inference_mode(small_sdxl: DiffusionModel) -> None:
         {"ema_decay": 0.9},
         {"warmup_updates": 3},
         {"window_start": 0.2, "window_stop": 0.8},
+        {"window_stop": 0.5, "fresh_noise": "window", "shared_start": "on", "learn_from": 0.5},
         {"old_log_probs": "recompute"},
         {"guidance_scale": 1.0},
     ],
@@ -198,6 +199,21 @@ def test_several_rewards_are_normalised_before_they_are_weighed(small_sdxl: Diff
     assert set(large.reports[0].rewards) == {"brightness", "redness"}
     assert large.reports[0].loss == pytest.approx(small.reports[0].loss, abs=1e-6)
     assert large.reports[0].reward > 10 * small.reports[0].reward
+
+
+def test_a_group_that_shares_a_start_is_compared_with_itself(small_ddpm: DiffusionModel) -> None:
+    """Scores that the start alone decides are equal in a group: nothing to learn from, whatever other groups have."""
+
+    def start_decides(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([0.0] * 4 + [1.0] * 4, dtype=torch.float64)
+
+    changes = {"epochs": 1, "samples_per_epoch": 8, "group_size": 4}
+    [report] = trained(small_ddpm, reward=start_decides, shared_start="on", **changes).reports
+    assert (report.pairs, report.reward_std) == (0, 0.5)
+    [report] = trained(small_ddpm, reward=start_decides, **changes).reports
+    assert report.pairs > 0
+    with pytest.raises(InputError, match="shared_start"):
+        quick(shared_start="on", advantages="batch")
 
 
 def test_a_combined_reward_trains_on_its_first_column(small_sdxl: DiffusionModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -26,10 +27,11 @@ from .conftest import PROMPTS, quick
 SCHEDULERS = ("ddim", "ddpm", "euler_ancestral")
 
 
-def rolled(model: DiffusionModel, seeds: list[int], **changes: object) -> tuple[Worker, Trajectory, torch.Tensor]:
+def rolled(model: DiffusionModel, seeds: list[int], **changes: Any) -> tuple[Worker, Trajectory, torch.Tensor]:
+    starts = changes.pop("starts", None)
     worker = Worker(model, quick(**changes), "", None, Alone())
     prompts = [PROMPTS[i % len(PROMPTS)] if model.conditional else "" for i in range(len(seeds))]
-    return worker, *worker.sample(prompts, seeds, lambda more: None)
+    return worker, *worker.sample(prompts, seeds, lambda more: None, starts=starts)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -133,6 +135,32 @@ def test_the_models_own_scheduler_trains_only_where_it_can(small_ddpm: Diffusion
     )
     with pytest.raises(InputError, match="The steps of pndm"):
         training_schedule(pndm, quick(scheduler="model default"))
+
+
+def test_pictures_can_share_their_first_noise(small_ddpm: DiffusionModel) -> None:
+    """The steps after it stay each picture's own, and are those it has with a start of its own."""
+    _, own, _ = rolled(small_ddpm, [1, 2, 3], steps=4)
+    _, shared, _ = rolled(small_ddpm, [1, 2, 3], steps=4, starts=[2, 2, 9])
+    assert shared.latents[0, 0].equal(own.latents[1, 0])
+    assert shared.latents[1].equal(own.latents[1])
+    assert not shared.latents[2, 0].equal(own.latents[2, 0])
+    assert not shared.latents[0, 1].equal(shared.latents[1, 1])
+
+
+def test_fresh_noise_only_in_the_window(small_ddpm: DiffusionModel) -> None:
+    """Outside of it a step is ddim's at eta 0; inside it is the one that is drawn everywhere."""
+    changes = {"steps": 6, "window_stop": 0.5}
+    worker, part, _ = rolled(small_ddpm, [1, 2], fresh_noise="window", **changes)
+    _, whole, _ = rolled(small_ddpm, [1, 2], **changes)
+    assert part.stds[3:].tolist() == [0, 0, 0]
+    assert part.stds[:3].equal(whole.stds[:3])
+    assert part.latents[:, :4].equal(whole.latents[:, :4])
+    still = training_schedule(small_ddpm, quick(steps=6)).noisy_within(2.0, 3.0)
+    x = part.latents[:, 3]
+    output = worker.network(small_ddpm, part.prompts).predict(x, torch.full((2,), still.timesteps[3]))
+    torch.testing.assert_close(part.latents[:, 4], still.distribution(3, x, output).mean, atol=1e-5, rtol=1e-5)
+    with pytest.raises(InputError, match="fresh_noise"):
+        quick(scheduler="ddpm", fresh_noise="window")
 
 
 def test_pairs_are_shuffled_whole_and_the_same_for_the_same_seed() -> None:
