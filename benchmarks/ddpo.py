@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -221,13 +222,15 @@ def report(out: Path) -> None:
             f"{statistics.mean(f['held out'][s]['diversity_tuned'] for f in found):.3f} after"
             for s in samplers
         )
+        usual = asdict(preset("CPU"))
+        settings = {k: v for k, v in found[0]["settings"].items() if usual[k] != v}
         minutes = ", ".join(f"{f['minutes']:.1f}" for f in found)
         about = f'prompts like "{prompts(task.prompt)[0][0]}"' if task.prompt else "no prompts"
         write_section(
             f"DDPO: {name}",
             f"""
 {machine()} {task.model} trained on {task.reward}, {about}, {found[0]["dtype"]}, {found[0]["threads"]} threads,
-seeds {", ".join(str(f["seed"]) for f in found)}. Settings beside the CPU preset: {found[0]["settings"] or "none"}.
+seeds {", ".join(str(f["seed"]) for f in found)}. Settings beside the CPU preset: {settings or "none"}.
 {", ".join(str(f["pictures"]) for f in found)} pictures sampled in {minutes} minutes on the clock.
 {PICTURES} held-out prompts and seeds, in pairs; {task.watched} is not trained on.
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..loaders.errors import InputError
 from ..training import PRESETS, DDPOConfig
+from ..training.config import preset_values
 from . import host
 from .live import LiveRun
 from .widgets import widgets
@@ -119,11 +120,12 @@ def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any]) -> D
     """The node's widgets, over what the preset says, over the settings. Raises InputError."""
     if name not in (AUTO, *PRESETS, FROM_SETTINGS):
         raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
-    if name == FROM_SETTINGS:
-        chosen: dict[str, Any] = {}
-    else:
-        chosen = {k: v for k, v in PRESETS[_fitting() if name == AUTO else name].items() if k not in ON_NODE}
-    return replace(settings or DDPOConfig(), **{**chosen, **on_node})
+    base = settings or DDPOConfig()
+    chosen: dict[str, Any] = {}
+    if name != FROM_SETTINGS:
+        name = _fitting() if name == AUTO else name
+        chosen = preset_values(name, scheduler=base.scheduler, advantages=base.advantages)
+    return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
 
 
 def _fitting() -> str:

@@ -366,9 +366,9 @@ def blocked(why: str) -> Any:
     return ExecutionBlocker(None)
 
 
-# --- training runs ----------------------------------------------------------------------------
+# --- what is named: training runs, studies, evaluations ---------------------------------------
 
-RUNS = "tastemaker/runs"  # under the output folder
+RUNS, STUDIES, EVALUATIONS = (f"tastemaker/{kind}" for kind in ("runs", "votes", "evaluations"))
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
 
 
@@ -377,14 +377,33 @@ def run_folder(run_name: str) -> Path:
 
     Raises InputError for what is no plain name, or leads outside through a symbolic link.
     """
+    check_plain_name("run_name", run_name)
+    return _inside_output("run_name", run_name, RUNS, run_name)
+
+
+def study_file(study: object) -> Path:
+    """The file of a study of votes under the output folder; it need not exist yet. Raises as `run_folder`."""
+    check_plain_name("study", study)
+    return _inside_output("study", study, STUDIES, f"{study}.sqlite")
+
+
+def evaluations_folder(title: object = None) -> Path:
+    """The folder of evaluations under the output folder, or of those of one title. Raises as `run_folder`."""
+    if title is None:
+        return _inside_output("title", None, EVALUATIONS)
+    check_plain_name("title", title)
+    return _inside_output("title", title, EVALUATIONS, str(title))
+
+
+def _inside_output(name: str, value: object, *parts: str) -> Path:
+    """A place under the output folder. Raises InputError, for the input `name`, where a link leads out of it."""
     import folder_paths
 
-    check_plain_name("run_name", run_name)
     root = os.path.realpath(folder_paths.get_output_directory())
-    folder = os.path.realpath(os.path.join(root, RUNS, run_name))
-    if os.path.commonpath([folder, root]) != root:
-        raise InputError("run_name", run_name, "Its folder must stay inside the output folder.")
-    return Path(folder)
+    path = os.path.realpath(os.path.join(root, *parts))
+    if os.path.commonpath([path, root]) != root:
+        raise InputError(name, value, "Its place must stay inside the output folder.")
+    return Path(path)
 
 
 def check_plain_name(name: str, value: object) -> None:
@@ -393,43 +412,6 @@ def check_plain_name(name: str, value: object) -> None:
     if not plain or str(value).split(".")[0].strip().upper() in _RESERVED:
         advice = "Letters, digits, spaces, . _ and -, a letter or digit first, at most 64 characters."
         raise InputError(name, value, advice)
-
-
-STUDIES = "tastemaker/votes"  # under the output folder
-
-
-def study_file(study: object) -> Path:
-    """The file of a study of votes under the output folder; it need not exist yet.
-
-    Raises InputError for what is no plain name, or leads outside through a symbolic link.
-    """
-    import folder_paths
-
-    check_plain_name("study", study)
-    root = os.path.realpath(folder_paths.get_output_directory())
-    path = os.path.realpath(os.path.join(root, STUDIES, f"{study}.sqlite"))
-    if os.path.commonpath([path, root]) != root:
-        raise InputError("study", study, "Its file must stay inside the output folder.")
-    return Path(path)
-
-
-EVALUATIONS = "tastemaker/evaluations"  # under the output folder
-
-
-def evaluations_folder(title: object = None) -> Path:
-    """The folder of evaluations under the output folder, or of those of one title; it need not exist yet.
-
-    Raises InputError for what is no plain name, or leads outside through a symbolic link.
-    """
-    import folder_paths
-
-    if title is not None:
-        check_plain_name("title", title)
-    root = os.path.realpath(folder_paths.get_output_directory())
-    folder = os.path.realpath(os.path.join(root, EVALUATIONS, *([] if title is None else [str(title)])))
-    if os.path.commonpath([folder, root]) != root:
-        raise InputError("title", title, "Its folder must stay inside the output folder.")
-    return Path(folder)
 
 
 def timeless_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, str]:

@@ -260,9 +260,23 @@ PRESETS: dict[str, dict[str, Any]] = {
     "24 GB": {"height": 768, "width": 768, "train_batch_size": 4, "rollout_batch_size": 8, "rank": 16,
               "gradient_checkpointing": "on", "samples_per_epoch": 128},
     "80 GB": {"train_batch_size": 4, "rollout_batch_size": 16, "rank": 32, "samples_per_epoch": 256},
-    "CPU": {"rollout_batch_size": 16, "train_batch_size": 16, "rank": 16, "targets": "all", "steps": 10,
-            "guidance_scale": 3.0, "learning_rate": 2e-3, "clip_range": 6.25e-4, "samples_per_epoch": 128},
+    "CPU": {"rollout_batch_size": 32, "train_batch_size": 32, "rank": 16, "targets": "all", "steps": 8,
+            "guidance_scale": 3.0, "learning_rate": 1e-3, "clip_range": 1.25e-3, "samples_per_epoch": 64,
+            "timestep_fraction": 1.0, "window_stop": 0.5, "fresh_noise": "window", "shared_start": "on",
+            "learn_from": 0.5, "updates_per_epoch": 2},
 }  # fmt: skip
+
+
+def preset_values(name: str, *, scheduler: str = "ddim", advantages: str = "group") -> dict[str, Any]:
+    """What a preset sets, less what another scheduler or comparison rules out. Raises InputError for the name."""
+    if name not in PRESETS:
+        raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
+    values = dict(PRESETS[name])
+    if scheduler != "ddim":
+        values.pop("fresh_noise", None)
+    if advantages != "group":
+        values.pop("shared_start", None)
+    return values
 
 
 def preset(name: str, **changes: Any) -> DDPOConfig:
@@ -270,9 +284,8 @@ def preset(name: str, **changes: Any) -> DDPOConfig:
 
     "CPU" is for the embedded tiny models, the others for SDXL. Raises InputError for an unknown name or field.
     """
-    if name not in PRESETS:
-        raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
     unknown = set(changes) - {f.name for f in fields(DDPOConfig)}
     if unknown:
         raise InputError("config", sorted(unknown)[0], "There is no such setting.")
-    return DDPOConfig(**{**PRESETS[name], **changes})
+    chosen = {k: v for k, v in changes.items() if k in ("scheduler", "advantages")}
+    return DDPOConfig(**{**preset_values(name, **chosen), **changes})

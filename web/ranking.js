@@ -1,41 +1,23 @@
 // The gallery on the Rank node: joins web/gallery/ to the page. Plain DOM, so it works with both renderers.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import { Gallery } from "./gallery/gallery.js";
 import { formatPicks, parsePicks } from "./gallery/model.js";
+import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 
 const HEIGHT = 400;
 const VIEW = "tastemaker_view"; // the node's property that remembers grid or list
 
-function address(entry) {
-  const { filename = "", subfolder = "", type = "temp" } = entry ?? {};
-  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-}
-
-function picksWidget(node) {
-  const widget = node.widgets?.find((one) => one.name === "picks");
-  if (widget) {
-    widget.hidden = true; // the gallery shows it
-    widget.options = { ...widget.options, hidden: true };
-    widget.computeSize = () => [0, -4]; // and takes no room: -4 is the gap the page puts between widgets
-  }
-  return widget;
-}
-
 function addGallery(node) {
-  const picks = picksWidget(node);
+  const picks = hiddenWidget(node, "picks");
   const container = document.createElement("div");
   container.className = "tastemaker-ranking";
   const gallery = new Gallery(container, {
     url: address,
     picks: () => parsePicks(picks?.value),
     setPicks: (ids) => {
-      if (!picks) return;
-      picks.value = formatPicks(ids);
-      picks.callback?.(picks.value);
+      setWidget(picks, formatPicks(ids));
       node.graph?.setDirtyCanvas?.(true, true);
-      app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
     },
     view: () => node.properties?.[VIEW] ?? "grid",
     setView: (name) => {

@@ -1,41 +1,20 @@
 // Voting on the Vote node: joins web/vote/ to the page. Plain DOM, so it works with both renderers.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 import { formatVotes, parseVotes } from "./vote/model.js";
 import { VotePanel } from "./vote/panel.js";
 
 const TYPE = "TastemakerVote";
 const HEIGHT = 170;
 
-function address(entry) {
-  const { filename = "", subfolder = "", type = "temp" } = entry ?? {};
-  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-}
-
-function votesWidget(node) {
-  const widget = node.widgets?.find((one) => one.name === "votes");
-  if (widget) {
-    widget.hidden = true; // the panel shows it
-    widget.options = { ...widget.options, hidden: true };
-    widget.computeSize = () => [0, -4]; // and takes no room: -4 is the gap the page puts between widgets
-  }
-  return widget;
-}
-
 function addVoting(node) {
-  const votes = votesWidget(node);
+  const votes = hiddenWidget(node, "votes");
   const container = document.createElement("div");
   container.className = "tastemaker-vote";
   const panel = new VotePanel(container, {
     votes: () => parseVotes(votes?.value),
-    setVotes: (list) => {
-      if (!votes) return;
-      votes.value = formatVotes(list);
-      votes.callback?.(votes.value);
-      // the page keeps a draft of the workflow, and takes it now: a page that dies loses no vote
-      app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
-    },
+    setVotes: (list) => setWidget(votes, formatVotes(list)),
     url: address,
     run: () => app.queuePrompt(0),
   });

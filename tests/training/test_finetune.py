@@ -384,6 +384,8 @@ def test_presets_are_whole_configs() -> None:
     for name in PRESETS:
         assert isinstance(preset(name), DDPOConfig)
     assert preset("8 GB", rank=4).rank == 4
+    assert preset("CPU", scheduler="ddpm").fresh_noise == "everywhere"  # only ddim can
+    assert preset("CPU", advantages="batch").shared_start == "off"
     with pytest.raises(InputError, match="preset"):
         preset("1 TB")
     with pytest.raises(InputError, match="no such setting"):
