@@ -62,24 +62,29 @@ class Task(NamedTuple):
     settings: dict[str, Any]
 
 
+# a reward that hardly varies by chance: few pictures of a prompt, from one start, say enough
+ARITHMETIC = {
+    **{"samples_per_epoch": 64, "group_size": 8, "shared_start": "on"},
+    **{"updates_per_epoch": 2, "learning_rate": 1e-3},
+}
 TASKS = {
     "jpeg": Task(
         "tiny-sdxl",
         "jpeg-compressibility",
         "tiny-imagereward",
         "a {} {} on a {} background",
-        15,
-        {},
+        8,
+        ARITHMETIC,
     ),
     "imagereward": Task(
         "tiny-sdxl",
         "tiny-imagereward",
         "jpeg-compressibility",
         "a small {} {} at the top of a {} background",
-        20,
+        14,
         {},
     ),
-    "ddpm-jpeg": Task("tiny-ddpm", "jpeg-compressibility", "clean shapes", "", 15, {}),
+    "ddpm-jpeg": Task("tiny-ddpm", "jpeg-compressibility", "clean shapes", "", 5, ARITHMETIC | {"learning_rate": 4e-3}),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -125,6 +126,9 @@ def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any]) -> D
     if name != FROM_SETTINGS:
         name = _fitting() if name == AUTO else name
         chosen = preset_values(name, scheduler=base.scheduler, advantages=base.advantages)
+        pictures = on_node["samples_per_epoch"]
+        if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
+            chosen["group_size"] = gcd(chosen["group_size"], pictures)
     return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
 
 

@@ -9,32 +9,32 @@ from .workflow_builder import Group, Node, build
 
 PRACTICE = """a small yellow star at the top of a purple background
 a small red heart at the top of a white background
-a small green ring at the bottom of a blue background
-a small white moon on the left of a red background
-a small orange circle on the right of a green background
-a small blue square at the bottom of a yellow background
-a small pink triangle on the left of a blue background
-a small purple cross on the right of a white background"""
+a small green ring at the top of a blue background
+a small white moon at the top of a red background
+a small orange circle at the top of a green background
+a small blue square at the top of a yellow background
+a small pink triangle at the top of a blue background
+a small purple cross at the top of a white background"""
 
 HELD_OUT = """a small red star at the top of a blue background
-a small white heart at the bottom of a purple background
-a small yellow ring on the left of a green background
-a small green moon on the right of a pink background"""
+a small white heart at the top of a purple background
+a small yellow ring at the top of a green background
+a small green moon at the top of a pink background"""
 
 FINETUNE_NOTE = """## Teach a model your taste
 
 The small model that comes with the pack gets colours and shapes right, and ignores words for places:
-*at the top*, *on the left*. The reward reads them. So the reward can teach it.
+it paints *at the top* wherever it likes. The reward reads them. So the reward can teach it.
 
 1. **Load** a model and a reward.
 2. **Prompts**: what to practise on.
-3. **Fine-Tune** paints 64 pictures an epoch, has the reward score them, and makes what led to the
+3. **Fine-Tune** paints 128 pictures an epoch, has the reward score them, and makes what led to the
    better ones more likely (DDPO, reinforcement learning). Watch the curves on the node.
 4. **Sample** the model as it was and as it is, with prompts it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
 
-The 12 epochs of this example take about ten minutes on a laptop, and change too little to tell: places
-are a hard lesson. Raise **epochs** and press **Run** again: it goes on where it stopped.
+The 10 epochs of this example take about five minutes on a laptop. Raise **epochs** and press **Run**
+again: it goes on where it stopped.
 
 Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
 Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
@@ -48,14 +48,14 @@ UNCONDITIONAL_NOTE = """## Teach a model that reads no text
 `tiny-ddpm` paints whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
 **jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
 
-It is the first example of the DDPO paper, and a good test that learning works: with enough **epochs** the
-curve rises.
+It is the first example of the DDPO paper, and shows learning and its danger alike: nothing in this reward
+asks for a shape. Raise **epochs**, and the shapes go.
 
 Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with the one thing you want to
 see more of.
 """
 
-TRAINING = {"samples_per_epoch": 64, "steps": 10, "learning_rate": 2e-3, "rank": 16, "preset": "CPU"}
+TRAINING = {"samples_per_epoch": 128, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU"}
 SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale": 3.0}
 
 
@@ -92,7 +92,7 @@ def ddpo_finetune(info: dict[str, Any]) -> dict[str, Any]:
     prompts = Node("TastemakerPrompts", (340, 420), (300, 190), {"text": PRACTICE}, title="what to practise on")
     unseen = Node("TastemakerPrompts", (340, 680), (300, 170), {"text": HELD_OUT}, title="what it never practised on")
     wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
-    values = {"run_name": "places", **TRAINING, "epochs": 12, "learning_rate": 6e-4}
+    values = {"run_name": "at the top", **TRAINING, "epochs": 10}
     tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
     curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
     compared = _before_and_after(model, tune, reward, SAMPLING, unseen, None)
@@ -105,7 +105,7 @@ def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-ddpm"})
     reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "jpeg-compressibility"})
     wires = {"model": (model, "model"), "reward": (reward, "reward")}
-    values = {"run_name": "smooth", "epochs": 6, **TRAINING}
+    values = {"run_name": "smooth", **TRAINING, "epochs": 8, "samples_per_epoch": 64, "learning_rate": 4e-3}
     tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
     curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
     sampling = {"images_per_prompt": 16, "seed": 1000, "scheduler": "ddim", "steps": 20, "eta": 1.0}
