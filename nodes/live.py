@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from ..training import EpochReport, FineTune, Progress
 
 EVENT = "tastemaker.training"  # web/training.js listens for it
-_SHARES = {"sampling": (0.0, 0.3), "scoring": (0.3, 0.1), "learning": (0.4, 0.6)}  # of an epoch's bar: from, width
+_SHARES = {  # of an epoch's bar: from, width
+    "before training": (0.0, 0.0),
+    "sampling": (0.0, 0.3),
+    "scoring": (0.3, 0.1),
+    "learning": (0.4, 0.6),
+}
 _TICKS = 1000  # of the bar, an epoch
 _PAUSE = 0.5  # seconds between messages within an epoch
 

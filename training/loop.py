@@ -131,6 +131,8 @@ class FineTune(Iterator[EpochReport]):
 
     def _run_epoch(self, epoch: int) -> EpochReport:
         config, worker, clock = self.config, self._worker, _Clock()
+        if epoch == 0 and config.sample_every and self._folder is not None:
+            self._folder.save_grid(0, self._grid(epoch, "before training"))
         everybody, groups, starts = self._plan(epoch)
         seeds = epoch_seeds(len(everybody), config.seed, epoch)
         mine = worker.processes.share(len(everybody))
@@ -198,13 +200,16 @@ class FineTune(Iterator[EpochReport]):
         return every > 0 and ((epoch + 1) % every == 0 or epoch + 1 == self.config.epochs)
 
     def _show(self, epoch: int) -> torch.Tensor | None:
-        """Pictures of the first prompts at seeds that stay the same over the run."""
         if self._worker.processes.rank or not self._due(epoch, self.config.sample_every):
             return None
+        return self._grid(epoch, "samples")
+
+    def _grid(self, epoch: int, phase: str) -> torch.Tensor:
+        """Pictures of the first prompts at seeds that stay the same over the run."""
         prompts = [self._prompts[i % len(self._prompts)] for i in range(GRID_PICTURES)]
         seeds = [derived_seed(self.config.seed, "samples", i) for i in range(GRID_PICTURES)]
         total = GRID_PICTURES * len(self._worker.schedule.timesteps)
-        counter = self._counter(epoch, "samples", total)
+        counter = self._counter(epoch, phase, total)
         return self._worker.sample(prompts, seeds, counter, averaged=True)[1]
 
     def _evaluate(self, epoch: int) -> dict[str, Any] | None:

@@ -77,11 +77,11 @@ def test_a_run_from_the_graph(server, client) -> None:
     assert (
         {"starting", "learned", "done"}
         <= phases
-        <= {"starting", "sampling", "scoring", "learning", "samples", "learned", "done"}
+        <= {"starting", "before", "sampling", "scoring", "learning", "samples", "learned", "done"}
     )
     shown = last_message(result)
     assert shown["state"] == "done"
-    assert [g["epoch"] for g in shown["grids"]] == [1, 2]
+    assert [g["epoch"] for g in shown["grids"]] == [0, 1, 2]
     picture = Image.open(io.BytesIO(client.file(shown["grids"][-1]["entry"])))
     assert np.asarray(picture).std() > 10
     assert [r["epoch"] for r in records(server, "first")] == [1, 2]
