@@ -79,7 +79,7 @@ TASKS = {
         reward="jpeg-compressibility",
         watched="tiny-imagereward",
         prompt="a {} {} on a {} background",
-        minutes=8,
+        minutes=6,
         settings=_PIXELS,
         about=_FLAT,
     ),
@@ -98,7 +98,7 @@ TASKS = {
         watched="clean shapes",
         prompt="",
         minutes=7,
-        settings=_PIXELS | {"learning_rate": 2e-3},
+        settings=_PIXELS | {"shared_start": "off", "window_stop": 0.65, "learning_rate": 3e-3},
         about=_FLAT,
     ),
     "jpeg-reference": Task(
@@ -106,7 +106,7 @@ TASKS = {
         reward="jpeg-compressibility",
         watched="tiny-imagereward",
         prompt="a {} {} on a {} background",
-        minutes=10,
+        minutes=12,
         settings=_PIXELS | _REFERENCE,
         about="As ddpo-pytorch learns: every step of every picture, fresh noise in each, starts of their own; to be "
         "compared with jpeg above. Its steps are learned from in full batches too, which flatters it a little.",
