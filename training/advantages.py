@@ -37,29 +37,29 @@ def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> t
     return rewards
 
 
-def normalised(rewards: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def normalised(rewards: torch.Tensor, reference: torch.Tensor, min_spread: float = 0.0) -> torch.Tensor:
     """(rewards - mean) / std of `reference`, and zeros where its scores are equal up to rounding.
 
     Shape: rewards (B,), reference (R,), both float64; result (B,). The std is the population's, as
-    numpy's in the paper's code.
+    numpy's in the paper's code, and counts as `min_spread` where it is smaller.
     """
     spread = reference.std(correction=0)
     if spread <= ROUNDING * reference.abs().max():
         return torch.zeros_like(rewards)
-    return (rewards - reference.mean()) / spread
+    return (rewards - reference.mean()) / spread.clamp(min=min_spread)
 
 
-def batch_advantages(rewards: torch.Tensor) -> torch.Tensor:
+def batch_advantages(rewards: torch.Tensor, min_spread: float = 0.0) -> torch.Tensor:
     """Each score against all of the batch. Shape: (B,) to (B,), float64."""
-    return normalised(rewards, rewards)
+    return normalised(rewards, rewards, min_spread)
 
 
-def group_advantages(rewards: torch.Tensor, groups: Sequence[str]) -> torch.Tensor:
+def group_advantages(rewards: torch.Tensor, groups: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
     """Each score against those of its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
     advantages = torch.zeros_like(rewards)
     for group in dict.fromkeys(groups):
         rows = torch.tensor([g == group for g in groups])
-        advantages[rows] = normalised(rewards[rows], rewards[rows])
+        advantages[rows] = normalised(rewards[rows], rewards[rows], min_spread)
     return advantages
 
 
@@ -73,7 +73,7 @@ class PromptHistory:
         self._size, self._minimum = size, minimum
         self._scores: dict[str, deque[float]] = {}
 
-    def advantages(self, rewards: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+    def advantages(self, rewards: torch.Tensor, prompts: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
         """Remember this batch's scores, then weigh each against its prompt's. Shape: (B,) to (B,), float64."""
         advantages = torch.zeros_like(rewards)
         for prompt in dict.fromkeys(prompts):
@@ -82,7 +82,7 @@ class PromptHistory:
             known.extend(rewards[rows].tolist())
             enough = len(known) >= self._minimum
             reference = torch.tensor(list(known), dtype=torch.float64) if enough else rewards
-            advantages[rows] = normalised(rewards[rows], reference)
+            advantages[rows] = normalised(rewards[rows], reference, min_spread)
         return advantages
 
     def state(self) -> dict[str, list[float]]:

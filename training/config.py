@@ -104,6 +104,14 @@ class DDPOConfig:
     advantage_clip: float = setting(
         5.0, "Scores further than this many spreads away count as this.", low=0.1, high=100, step=0.5
     )
+    min_spread: float = setting(
+        0.0,
+        "Scores that spread less than this, in the reward's own units, count as spread this much: a fifth of the spread "
+        "at the start keeps a run that has got what it wanted from wandering. 0 is off.",
+        low=0.0,
+        high=1e6,
+        step=0.01,
+    )
     history: int = setting(32, "advantages prompt: how many scores of a prompt are remembered.", low=2, high=4096)
     min_history: int = setting(
         16, "advantages prompt: with fewer scores remembered, the whole batch is the comparison.", low=2, high=4096

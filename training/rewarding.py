@@ -143,7 +143,7 @@ def _advantages(
     history: PromptHistory,
 ) -> torch.Tensor:
     if config.advantages == "group":
-        return group_advantages(rewards, groups)
+        return group_advantages(rewards, groups, config.min_spread)
     if config.advantages == "prompt":
-        return history.advantages(rewards, prompts)
-    return batch_advantages(rewards)
+        return history.advantages(rewards, prompts, config.min_spread)
+    return batch_advantages(rewards, config.min_spread)

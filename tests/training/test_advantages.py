@@ -34,6 +34,15 @@ def test_groups_are_compared_with_themselves_only() -> None:
     assert found.tolist() == pytest.approx([-1, -1, 1, 1])
 
 
+def test_a_small_spread_counts_as_the_least() -> None:
+    # mean 2, deviations -1 and 1: std 1, counted as 4
+    assert batch_advantages(scores(1, 3), 4.0).tolist() == pytest.approx([-0.25, 0.25])
+    assert batch_advantages(scores(1, 3), 0.5).tolist() == pytest.approx([-1, 1])
+    # a: std 1 counted as 2; b: std 3
+    found = group_advantages(scores(1, 3, 0, 6), ["a", "a", "b", "b"], 2.0)
+    assert found.tolist() == pytest.approx([-0.5, 0.5, -1, 1])
+
+
 def test_equal_scores_teach_nothing_whatever_they_round_to() -> None:
     """0.1 in float32 eight times has a std of 8e-9 in a float32 mean; 1e4 differs by float32's last bit."""
     same = torch.full((8,), 0.1).double()
