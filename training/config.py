@@ -106,8 +106,8 @@ class DDPOConfig:
     )
     min_spread: float = setting(
         0.0,
-        "Scores that spread less than this, in the reward's own units, count as spread this much: a fifth of the spread "
-        "at the start keeps a run that has got what it wanted from wandering. 0 is off.",
+        "Scores that spread less than this, in the reward's own units, count as spread this much: a fifth of the "
+        "spread at the start keeps a run that has got what it wanted from wandering. 0 is off.",
         low=0.0,
         high=1e6,
         step=0.01,
