@@ -97,8 +97,8 @@ TASKS = {
         reward="jpeg-compressibility",
         watched="clean shapes",
         prompt="",
-        minutes=7,
-        settings=_PIXELS | {"shared_start": "off", "window_stop": 0.65, "learning_rate": 3e-3},
+        minutes=5,
+        settings=_PIXELS | {"learning_rate": 4e-3},
         about=_FLAT,
     ),
     "jpeg-reference": Task(
