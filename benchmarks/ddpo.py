@@ -106,7 +106,7 @@ TASKS = {
         reward="jpeg-compressibility",
         watched="tiny-imagereward",
         prompt="a {} {} on a {} background",
-        minutes=12,
+        minutes=10,
         settings=_PIXELS | _REFERENCE,
         about="As ddpo-pytorch learns: every step of every picture, fresh noise in each, starts of their own; to be "
         "compared with jpeg above. Its steps are learned from in full batches too, which flatters it a little.",
