@@ -237,6 +237,10 @@ def curves(name: str, found: list[dict[str, Any]]) -> None:
     draw_series(series, heading).save(PICTURES_FOLDER / f"{name}_curve.png")
 
 
+def _gain(figures: dict[str, Any], sampler: str, reward: str) -> float:
+    return figures["held out"][sampler]["rewards"][reward]["gain_in_base_std"]
+
+
 def report(out: Path) -> None:
     """RESULTS.md from the runs in a folder."""
     for name, task in TASKS.items():
@@ -245,8 +249,10 @@ def report(out: Path) -> None:
         if not found:
             continue
         curves(name, found)
-        (PICTURES_FOLDER / f"{name}.jpg").write_bytes(paths[0].with_suffix(".jpg").read_bytes())
         samplers = list(found[0]["held out"])
+        by_gain = sorted(paths, key=lambda p: _gain(found[paths.index(p)], samplers[-1], task.reward))
+        middle = by_gain[len(by_gain) // 2]
+        (PICTURES_FOLDER / f"{name}.jpg").write_bytes(middle.with_suffix(".jpg").read_bytes())
         rows = [line(found, s, r) for s in samplers for r in found[0]["held out"][s]["rewards"]]
         diversity = "; ".join(
             f"{s}: {statistics.mean(f['held out'][s]['diversity_base'] for f in found):.3f} before, "
@@ -272,6 +278,8 @@ seeds {", ".join(str(f["seed"]) for f in found)}. Settings beside the CPU preset
 Diversity within a prompt (root mean square distance): {diversity}.
 
 ![Reward over the epochs](ddpo/{name}_curve.png)
+
+The seed whose gain is in the middle, before on the left, after on the right:
 
 ![Before and after](ddpo/{name}.jpg)
 """,
