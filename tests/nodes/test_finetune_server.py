@@ -122,14 +122,16 @@ def test_more_epochs_go_on_and_a_finished_run_is_not_trained_again(server, clien
 
 def test_cancel_keeps_whole_epochs_and_the_next_run_ends_as_if_never_cancelled(server, client) -> None:
     def cancel(kind: str, data: dict[str, Any]) -> None:
-        if kind == "tastemaker.training" and data["epoch"] == 2 and data["state"].startswith("learning"):
+        within = data["state"].startswith(("sampling", "learning")) if kind == "tastemaker.training" else False
+        if within and data["epoch"] == 2:
             client.interrupt()
 
-    stopped = client.run(graph(client, run_name="cancelled"), on_message=cancel)
+    slow = {"samples_per_epoch": 8, "steps": 6}  # the page is told twice a second: an epoch must take longer
+    stopped = client.run(graph(client, run_name="cancelled", **slow), on_message=cancel)
     assert stopped.status == "interrupted"
     assert [r["epoch"] for r in records(server, "cancelled")] == [1]
-    assert client.run(graph(client, run_name="cancelled")).status == "success"
-    assert client.run(graph(client, run_name="never cancelled")).status == "success"
+    assert client.run(graph(client, run_name="cancelled", **slow)).status == "success"
+    assert client.run(graph(client, run_name="never cancelled", **slow)).status == "success"
     timeless = [
         [{k: v for k, v in r.items() if k != "seconds"} for r in records(server, n)]
         for n in ("cancelled", "never cancelled")

@@ -12,7 +12,7 @@ from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser
 RUN_SECONDS = 240_000
-SMALL = {"run_name": "in the page", "epochs": 3, "samples_per_epoch": 8, "steps": 3, "rank": 4}
+SMALL = {"run_name": "in the page", "epochs": 3, "samples_per_epoch": 8, "steps": 6, "rank": 4}
 STATUS = "document.querySelector('.tastemaker-training-status').textContent"
 CURVES = "document.querySelectorAll('.tastemaker-training svg').length"
 LINE = "document.querySelector('.tastemaker-training svg path[fill=none]')"
