@@ -33,8 +33,9 @@ it paints *at the top* wherever it likes. The reward reads them. So the reward c
 4. **Sample** the model as it was and as it is, with prompts it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
 
-The 10 epochs of this example take about five minutes on a laptop. Raise **epochs** and press **Run**
-again: it goes on where it stopped.
+The 10 epochs of this example take about six minutes on two processor cores. Its learning rate is bold: shapes
+soon move to the top, and some pictures break on the way. Raise **epochs** and press **Run** again: it
+goes on where it stopped. Or lower **learning_rate**, with a new run name, and let it take longer.
 
 Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
 Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
@@ -48,8 +49,9 @@ UNCONDITIONAL_NOTE = """## Teach a model that reads no text
 `tiny-ddpm` paints whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
 **jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
 
-It is the first example of the DDPO paper, and shows learning and its danger alike: nothing in this reward
-asks for a shape. Raise **epochs**, and the shapes go.
+It is the first example of the DDPO paper, and shows learning and its danger alike: after these 8 epochs
+the files are a third smaller, and the shapes are gone, since nothing in this reward asks for one. Set
+**epochs** to 4, with a new run name, and look again.
 
 Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with the one thing you want to
 see more of.
