@@ -3,7 +3,8 @@
     python -m scripts.test_versions [lowest | highest]
 
 Each end has an environment of its own under `.cache/`, made on the first run; `rm -r .cache/versions-*`
-fetches the newest again. torch is the same in both, the one of `bootstrap.py`. Tests marked slow are left out.
+fetches the newest again. torch is the same in both, the one of `bootstrap.py`. Slow tests and the
+browser's are left out.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def versions(python: Path) -> dict[str, str]:
 
 def run(python: Path) -> tuple[int, str]:
     """Run the tests; pytest's code and the last line it wrote."""
-    command = [str(python), "-m", "pytest", *TESTS, "-q", "-m", "not slow", "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", *TESTS, "-q", "-m", "not slow and not browser", "-p", "no:cacheprovider"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     last = ""
     for line in process.stdout or ():

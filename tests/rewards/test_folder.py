@@ -410,7 +410,7 @@ def test_prompts_in_files(tmp_path: Path) -> None:
     write(tmp_path / "1.png", {"prompt": json.dumps(SIMPLE)})
     write(tmp_path / "2.png", {"parameters": "a cat \u732b\nSteps: 5, Seed: 3"})  # not Latin-1: written as iTXt
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "a dog\nSteps: 5, Seed: 8".encode("utf-16-be")
+    exif[0x8769] = {0x9286: b"UNICODE\0" + "a dog\nSteps: 5, Seed: 8".encode("utf-16-be")}
     Image.fromarray(pixels()).save(tmp_path / "3.jpg", exif=exif)
     exif = Image.Exif()
     exif[0x0110] = "prompt:" + json.dumps(SIMPLE)
