@@ -128,7 +128,7 @@ def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any]) -> D
         chosen = preset_values(name, scheduler=base.scheduler, advantages=base.advantages)
         pictures = on_node["samples_per_epoch"]
         if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
-            chosen["group_size"] = gcd(chosen["group_size"], pictures)
+            chosen["group_size"] = max(gcd(chosen["group_size"], pictures), 2)
     return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
 
 
