@@ -79,11 +79,12 @@ def ten(page: Any) -> Any:
 
 
 def ranks(page: Any) -> list[str]:
-    return page.locator(f"{CELLS} .tm-rank").all_inner_texts()
+    # not innerText: a cell that no frame has painted yet (content-visibility) has none
+    return page.locator(f"{CELLS} .tm-rank").all_text_contents()
 
 
 def active(page: Any) -> str:
-    return page.locator(f"{CELLS}.tm-active .tm-rank").inner_text()
+    return page.locator(f"{CELLS}.tm-active .tm-rank").text_content()
 
 
 def widget(page: Any, name: str) -> Any:
@@ -98,7 +99,7 @@ def press(page: Any, *keys: str) -> None:
 
 def test_thumbnails_come_best_first_with_rank_and_score(ten: Any) -> None:
     assert ranks(ten) == [f"#{i}" for i in range(1, 11)]
-    scores = ten.locator(f"{CELLS} .tm-score").all_inner_texts()
+    scores = ten.locator(f"{CELLS} .tm-score").all_text_contents()
     assert scores[:2] == ["+1.000", "+0.778"]
     assert scores[-1] == "\u22121.000"
     assert ten.locator(f"{CELLS}.tm-kept").count() == 4
@@ -199,7 +200,7 @@ def test_hiding_below_a_score_and_by_bucket(ten: Any) -> None:
 
 def test_the_list_has_a_column_for_each_reward_and_sorts_by_it(ten: Any) -> None:
     ten.get_by_role("button", name="Show as list").click()
-    assert ten.locator(f"{CELLS} .tm-column").first.inner_text() == "\u22123.000"
+    assert ten.locator(f"{CELLS} .tm-column").first.text_content() == "\u22123.000"
     ten.get_by_role("button", name="Sort by second").click()
     assert ranks(ten) == [f"#{i}" for i in range(10, 0, -1)]
     ten.screenshot(path=str(shots() / "gallery_list.png"))
@@ -221,7 +222,7 @@ def test_picks_go_to_the_widget_and_on_with_the_next_run(page: Any) -> None:
     assert page.evaluate(f"() => !{shown}")  # nothing picked: the branch behind is quiet, the run goes on
     page.locator(f"{CELLS} .tm-thumb").nth(2).click()
     press(page, "ArrowRight", "ArrowRight", "Space")
-    assert page.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_inner_texts() == ["#3", "#5"]
+    assert page.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_text_contents() == ["#3", "#5"]
     assert len(widget(page, "picks").split(",")) == 2
     assert "run again to send them on" in page.locator(".tm-bottom").inner_text()
     run(page)
@@ -244,7 +245,7 @@ def test_picks_and_view_survive_saving_and_loading(ten: Any) -> None:
     ten.wait_for_function(f"() => !!{RANK}")
     assert widget(ten, "picks") == picks
     run(ten)
-    assert ten.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_inner_texts() == ["#1", "#2"]
+    assert ten.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_text_contents() == ["#1", "#2"]
     assert ten.locator(".tastemaker-ranking").get_attribute("data-view") == "list"
 
 

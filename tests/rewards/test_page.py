@@ -93,7 +93,8 @@ def shown(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def ranks(shown: Any) -> list[str]:
-    return shown.locator(".card .rank").all_inner_texts()
+    # not innerText: a card that no frame has painted yet (content-visibility) has none
+    return shown.locator(".card .rank").all_text_contents()
 
 
 @pytest.mark.browser
@@ -118,7 +119,7 @@ def test_sorting_filtering_and_hiding(shown: Any) -> None:
 
 @pytest.mark.browser
 def test_hostile_texts_are_shown_as_text(shown: Any) -> None:
-    words = shown.locator(".card .small").all_inner_texts()
+    words = shown.locator(".card .small").all_text_contents()
     assert HOSTILE[0] in words
     assert HOSTILE[1] in words
     assert shown.locator("#grid script, #grid img[src=x]").count() == 0
