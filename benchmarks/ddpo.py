@@ -2,8 +2,7 @@
 
 `python -m benchmarks.ddpo run jpeg --seed 0` trains once, for the task's minutes on the clock, and measures;
 a run that was stopped goes on. `report` writes what there is to RESULTS.md, with curves and grids beside it. `speed`
-compares learning from full batches of (picture, step) pairs with one timestep at a time, ddpo-pytorch's
-arrangement, with everything else the same.
+and `presets` are in `ddpo_speed.py`: learning's arrangement against ddpo-pytorch's, and what each preset takes.
 """
 
 from __future__ import annotations
@@ -30,8 +29,6 @@ from tastemaker.training import finetune, preset
 from tastemaker.training.curve import Series, draw_series
 from tastemaker.training.evaluate import compare
 from tastemaker.training.processes import Alone
-from tastemaker.training.step import at_pairs, learn, transition
-from tastemaker.training.trajectory import Pairs, learnable_steps, micro_batches
 from tastemaker.training.worker import Worker
 
 from .common import machine, write_section
@@ -129,31 +126,30 @@ def reward_named(name: str) -> Any:
 
 
 def measure(task: Task, base: Any, tuned: Any, config: Any, sheet: Path) -> dict[str, Any]:
-    """Base against tuned on held-out prompts and seeds, in the training's steps and in a user's; draws the sheet.
-
-    The first has eta 1 in every step, where the preset trains with noise in the first half of the steps alone.
-    """
+    """Base against tuned on held-out prompts and seeds, in training's own steps and in a user's; draws the sheet."""
     held_out = prompts(task.prompt)[1]
     labels = [held_out[i // 4 % len(held_out)] for i in range(PICTURES)]
     seeds = range(10**6, 10**6 + PICTURES)
     rewards = [(name, reward_named(name)) for name in (task.reward, task.watched)]
-    samplers = {
-        f"ddim, {config.steps} steps, eta 1": {"steps": config.steps, "eta": 1.0},
-        "ddim, 25 steps, eta 0": {"steps": 25, "eta": 0.0},
+    user = {"guidance_scale": config.guidance_scale} if base.conditional else {}
+    pictures = {
+        f"as trained, {config.steps} steps": [trained_steps(m, config, labels, seeds) for m in (base, tuned)],
+        "ddim, 25 steps, eta 0": [
+            sample(m, labels if m.conditional else "", seeds=seeds, scheduler="ddim", steps=25, eta=0.0, **user).images
+            for m in (base, tuned)
+        ],
     }
-    found = {}
-    for name, settings in samplers.items():
-        if base.conditional:
-            settings["guidance_scale"] = config.guidance_scale
-        texts = labels if base.conditional else ""
-        images = [sample(m, texts, seeds=seeds, scheduler="ddim", **settings).images for m in (base, tuned)]
-        found[name] = compare(*images, labels, rewards)
-        tables = [
-            ScoreTable(b, tuple(labels), tuple(seeds), {n: r(b, labels).float() for n, r in rewards}, task.reward)
-            for b in images
-        ]
-        comparison_sheet(*tables).convert("RGB").save(sheet, quality=88)
-    return found
+    tables = [
+        ScoreTable(b, tuple(labels), tuple(seeds), {n: r(b, labels).float() for n, r in rewards}, task.reward)
+        for b in pictures["ddim, 25 steps, eta 0"]
+    ]
+    comparison_sheet(*tables).convert("RGB").save(sheet, quality=88)
+    return {name: compare(*images, labels, rewards) for name, images in pictures.items()}
+
+
+def trained_steps(model: Any, config: Any, labels: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+    """Pictures by the steps that training samples with, noise in the same ones. Shape: (B, H, W, 3)."""
+    return Worker(model, config, "", None, Alone()).sample(labels, seeds, lambda more: None, base=True)[1]
 
 
 def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any]) -> None:
@@ -285,79 +281,32 @@ The seed whose gain is in the middle, before on the left, after on the right:
         )
 
 
-def one_timestep_at_a_time(pictures: int, steps: list[int], size: int) -> list[Pairs]:
-    """ddpo-pytorch's order: a few pictures, then their steps one after the other."""
-    rows = torch.arange(pictures).split(size)
-    return [Pairs(part, torch.full_like(part, t)) for part in rows for t in steps]
-
-
-def speed(pictures: int, reference_size: int) -> None:
-    """Processor seconds of learning once from every step of some pictures, both ways, and how far gradients differ."""
-    torch.set_num_threads(1)
-    model = load_diffusion_model("tiny-sdxl")
-    config = preset("CPU", samples_per_epoch=pictures, group_size=pictures, fresh_noise="everywhere")
-    worker = Worker(model, config, "", None, Alone())
-    texts = prompts(TASKS["jpeg"].prompt)[0][:pictures]
-    start = time.process_time()
-    trajectory, _ = worker.sample(texts, range(pictures), lambda more: None)
-    sampling = time.process_time() - start
-    steps = learnable_steps(trajectory.stds, 0.0, 1.0)
-    advantages = torch.linspace(-1, 1, pictures)
-    every = Pairs(torch.arange(pictures).repeat_interleave(len(steps)), torch.tensor(steps * pictures))
-    ways = {
-        f"pairs in batches of {config.train_batch_size}": micro_batches(every, config.train_batch_size),
-        f"one timestep of {reference_size} pictures at a time": one_timestep_at_a_time(pictures, steps, reference_size),
-    }
-    seconds, gradients = {}, []
-    for name, batches in ways.items():
-        with worker.learner.active(learning=True):
-            start = time.process_time()
-            for batch in batches:
-                now = transition(
-                    worker.network(model, [texts[i] for i in batch.picture.tolist()]),
-                    worker.schedule,
-                    *at_pairs(trajectory, batch, worker.device),
-                    batch.step.tolist(),
-                )
-                old = trajectory.log_probs[batch.picture, batch.step]
-                learn(worker.objective, now, None, old, advantages[batch.picture], len(every.step))
-            seconds[name] = time.process_time() - start
-        ups = worker.learner.adapter.up.values()
-        gradients.append(torch.cat([up.grad.flatten() for up in ups]))
-        worker.learner.optimizer.zero_grad()
-    apart = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())
-    rows = "\n".join(f"| {k} | {v:.1f} | {pictures / (v + sampling):.3f} |" for k, v in seconds.items())
-    write_section(
-        "DDPO: learning's arrangement",
-        f"""
-{machine()} tiny-sdxl, {pictures} pictures, {config.steps} DDIM steps, all learned from, guidance
-{config.guidance_scale:g}, float32, one thread, processor seconds, once. Sampling the pictures took {sampling:.1f} s.
-The machine was shared with other work. The gradients of both differ by {apart:.1e} of their length.
-
-| learning | seconds | pictures a second, sampling included |
-|---|---|---|
-{rows}
-""",
-    )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("run", "report", "speed"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=("run", "report", "speed", "presets"))
     parser.add_argument("task", nargs="?", choices=tuple(TASKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, help="instead of the task's")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("/tmp/tastemaker-ddpo"))
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON, over the task's")
+    parser.add_argument("--model", default="tiny-sdxl", help="speed and presets: a model's name or folder")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64], help="presets: in pixels; 512 1024 for SDXL")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.what == "run":
         minutes = options.minutes or TASKS[options.task].minutes
         run(options.task, options.seed, options.out, options.threads, minutes, options.settings)
-    elif options.what == "speed":
-        speed(pictures=16, reference_size=4)
-    else:
+    elif options.what == "report":
         report(options.out)
+    else:
+        from . import ddpo_speed
+
+        torch.set_num_threads(options.threads)
+        if options.what == "presets":
+            ddpo_speed.presets(options.model, options.sizes, options.peak)
+        else:
+            ddpo_speed.speed(options.model, options.peak)
 
 
 if __name__ == "__main__":

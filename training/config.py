@@ -165,6 +165,13 @@ class DDPOConfig:
     warmup_updates: int = setting(
         0, "Updates over which the learning rate rises to its full value.", low=0, high=100_000
     )
+    decay_updates: int = setting(
+        0,
+        "Updates after those over which the learning rate falls to a tenth, where it stays, so that a run ends calmly. "
+        "0 never falls. Updates are epochs times updates_per_epoch.",
+        low=0,
+        high=1_000_000,
+    )
     ema_decay: float = setting(
         0.0,
         "Result is a moving average of the weights: 0.9 to 0.99 is usual, 0 is off.",

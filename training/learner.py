@@ -19,6 +19,7 @@ from .averages import WeightAverage
 from .config import DDPOConfig
 from .randomness import generator
 
+LAST_SHARE = 0.1  # of the learning rate, after `decay_updates`
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -86,9 +87,12 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """That of the next update: it rises linearly over `warmup_updates`."""
-        warmup = self.config.warmup_updates
-        return self.config.learning_rate * min(1.0, (self.updates + 1) / (warmup + 1))
+        """That of the next update: it rises linearly over `warmup_updates`, then falls over `decay_updates`."""
+        warmup, decay = self.config.warmup_updates, self.config.decay_updates
+        share = min(1.0, (self.updates + 1) / (warmup + 1))
+        if decay:
+            share *= 1 - (1 - LAST_SHARE) * min(1.0, max(0, self.updates - warmup) / decay)
+        return self.config.learning_rate * share
 
     def updated(self) -> None:
         """Count an update and move the average."""

@@ -12,7 +12,7 @@ from .step import Transition, UpdateStatistics, added, at_pairs, learn, optimize
 from .trajectory import Pairs, Trajectory, choose_pairs, learnable_steps, micro_batches
 
 if TYPE_CHECKING:
-    from .loop import Worker
+    from .worker import Worker
 
 
 def learn_epoch(

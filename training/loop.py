@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -25,9 +25,6 @@ from .report import EpochReport, OnProgress, Progress
 from .rewarding import Judged, Rewards, check_judges, judge
 from .run import RunFolder, lora_metadata
 from .worker import Worker
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,8 @@ def widgets(page: Any) -> dict[str, Any]:
 
 
 def rank_node_text(page: Any) -> str:
-    return page.locator(".tastemaker-ranking").first.inner_text()
+    # not innerText: a cell that no frame has painted yet (content-visibility) has none
+    return page.locator(".tastemaker-ranking").first.text_content()
 
 
 def test_a_new_user_opens_the_template_runs_it_and_sees_the_ranking(page: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.loaders.errors import NonFiniteError, TastemakerError
 from tastemaker.training import DDPOConfig, finetune, preset
+from tastemaker.training.learner import Learner
 from tastemaker.training.report import EpochReport, Progress
 
 from .conftest import PROMPTS, brightness, quick, redness, weights
@@ -132,6 +133,7 @@ def test_it_works_inside_inference_mode(small_sdxl: DiffusionModel) -> None:
         {"kl_weight": 0.04},
         {"ema_decay": 0.9},
         {"warmup_updates": 3},
+        {"decay_updates": 3},
         {"window_start": 0.2, "window_stop": 0.8},
         {"window_stop": 0.5, "fresh_noise": "window", "shared_start": "on", "learn_from": 0.5},
         {"old_log_probs": "recompute"},
@@ -154,6 +156,14 @@ def test_every_setting_runs(changes: dict[str, Any], small_sdxl: DiffusionModel)
         plain = run._worker.learner.adapter.layers()
         averaged = run.model.loras[0].targets
         assert any(not torch.equal(plain[k].up, averaged[k].up) for k in plain)
+
+
+def test_the_learning_rate_rises_then_falls_to_a_tenth(small_sdxl: DiffusionModel) -> None:
+    learner = Learner(small_sdxl, quick(learning_rate=1.0, warmup_updates=1, decay_updates=3))
+    rates = []
+    for learner.updates in range(7):
+        rates.append(learner.learning_rate)
+    assert rates == pytest.approx([0.5, 1.0, 0.7, 0.4, 0.1, 0.1, 0.1])
 
 
 def test_the_distance_from_the_base_starts_at_nothing_and_is_held(small_sdxl: DiffusionModel) -> None:
