@@ -20,6 +20,15 @@ from .weights import DtypeOf, dtype_of, own_copy
 if TYPE_CHECKING:
     import torch
 
+# All that a state dict's program names. `weights_only` knows more, and with some of it (`bytearray`, `encode`) a few
+# bytes make as many gigabytes as they like.
+_STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
+_GLOBALS = {
+    *("collections OrderedDict", "torch Size"),
+    *(f"torch._utils _rebuild_{kind}" for kind in ("tensor", "tensor_v2", "parameter")),
+    *(f"torch {kind}Storage" for kind in _STORAGES),
+}
+
 
 def read_pickled(path: Path, dtype: DtypeOf = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
     """Read the state dict of a `.bin` file, floating tensors as `dtype` (None: as they are stored).
@@ -36,11 +45,10 @@ def read_pickled(path: Path, dtype: DtypeOf = None, *, inside: str | None = None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as e:
-        raise ModelFileError(
-            f"{where} is a pickle that holds more than tensors: it may run a program when it is opened, and is "
-            "refused. Get the model's safetensors file."
-        ) from e
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, AttributeError, IndexError) as e:
+        raise _more_than_tensors(where) from e
+    except MemoryError as e:
+        raise ModelFileError(f"{where} asks for more memory than there is. Get the model's safetensors file.") from e
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError) as e:
         raise ModelFileError(f"{where} is damaged ({str(e)[:200]}). Download it again.") from e
     if inside is not None and isinstance(state, dict):
         if inside not in state:
@@ -66,21 +74,38 @@ def _check_archive(path: Path, where: str) -> None:
         if isinstance(e, ModelFileError):
             raise
         raise ModelFileError(f"{where} is not a PyTorch file, or is cut short. Download it again.") from e
-    if _depth(program) > MAX_PROGRAM_DEPTH:
+    depth, names = _survey(program)
+    if depth > MAX_PROGRAM_DEPTH:
         raise ModelFileError(f"{where} is not a state dict as PyTorch writes it: its values are nested too deeply.")
+    if not names <= _GLOBALS:
+        raise _more_than_tensors(where)
 
 
-def _depth(program: bytes) -> int:
-    """How deeply a pickle program nests values, found without running it; endless for one that is broken.
+def _more_than_tensors(where: str) -> ModelFileError:
+    return ModelFileError(
+        f"{where} is a pickle that holds more than tensors: it may run a program when it is opened, and is "
+        "refused. Get the model's safetensors file."
+    )
 
-    The reader hashes keys by recursion in C: a tuple nested a million times ends the whole process.
+
+def _survey(program: bytes) -> tuple[int, set[str]]:
+    """How deeply a pickle program nests values, and what it names, found without running it.
+
+    The depth is endless for a broken program. The reader hashes keys by recursion in C: a tuple nested a million
+    times ends the whole process. Names are "module name"; one that the program would put together itself is not
+    followed and stands there as its opcode.
     """
+    names: set[str] = set()
     stack: list[int] = []
     marks: list[int] = []
     memo: dict[int, int] = {}
     deepest = 0
     try:
         for opcode, argument, _ in pickletools.genops(program):
+            if opcode.name == "GLOBAL":
+                names.add(argument)
+            elif opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+                names.add(opcode.name)
             if opcode.name == "MARK":
                 marks.append(len(stack))
             elif "GET" in opcode.name:
@@ -101,13 +126,15 @@ def _depth(program: bytes) -> int:
                 stack += [depth] * len(opcode.stack_after)
                 deepest = max(deepest, depth)
     except (ValueError, KeyError, IndexError, UnicodeDecodeError):
-        return MAX_PROGRAM_DEPTH + 1
-    return deepest
+        return MAX_PROGRAM_DEPTH + 1, names
+    return deepest, names
 
 
 def _check_state(state: Any, where: str, size: int) -> None:
-    """Raises ModelFileError unless this is a dict of names to plain tensors that fit into `size` bytes."""
+    """Raises ModelFileError unless this is a dict of names to plain tensors that together fit into `size` bytes."""
     import torch
+
+    total = 0
 
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ModelFileError(f"{where} is not a state dict (names and tensors) but a {type(state).__name__}.")
@@ -115,9 +142,13 @@ def _check_state(state: Any, where: str, size: int) -> None:
         plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout == torch.strided
         if not plain or value.device.type != "cpu" or value.is_quantized:
             raise ModelFileError(f"{where} holds {key!r}, which is not a plain tensor.")
-        # a tensor may repeat one stored number without end
-        if value.numel() * value.element_size() > size:
-            raise ModelFileError(f"{where} holds {key!r}, of shape {tuple(value.shape)}, larger than the file.")
+        # a tensor may repeat one stored number without end, and any number of them may share it
+        total += value.numel() * value.element_size()
+        if total > size:
+            raise ModelFileError(
+                f"{where} holds tensors that are together larger than the file, from {key!r} of shape "
+                f"{tuple(value.shape)} on."
+            )
 
 
 def bin_to_safetensors(path: Path) -> Path:
