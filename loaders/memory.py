@@ -1,16 +1,18 @@
-"""Fitting a batch into memory: what is free, and halving when a guess was wrong."""
+"""Fitting a batch into memory: a first guess from what is free, and halving when it was wrong."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError
+from .free_memory import free_bytes
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = ["fitting", "free_bytes", "in_parts", "is_out_of_memory"]
 
 log = logging.getLogger(__name__)
 
@@ -25,19 +27,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Free memory where a network runs, or None where it cannot be asked."""
-    import torch
-
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return free + cached
-    if device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def fitting(each: int, count: int, device: torch.device) -> int:
