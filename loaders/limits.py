@@ -32,6 +32,7 @@ _MAX_COUNTS = {
     "max_position_embeddings": 1024,
     "vocab_size": MAX_VOCABULARY,
 }
+_LEAST = {"max_position_embeddings": 3}  # start and end of a text, and a token between them
 _MAX_LEVELS = 8  # resolutions of a UNet or VAE
 
 
@@ -42,6 +43,8 @@ def check_sizes(config: Mapping[str, Any], where: str) -> None:
     """
     for key, value in config.items():
         _check(value, _MAX_COUNTS.get(key, _MAX_INTEGER), f"{where}: {key}", 0)
+        if isinstance(value, (int, float)) and value < _LEAST.get(key, -math.inf):
+            raise ModelFileError(f"{where}: {key} is {value}; it must be at least {_LEAST[key]}.")
         levels = "block" in key and isinstance(value, list)
         if levels and len(value) > _MAX_LEVELS:
             raise ModelFileError(f"{where}: {key} has {len(value)} levels; no known model has over {_MAX_LEVELS}.")

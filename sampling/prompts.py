@@ -19,6 +19,7 @@ from ..loaders.errors import InputError, NonFiniteError
 from ..loaders.model import DiffusionModel
 from .prompt_syntax import Weighted, parse_weights
 
+_SHARED_BYTES = 256 * 2**20
 _WHOLE_WORDS = 8  # a run of fewer tokens is not cut by the end of a window
 
 
@@ -53,7 +54,7 @@ class Window(NamedTuple):
 def windows(tokenizer: Any, runs: Iterable[Weighted], length: int) -> list[Window]:
     """Cut a weighted prompt into windows of `length` tokens, start, end and padding included.
 
-    Runs of fewer than 8 tokens move to the next window whole.
+    Runs of fewer than 8 tokens move to the next window whole, where a window has room for them.
     """
     room = length - 2
     filled: list[list[tuple[int, float]]] = [[]]
@@ -63,7 +64,7 @@ def windows(tokenizer: Any, runs: Iterable[Weighted], length: int) -> list[Windo
         while left:
             free = room - len(filled[-1])
             if len(left) > free:
-                if len(ids) >= _WHOLE_WORDS:
+                if len(ids) >= _WHOLE_WORDS or len(ids) > room:
                     filled[-1] += left[:free]
                     left = left[free:]
                 filled.append([])
@@ -116,7 +117,7 @@ def _encode(encoder: nn.Module, tokenizer: Any, parsed: Sequence[list[Weighted]]
     encoded, first = [], 0
     for prompt in cut:
         context = states[first : first + len(prompt)].flatten(0, 1)  # (L, D)
-        encoded.append(Encoded(context, pooled[first]))
+        encoded.append(Encoded(context, pooled[first].clone()))  # a view would keep the others
         first += len(prompt)
     return encoded
 
@@ -151,12 +152,13 @@ def stack(encoded: Sequence[Encoded], device: torch.device) -> Conditioning:
 class PromptCache:
     """Encoded prompts by model and text: each distinct prompt is encoded once.
 
-    The oldest are forgotten beyond `size`. At SDXL's full size 128 prompts take about 40 MB in half
-    precision.
+    The oldest are forgotten beyond `size` prompts or `most_bytes`. At SDXL's full size 128 prompts take
+    about 40 MB in half precision, but one of 30,000 tokens takes 126 MB alone.
     """
 
-    def __init__(self, size: int = 128) -> None:
-        self._size, self._known = size, {}
+    def __init__(self, size: int = 128, most_bytes: int | None = None) -> None:
+        self._size, self._most_bytes = size, most_bytes
+        self._known: dict[tuple[str, torch.dtype, str], Encoded] = {}
 
     def missing(self, model: DiffusionModel, prompts: Iterable[str]) -> list[str]:
         """The distinct prompts that are not there yet."""
@@ -173,8 +175,9 @@ class PromptCache:
             key = self._key(model, prompt)
             self._known[key] = self._known.pop(key)  # the latest used stand last
             found.append(self._known[key])
-        while len(self._known) > self._size:
-            self._known.pop(next(iter(self._known)))
+        total = sum(map(_bytes_of, self._known.values()))
+        while len(self._known) > self._size or (self._most_bytes is not None and total > self._most_bytes):
+            total -= _bytes_of(self._known.pop(next(iter(self._known))))
         return found
 
     @staticmethod
@@ -182,21 +185,29 @@ class PromptCache:
         return model.fingerprint, model.dtype, prompt
 
 
-def encode_negative(cache: PromptCache, model: DiffusionModel, negative_prompt: str) -> Encoded:
-    """The unguided half of classifier-free guidance.
+def _bytes_of(encoded: Encoded) -> int:
+    return encoded.context.nbytes + encoded.pooled.nbytes
+
+
+def unguided(model: DiffusionModel, negative_prompt: str, encoded: Encoded) -> Encoded:
+    """The unguided half of classifier-free guidance, from the encoded negative prompt.
 
     An empty negative prompt is zeros where the model was trained so (SDXL, Playground v2).
     """
-    one = cache.get(model, [negative_prompt])[0]
     if not negative_prompt and model.zero_empty_prompt:
-        return Encoded(torch.zeros_like(one.context), torch.zeros_like(one.pooled))
-    return one
+        return Encoded(torch.zeros_like(encoded.context), torch.zeros_like(encoded.pooled))
+    return encoded
+
+
+def encode_negative(cache: PromptCache, model: DiffusionModel, negative_prompt: str) -> Encoded:
+    """`unguided` of a negative prompt that is in the cache, or encoded now."""
+    return unguided(model, negative_prompt, cache.get(model, [negative_prompt])[0])
 
 
 @lru_cache(maxsize=1)
 def shared_cache() -> PromptCache:
     """The cache that all sampling of this process shares."""
-    return PromptCache()
+    return PromptCache(most_bytes=_SHARED_BYTES)
 
 
 def check_readable(model: DiffusionModel, prompts: Sequence[str], name: str = "prompts") -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch
 from tastemaker.loaders import InputError
 from tastemaker.sampling import sample
 from tastemaker.sampling.prompt_syntax import parse_weights
-from tastemaker.sampling.prompts import Encoded, PromptCache, encode_prompts, stack, windows
+from tastemaker.sampling.prompts import Encoded, PromptCache, encode_prompts, shared_cache, stack, windows
 from tests.conftest import ROOT
 
 PROMPT = "a large red heart on a blue background"
@@ -147,3 +148,72 @@ def test_the_cache_encodes_each_prompt_once_and_forgets_the_oldest(tiny_sdxl) ->
     assert cache.get(tiny_sdxl, ["a"])[0] is first[0]
     cache.get(tiny_sdxl, ["c"])
     assert cache.missing(tiny_sdxl, ["a", "b", "c"]) == ["b"]
+
+
+def test_the_cache_forgets_by_bytes_too(tiny_sdxl) -> None:
+    one = PromptCache().get(tiny_sdxl, ["a"])[0]
+    assert one.pooled.untyped_storage().nbytes() == one.pooled.nbytes  # what is counted is what is held
+    each = one.context.nbytes + one.pooled.nbytes
+    cache = PromptCache(most_bytes=2 * each)
+    assert len(cache.get(tiny_sdxl, ["a", "b", "c"])) == 3
+    assert cache.missing(tiny_sdxl, ["a", "b", "c"]) == ["a"]
+    long = " ".join(["red"] * 200)  # three windows: more than the cache holds
+    assert len(cache.get(tiny_sdxl, [long])[0].context) == 3 * 77
+    assert cache.missing(tiny_sdxl, ["b", "c", long]) == ["b", "c", long]
+
+
+def test_more_prompts_than_the_cache_holds_are_encoded_once_and_with_the_lora(tiny_sdxl, tmp_path, monkeypatch) -> None:
+    from tastemaker.loaders import applied_loras, lora_state, read_lora
+    from tests.loaders.lora_files import random_layers, write
+
+    path = "text_model.encoder.layers.0.mlp.fc1"
+    paths = [p for p in (path, path.removeprefix("text_model.")) if _has(tiny_sdxl.modules["text_encoder_2"], p)]
+    layers = random_layers(tiny_sdxl, [("text_encoder_2", paths[0])], alpha=8.0)
+    write(tmp_path / "lora.safetensors", lora_state(layers))
+    changed = tiny_sdxl.with_lora(read_lora(tmp_path / "lora.safetensors"))
+    texts, negative = ["a red star", "a blue ring", "a green heart"], "grey"
+    with applied_loras(changed, changed.text_encoders):
+        want = encode_prompts(changed, texts)
+    assert (want[0].context - encode_prompts(tiny_sdxl, texts)[0].context).abs().max() > 1e-3
+    seen = []
+    monkeypatch.setattr("tastemaker.sampling.loop.shared_cache", lambda: PromptCache(size=1))
+    monkeypatch.setattr("tastemaker.sampling.loop.Network", _stopping(seen))
+    with pytest.raises(KeyboardInterrupt):
+        sample(changed, texts, negative_prompt=negative, steps=1, seeds=[1, 2, 3])
+    (prompts, unguided) = seen[0]
+    for got, one in zip(prompts, want, strict=True):
+        assert torch.equal(got.context, one.context)
+        assert torch.equal(got.pooled, one.pooled)
+    with applied_loras(changed, changed.text_encoders):
+        assert torch.equal(unguided.context, encode_prompts(changed, [negative])[0].context)
+
+
+def _has(module: torch.nn.Module, path: str) -> bool:
+    return path in dict(module.named_modules())
+
+
+def _stopping(seen: list):
+    """A network that keeps what it is told and goes no further."""
+
+    def network(model, prompts, negative, **others):
+        seen.append((prompts, negative))
+        raise KeyboardInterrupt
+
+    return network
+
+
+def test_the_shared_cache_has_a_limit_in_bytes() -> None:
+    assert shared_cache()._most_bytes == 256 * 2**20
+
+
+@pytest.mark.parametrize("length", [3, 5, 9])
+def test_a_tokenizer_of_few_tokens_cuts_every_run(length: int) -> None:
+    """Seven tokens are a run that is kept whole, but not where no window has room for it."""
+
+    def tokenizer(text: str, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(input_ids=[int(word) for word in text.split()])
+
+    tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id = 100, 101, 102
+    cut = windows(tokenizer, parse_weights("1 2 3 4 5 6 7"), length)
+    assert all(len(window.ids) == length for window in cut)
+    assert [t for window in cut for t in window.ids if t < 100] == [1, 2, 3, 4, 5, 6, 7]
