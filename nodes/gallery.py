@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..loaders.errors import TastemakerError
-from ..rewards.kendall import agreements
+from ..rewards.kendall import agreements, sampled
 from ..rewards.selection import BUCKETS, ID_LENGTH, Picks
 from ..rewards.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from . import host
@@ -84,13 +84,13 @@ def _path(ranked: ScoreTable, i: int) -> Path | None:
 
 
 def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
-    """How far every two columns agree (Kendall's tau), inside each group. Of a large table, every n-th row counts."""
+    """How far every two columns agree (Kendall's tau), inside each group. Of a large table, some rows count."""
     names = list(ranked.scores)[:MAX_COLUMNS_COMPARED]
     if len(names) < 2:
         return []
-    rows = ranked.rows(range(0, len(ranked), -(-len(ranked) // MAX_COMPARED)))
-    groups = rows.prompts if ranked.group_by == "prompt" else None
-    found = agreements({name: rows.scores[name] for name in names}, groups)
+    groups = ranked.prompts if ranked.group_by == "prompt" else (None,) * len(ranked)
+    rows = sampled(groups, MAX_COMPARED)
+    found = agreements({name: ranked.scores[name][rows] for name in names}, [groups[i] for i in rows])
     return [{"first": a, "second": b, "tau": tau, "of": len(rows)} for (a, b), tau in found.items()]
 
 

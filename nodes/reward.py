@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -172,7 +173,7 @@ class TastemakerCombineRewards(io.ComfyNode):
             if not isinstance(reward, Reward):
                 raise InputError(f"reward_{number}", type(reward).__name__, "Connect Load Reward or Combine Rewards.")
             weighted.append((reward, members.get(f"weight_{number}", 1.0)))
-        taken = {reward.name for reward, _ in weighted}
-        names = (f"combined {n}" if n > 1 else "combined" for n in range(1, COUNT + 2))
+        taken = {name for reward, _ in weighted for name in reward.column_names}
+        names = (f"combined {n}" if n > 1 else "combined" for n in itertools.count(1))
         combined = combine(weighted, mode=mode, group_by=group_by, name=next(n for n in names if n not in taken))
         return io.NodeOutput(combined, _about(combined))

@@ -45,7 +45,7 @@ def combine(
         statistics: for rewards that have none of their own, or instead of them, by name.
         name: of the sum's column.
 
-    Raises InputError for an unknown mode, a bad weight, two of one name, or missing statistics.
+    Raises InputError for an unknown mode, a bad weight, two columns of one name, or missing statistics.
     """
     if mode not in MODES:
         raise InputError("mode", mode, f"Pick one of {', '.join(MODES)}.")
@@ -56,9 +56,10 @@ def combine(
     names = [reward.name for reward in rewards]
     if not rewards or not any(weights):
         raise InputError("weights", list(weights), "At least one reward needs a weight that is not 0.")
-    twice = {n for n in (*names, name) if (*names, name).count(n) > 1}
+    columns = [name, *(column for reward in rewards for column in reward.column_names)]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
-        raise InputError("rewards", sorted(twice)[0], "Two columns would have this name; every reward counts once.")
+        raise InputError("rewards", twice[0], "Two columns would have this name; every reward counts once.")
     own = {r.name: r.statistics for r in rewards if r.statistics is not None} | dict(statistics or {})
     if mode == "standardised":
         _check_statistics(names, own)
@@ -163,10 +164,7 @@ class CombinedReward(Reward):
         joined: dict[str, torch.Tensor] = {}
         for index, reward in enumerate(self.rewards):
             report = None if on_batch is None else _share(on_batch, index, len(self.rewards))
-            found = columns_of(reward, report)
-            if twice := joined.keys() & found.keys():
-                raise InputError("rewards", sorted(twice)[0], "Two columns would have this name.")
-            joined |= found
+            joined |= columns_of(reward, report)
         return {self.name: self.total(joined, texts), **joined}
 
 

@@ -41,6 +41,23 @@ def agreements(
     return {(x, y): agreement(columns[x], columns[y], groups) for x, y in combinations(columns, 2)}
 
 
+def sampled(groups: Sequence[Hashable], most: int) -> list[int]:
+    """At most `most` rows for `agreement` to compare, all where they are no more than that.
+
+    Only pairs inside a group count, so a group of one is left out, and of the others as many are taken, evenly, as
+    have room for a pair; of each every n-th row.
+    """
+    if len(groups) <= most:
+        return list(range(len(groups)))
+    members: dict[Hashable, list[int]] = {}
+    for row, label in enumerate(groups):
+        members.setdefault(label, []).append(row)
+    pairs = [rows for rows in members.values() if len(rows) > 1]
+    taken = pairs[:: -(-2 * len(pairs) // most) or 1]
+    room = most // max(1, len(taken))
+    return [row for rows in taken for row in rows[:: -(-len(rows) // room)]]
+
+
 def _numbers(labels: Sequence[Hashable]) -> torch.Tensor:
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(label, len(numbers)) for label in labels], dtype=torch.int64)

@@ -172,10 +172,7 @@ class _Work:
         # each member by itself, so that the cache serves any combination of them
         joined: dict[str, torch.Tensor] = {}
         for member in reward.members:
-            found = self._columns(member)
-            if twice := joined.keys() & found.keys():
-                raise InputError("reward", sorted(twice)[0], "Two columns would have this name.")
-            joined |= found
+            joined |= self._columns(member)
         alive = [i for i in range(len(self.pictures)) if i not in self.broken]
         total = torch.full((len(self.pictures),), math.nan)
         if alive:

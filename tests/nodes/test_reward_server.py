@@ -67,6 +67,21 @@ def test_a_combined_reward_shows_its_parts(client) -> None:
         assert row["scores"]["combined"] == pytest.approx(want)
 
 
+def test_combined_rewards_of_combined_ones_keep_every_total(client, models: Path) -> None:
+    """A chain of three: each has a column of its own, and the last one's total ranks."""
+    prompt = graph(TINY, SMALL, LARGE, {"reward": "imagereward-v1.0", "dtype": "float32"}, mode="batch", group_by="all")
+    del prompt["9"]["inputs"]["reward_3"], prompt["9"]["inputs"]["reward_4"]
+    for node, below, reward in (("21", "9", "13"), ("22", "21", "14")):
+        inputs = {"reward_1": [below, 0], "weight_1": 2.0, "reward_2": [reward, 0], "weight_2": 0.0}
+        inputs |= {"mode": "batch", "group_by": "all"}
+        prompt[node] = {"class_type": "TastemakerCombineRewards", "inputs": inputs}
+    prompt["5"]["inputs"]["reward"] = ["22", 0]
+    shown = rows(client.run(prompt))
+    names = ["combined 3", "combined 2", "combined", "tiny-imagereward", "jpeg-compressibility"]
+    assert list(shown[0]["scores"]) == [*names, "jpeg-incompressibility", "imagereward-v1.0"]
+    assert [row["score"] for row in shown] == [row["scores"]["combined 3"] for row in shown]
+
+
 def test_opposite_rewards_of_one_weight_cancel(client) -> None:
     shown = rows(client.run(graph(SMALL, LARGE, mode="batch")))
     assert [row["scores"]["combined"] for row in shown] == pytest.approx([0, 0], abs=1e-6)

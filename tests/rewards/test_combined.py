@@ -10,6 +10,7 @@ import torch
 from tastemaker.loaders import InputError
 from tastemaker.rewards import Statistics, agreement, agreements, combine, custom, load_reward, measured
 from tastemaker.rewards.combined import places, standard_scores
+from tastemaker.rewards.kendall import sampled
 
 
 def fixed(name: str, *values: float):
@@ -83,6 +84,15 @@ def test_combined_rewards_combine() -> None:
     assert columns["combined"].tolist() == [0.5, 1.5]
 
 
+def test_no_column_hides_another_however_deep() -> None:
+    inner = combine([(fixed("a", 1.0), 1.0)], mode="ranks", name="inner")
+    middle = combine([(inner, 1.0), (fixed("b", 1.0), 1.0)], mode="ranks", name="middle")
+    assert middle.column_names == ("middle", "inner", "a", "b")
+    for name, others in (("inner", []), ("a", []), ("outer", [fixed("a", 2.0)]), ("outer", [inner])):
+        with pytest.raises(InputError, match="Two columns would have this name"):
+            combine([(middle, 1.0), *((other, 1.0) for other in others)], mode="ranks", name=name)
+
+
 def test_progress_reaches_the_end_once() -> None:
     seen: list[tuple[int, int]] = []
     both = combine([(fixed("a", *range(10)), 1.0), (fixed("b", *range(10)), 1.0)], mode="ranks")
@@ -146,6 +156,19 @@ def test_tau_equals_scipy_on_many() -> None:
     a, b = (torch.randint(0, 50, (1500,), generator=generator).float() for _ in range(2))
     b = b + a * 0.3
     assert agreement(a, b) == pytest.approx(stats.kendalltau(a, b).statistic, abs=1e-9)
+
+
+def test_a_sample_keeps_pairs_of_a_group_together() -> None:
+    assert sampled(["x", "y", "x"], 3) == [0, 1, 2]
+    pairs = [i % 50 for i in range(100)]  # i and i + 50 belong together
+    found = sampled(pairs, 20)
+    assert len(found) == 20
+    assert sorted(found[1::2]) == [i + 50 for i in sorted(found[::2])]
+    assert sampled(["x"] * 100, 20) == list(range(0, 100, 5))
+    assert sampled([*range(50), "x", "x"], 20) == [50, 51]  # those alone have no pair
+    uneven = sampled(["x"] * 2 + ["y"] * 98, 20)
+    assert uneven == [0, 1, *range(2, 100, 10)]
+    assert sampled(range(100), 20) == []
 
 
 def test_every_two_columns() -> None:
