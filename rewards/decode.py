@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..loaders.errors import TastemakerError
-from .limits import MAX_PICTURE_BYTES, MAX_PICTURE_PIXELS, MAX_PICTURE_SIDE
+from .limits import MAX_PICTURE_BYTES, MAX_PICTURE_PIXELS, MAX_PICTURE_RATIO, MAX_PICTURE_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
@@ -38,11 +38,13 @@ def check_file(path: Path) -> tuple[int, int]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises PictureError for a picture larger than any."""
+    """Raises PictureError for a picture larger or thinner than any."""
     if not (0 < width <= MAX_PICTURE_SIDE and 0 < height <= MAX_PICTURE_SIDE):
         raise PictureError(f"is {width} x {height} pixels; a side has 1 to {MAX_PICTURE_SIDE:,}")
     if width * height > MAX_PICTURE_PIXELS:
         raise PictureError(f"is {width} x {height} pixels, over the limit of {MAX_PICTURE_PIXELS:,}")
+    if max(width, height) > MAX_PICTURE_RATIO * min(width, height):
+        raise PictureError(f"is {width} x {height} pixels: over {MAX_PICTURE_RATIO} times as long as it is wide")
 
 
 def open_file(path: Path) -> Image.Image:
@@ -91,8 +93,9 @@ def decode_file(path: Path, *, at_least: int = 0, keep_alpha: bool = False) -> I
             if at_least and picture.format in ("JPEG", "MPO"):
                 picture.draft("RGB", (at_least, at_least))
             picture.load()
-            alpha = keep_alpha and picture.has_transparency_data
-            return _upright(picture.convert("RGBA") if alpha else rgb(picture))
+            shown = eight_bits(picture)
+            alpha = keep_alpha and shown.has_transparency_data
+            return _upright(shown.convert("RGBA" if alpha else "RGB"))
         except _BROKEN as e:
             raise PictureError(_why(e)) from e
 
@@ -105,9 +108,14 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def rgb(picture: Image.Image) -> Image.Image:
-    """As 8-bit RGB; of 16 bits the upper eight, which Pillow would clip instead."""
-    if picture.mode.startswith("I"):
-        grey = np.asarray(picture).astype(np.int64)
-        return Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Of 16 bits of grey the upper eight, which Pillow would clip instead; every other picture as it is.
+
+    A grey that stands for transparent is forgotten: what is below transparency is what is shown.
+    """
+    if not picture.mode.startswith("I"):
+        return picture
+    grey = np.asarray(picture).astype(np.int64)
+    shown = Image.fromarray((grey.clip(0, 65535) >> 8).astype(np.uint8))
+    shown.info = {name: value for name, value in picture.info.items() if name != "transparency"}
+    return shown

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,9 +133,7 @@ def list_files(root: Path, *, recursive: bool) -> tuple[list[str], list[tuple[st
     """
     names: list[str] = []
     refused: list[tuple[str, str]] = []
-    for visited, (name, entry) in enumerate(_walk(root, "", refused, MAX_FOLDER_DEPTH if recursive else 0)):
-        if visited >= MAX_VISITED:
-            raise InputError("folder", root.name, f"It holds more than {MAX_VISITED:,} files; pick a sub-folder.")
+    for name, entry in _walk(root, refused, recursive=recursive):
         if not name.lower().endswith(ENDINGS):
             continue
         why = _refusal(root, name, entry)
@@ -145,25 +144,37 @@ def list_files(root: Path, *, recursive: bool) -> tuple[list[str], list[tuple[st
     return names, refused
 
 
-def _walk(root: Path, below: str, refused: list[tuple[str, str]], depth: int) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(name below root, entry) of files, those of sub-folders `depth` levels down too. Hidden names are left out."""
-    try:
-        with os.scandir(root / below) as entries:
-            listed = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as e:
-        if not below:
-            raise InputError("folder", root.name, f"It cannot be listed ({e.strerror or e}).") from e
-        refused.append((printable(below), f"cannot be listed ({e.strerror or e})"))
-        return
-    for entry in listed:
-        name = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_dir(follow_symlinks=False):
-            if depth:
-                yield from _walk(root, name, refused, depth - 1)
-        elif depth and entry.is_symlink() and entry.is_dir():
-            refused.append((printable(name), "is a link to a folder; links to folders are not followed"))
-        else:
-            yield name, entry
+def _walk(root: Path, refused: list[tuple[str, str]], *, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """(name below root, entry) of files, those of sub-folders too where `recursive`. Hidden names are left out.
+
+    `refused` gets (name, why) of folders that are not looked into.
+    Raises InputError for a folder that cannot be listed, or that holds more than anybody means to rank.
+    """
+    folders = [("", MAX_FOLDER_DEPTH if recursive else 0)]
+    visited = 0
+    while folders:
+        below, depth = folders.pop()
+        try:
+            with os.scandir(root / below) as entries:
+                listed = list(islice(entries, MAX_VISITED + 1 - visited))
+        except OSError as e:
+            if not below:
+                raise InputError("folder", root.name, f"It cannot be listed ({e.strerror or e}).") from e
+            refused.append((printable(below), f"cannot be listed ({e.strerror or e})"))
+            continue
+        visited += len(listed)
+        if visited > MAX_VISITED:
+            raise InputError("folder", root.name, f"It holds more than {MAX_VISITED:,} files; pick a sub-folder.")
+        for entry in listed:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders += [(name, depth - 1)] if depth else []
+            elif depth and entry.is_symlink() and entry.is_dir():
+                refused.append((printable(name), "is a link to a folder; links to folders are not followed"))
+            else:
+                yield name, entry
 
 
 def _refusal(root: Path, name: str, entry: os.DirEntry[str]) -> str:
@@ -242,11 +253,20 @@ def changes(root: Path, *, recursive: bool) -> str:
     """Sixteen hex digits that change when a picture or text of a folder comes, goes or changes; nothing is read."""
     digest = hashlib.sha256()
     try:
-        found = sorted(_walk(root, "", [], MAX_FOLDER_DEPTH if recursive else 0), key=lambda pair: pair[0])
-        for name, entry in found[:MAX_VISITED]:
-            if name.lower().endswith((*ENDINGS, ".txt")):
-                stat = entry.stat()
-                digest.update(f"{name!r}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
-    except (InputError, OSError) as e:  # reading says what is wrong
+        found = sorted(_walk(root, [], recursive=recursive), key=lambda pair: pair[0])
+    except InputError as e:  # reading says what is wrong
+        found = []
         digest.update(str(e).encode("utf-8", "backslashreplace"))
+    for name, entry in found:
+        if name.lower().endswith((*ENDINGS, ".txt")):
+            digest.update(f"{name!r}:{_state(entry)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _state(entry: os.DirEntry[str]) -> str:
+    """What of a file changes with its content, without reading it."""
+    try:
+        stat = entry.stat()
+    except OSError as e:  # a link that leads nowhere
+        return f"error {e.errno}"
+    return f"{stat.st_size}:{stat.st_mtime_ns}"

@@ -7,6 +7,7 @@ MAX_VISITED = 1_000_000  # files and folders looked at to find them
 MAX_FOLDER_DEPTH = 12
 MAX_PICTURE_PIXELS = 2**26  # 8192 x 8192
 MAX_PICTURE_SIDE = 32_768
+MAX_PICTURE_RATIO = 256  # of the longer side to the shorter: a network's square is cut from the resized picture
 MAX_PICTURE_BYTES = 2**28
 MAX_CHUNKS = 100_000  # of a PNG: Pillow writes one for each 64 KiB
 MAX_TEXT_BYTES = 2**24  # one text of a PNG, unpacked; a large workflow has about one MiB

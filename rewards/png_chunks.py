@@ -16,6 +16,8 @@ from .limits import MAX_CHUNKS, MAX_TEXT_BYTES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_KEYWORD_BYTES = 80  # at most 79 and the zero behind it
+_ORIENTED = ("Raw profile type exif", "XML:com.adobe.xmp")  # texts by which readers turn a picture, as by eXIf
 
 
 class PngError(TastemakerError):
@@ -25,7 +27,8 @@ class PngError(TastemakerError):
 class PngHeader(NamedTuple):
     """What a PNG says about itself; `texts` holds the wanted keywords that could be read.
 
-    Sizes are those of the stored pixels: where there is `exif`, they may have to be turned.
+    Sizes are those of the stored pixels: where there is `exif`, or a text that holds as much, they may have to be
+    turned.
     """
 
     width: int
@@ -77,20 +80,22 @@ def read_png(file: BinaryIO, keywords: Collection[str]) -> PngHeader:
             size = struct.unpack(">II", file.read(8))
         elif chunk.kind in (b"acTL", b"eXIf"):
             seen.add(chunk.kind)
-        elif chunk.kind in _TEXTS and chunk.length <= MAX_TEXT_BYTES:
+        elif chunk.kind in _TEXTS:
             file.seek(chunk.start)
-            keyword, found = _text(chunk.kind, file.read(chunk.length), keywords)
-            if found is not None:
-                texts[keyword] = found
+            keyword = file.read(min(chunk.length, _KEYWORD_BYTES)).partition(b"\0")[0].decode("latin-1")
+            if keyword in _ORIENTED:
+                seen.add(b"eXIf")
+            elif keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
+                file.seek(chunk.start)
+                found = _text(chunk.kind, file.read(chunk.length))
+                if found is not None:
+                    texts[keyword] = found
     return PngHeader(*size, b"acTL" in seen, b"eXIf" in seen, texts)
 
 
-def _text(kind: bytes, data: bytes, keywords: Collection[str]) -> tuple[str, str | None]:
-    """(keyword, text) of a text chunk; None for a keyword nobody asked for, and for what cannot be read."""
-    name, _, rest = data.partition(b"\0")
-    keyword = name.decode("latin-1")
-    if keyword not in keywords:
-        return keyword, None
+def _text(kind: bytes, data: bytes) -> str | None:
+    """The text of a text chunk; None for one that cannot be read."""
+    _, _, rest = data.partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if packed:
         rest = rest[1:]
@@ -99,9 +104,9 @@ def _text(kind: bytes, data: bytes, keywords: Collection[str]) -> tuple[str, str
         _, _, after = rest[2:].partition(b"\0")  # language
         _, _, rest = after.partition(b"\0")  # translated keyword
     try:
-        return keyword, (_unpacked(rest) if packed else rest).decode(encoding)
+        return (_unpacked(rest) if packed else rest).decode(encoding)
     except (zlib.error, UnicodeDecodeError, PngError):
-        return keyword, None
+        return None
 
 
 def _unpacked(data: bytes) -> bytes:

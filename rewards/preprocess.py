@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..loaders.errors import InputError
+from .limits import MAX_PICTURE_RATIO
+
 _In, _Out = TypeVar("_In"), TypeVar("_Out")
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -33,9 +36,13 @@ def crop_geometry(height: int, width: int, size: int, floor: bool = False) -> tu
     """(new height, new width, top, left): short side to `size`, then the middle square.
 
     As torchvision's Resize and CenterCrop count it; with `floor` as transformers' image processors do,
-    which differs by a pixel where what is cut off is odd.
+    which differs by a pixel where what is cut off is odd. Raises InputError for a picture thinner than any: resized
+    before it is cut, one of a single row would fill the memory.
     """
     short = min(height, width)
+    if max(height, width) > MAX_PICTURE_RATIO * short:
+        advice = f"A picture may be {MAX_PICTURE_RATIO} times as long as it is wide. Crop it."
+        raise InputError("images", f"{width} x {height}", advice)
     new_width, new_height = int(size * width / short), int(size * height / short)
     high, wide = new_height - size, new_width - size
     top, left = (high // 2, wide // 2) if floor else (round(high / 2.0), round(wide / 2.0))

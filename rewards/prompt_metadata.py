@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..loaders.errors import InputError
-from ..loaders.texts import check_prompts
+from ..loaders.texts import MAX_PROMPT_CHARACTERS, check_prompts
 from .limits import MAX_GRAPH_DEPTH, MAX_GRAPH_NODES, MAX_TEXT_BYTES
 
 if TYPE_CHECKING:
@@ -255,19 +255,24 @@ class _Graph:
         if depth > MAX_GRAPH_DEPTH or self._visits < 0:
             return None
         inputs = self.nodes[node]["inputs"]
-        if {"string_a", "string_b"} <= set(inputs):  # core's Concatenate
-            parts = [self._part(node, name, depth) for name in ("string_a", "string_b")]
-            delimiter = inputs.get("delimiter", "")
-            joined = None not in parts and isinstance(delimiter, str)
-            if not joined or sum(map(len, parts)) + len(delimiter) > MAX_TEXT_BYTES:
-                return None
-            return delimiter.join(parts)
+        if {"string_a", "string_b"} <= inputs.keys():  # core's Concatenate
+            return self._joined(node, depth)
         for name in _TEXT_INPUTS:
             if name in inputs:
                 found = self._part(node, name, depth)
                 if found is not None:
                     return found
         return None
+
+    def _joined(self, node: str, depth: int) -> str | None:
+        """Two texts as one; None where one is not known, or for more than a prompt holds, which copies nothing."""
+        parts = [self.nodes[node]["inputs"].get("delimiter", "")]
+        for name in ("string_a", "string_b"):
+            parts.append(self._part(node, name, depth))
+            if not all(isinstance(part, str) for part in parts) or sum(map(len, parts)) > MAX_PROMPT_CHARACTERS:
+                return None
+        delimiter, first, second = parts
+        return first + delimiter + second
 
     def _part(self, node: str, name: str, depth: int) -> str | None:
         value = self.nodes[node]["inputs"].get(name)

@@ -76,6 +76,11 @@ class Reward:
         """The rewards this one is combined of; empty for a single one."""
         return ()
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns its scores come in: its own, then those of its members, however deep."""
+        return (self.name, *(name for member in self.members for name in member.column_names))
+
     def __call__(
         self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
     ) -> torch.Tensor:
@@ -239,15 +244,17 @@ def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
 
 
 def open_picture(picture: Image.Image | Path | str) -> Image.Image:
-    """A PIL picture, read from its file where it is none yet. Raises InputError naming the file."""
+    """A PIL picture of 8 bits a channel, read from its file where it is none yet. Raises InputError naming it."""
     from PIL import Image
 
+    from .decode import eight_bits
+
     if isinstance(picture, Image.Image):
-        return picture
+        return eight_bits(picture)
     try:
         with Image.open(picture) as file:
             file.load()
-            return file
+            return eight_bits(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise InputError("pictures", str(picture), f"It cannot be read as a picture ({e}).") from e
 

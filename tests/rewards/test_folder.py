@@ -16,11 +16,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tastemaker.loaders import InputError
-from tastemaker.rewards.decode import PictureError
+from tastemaker.rewards.decode import PictureError, decode_file
 from tastemaker.rewards.folder import changes, natural, read_folder
 from tastemaker.rewards.pictures import stacked
 from tastemaker.rewards.png_chunks import PngError, read_png, with_text
 from tastemaker.rewards.prompt_metadata import caption, find_prompt
+from tastemaker.rewards.reward import from_pil, open_picture
 
 
 def pixels(seed: int = 0, size: tuple[int, int] = (8, 6)) -> np.ndarray:
@@ -81,6 +82,8 @@ def test_broken_files_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.jpg").write_bytes(b"")
+    Image.new("RGB", (32_768, 1)).save(tmp_path / "thread.png")
+    Image.new("RGB", (1, 4000)).save(tmp_path / "thread.bmp")
     (tmp_path / "page.png").write_text("<html>not found</html>")
     (tmp_path / "two.webp").write_bytes(b"RI")
     (tmp_path / "folder.png").mkdir()
@@ -97,11 +100,14 @@ def test_broken_files_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
     why = dict(found.broken)
     assert set(why) == {
         *("cut.png", "empty.jpg", "page.png", "two.webp", "bomb.png", "moving.png", "moving.webp", "pipe.png"),
+        *("thread.png", "thread.bmp"),
     }
     assert "cut off" in why["cut.png"]
     assert "is empty" in why["empty.jpg"]
     assert "is no PNG" in why["page.png"]
     assert "100000 x 100000" in why["bomb.png"]
+    assert "256 times as long" in why["thread.png"]
+    assert "256 times as long" in why["thread.bmp"]
     assert "animation" in why["moving.png"]
     assert "animation" in why["moving.webp"]
     assert "ordinary" in why["pipe.png"]
@@ -175,6 +181,28 @@ def test_changes_follow_pictures_and_texts_only(tmp_path: Path) -> None:
     assert len(set(marks)) == 4
 
 
+def test_changes_are_seen_beside_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to(tmp_path / "nowhere.png")
+    write(tmp_path / "b.png")
+    before = changes(tmp_path, recursive=False)
+    write(tmp_path / "c.png")
+    assert changes(tmp_path, recursive=False) != before
+
+
+def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tastemaker.rewards.folder.MAX_VISITED", 4)
+    for name in ("a.png", "b.md", "deep/c.png", ".hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert len(read_folder(tmp_path).broken) == 1
+    with pytest.raises(InputError, match="more than 4 files"):
+        read_folder(tmp_path, recursive=True)
+    (tmp_path / "more.md").write_bytes(b"")
+    many = changes(tmp_path, recursive=False)
+    (tmp_path / "f.png").write_bytes(b"")
+    assert changes(tmp_path, recursive=False) == many  # nothing was looked at: reading refuses it
+
+
 # --- pixels -----------------------------------------------------------------------------------
 
 
@@ -214,6 +242,40 @@ def test_modes_other_than_rgb(tmp_path: Path) -> None:
     assert first[2] == [0x80] * 3  # the upper eight bits
     assert min(first[4]) >= 250
     assert all(pictures.picture(i).shape == (4, 4, 3) for i in range(5))
+
+
+def test_sixteen_bits_of_grey_with_a_transparent_one_are_their_upper_eight(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 0x8040, np.uint16)).save(tmp_path / "a.png")
+    whole, body = (tmp_path / "a.png").read_bytes(), b"tRNS\0\5"
+    chunk = struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(whole[:33] + chunk + whole[33:])
+    for keep_alpha in (False, True):
+        assert np.asarray(decode_file(tmp_path / "a.png", keep_alpha=keep_alpha))[0, 0].tolist() == [0x80] * 3
+    assert np.asarray(open_picture(tmp_path / "a.png").convert("RGB"))[0, 0].tolist() == [0x80] * 3
+    with Image.open(tmp_path / "a.png") as picture:
+        assert from_pil(open_picture(picture))[0, 0, 0].tolist() == pytest.approx([0x80 / 255] * 3)
+
+
+@pytest.mark.parametrize("where", ["eXIf", "raw profile", "XMP"])
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_a_png_stands_upright_wherever_it_says_so(tmp_path: Path, where: str, mode: str) -> None:
+    """Stored 8 wide and 6 high, to be turned by a quarter: 6 wide and 8 high."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    info = PngInfo()
+    if where == "raw profile":
+        profile = exif.tobytes().hex()
+        info.add_text("Raw profile type exif", f"\nexif\n{len(profile) // 2:8}\n{profile}\n", zip=True)
+    if where == "XMP":
+        info.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="6"/>')
+    extra = {"exif": exif} if where == "eXIf" else {}
+    grey = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1024
+    stored = Image.fromarray(pixels() if mode == "RGB" else grey)
+    stored.save(tmp_path / "a.png", pnginfo=info, **extra)
+    pictures = read_folder(tmp_path).pictures
+    assert pictures.size(0) == (8, 6)
+    eight_bits = pixels() if mode == "RGB" else (grey >> 8).astype(np.uint8)[..., None].repeat(3, 2)
+    assert np.array_equal(pictures.pixels(0), np.rot90(eight_bits, -1))
 
 
 def test_a_file_that_goes_away_says_so(tmp_path: Path) -> None:
@@ -345,12 +407,12 @@ def test_our_own_record_comes_first() -> None:
     assert find_prompt(texts | {"tastemaker": "[1"})[:2] == ("a lighthouse", 77)
 
 
-def doubling(depth: int) -> dict[str, Any]:
+def doubling(depth: int, text: str = "x") -> dict[str, Any]:
     """Each text joined from the one before, twice: 2**depth texts if anybody follows them all."""
     joined = {
         str(i): node("StringConcatenate", string_a=[str(i + 1), 0], string_b=[str(i + 1), 0]) for i in range(depth)
     }
-    last = {str(depth): node("PrimitiveString", value="x")}
+    last = {str(depth): node("PrimitiveString", value=text)}
     return (
         {
             "s": node("KSampler", seed=1, positive=["e", 0], latent_image=["l", 0]),
@@ -382,6 +444,11 @@ HOSTILE = {
         SIMPLE | {"6": node("CLIPTextEncode", text=["30", 0]), "30": node("Text", text=["30", 0])}
     ),
     "texts joined without end": json.dumps(doubling(60)),
+    "nothing joined without end": json.dumps(doubling(60, "")),
+    "a large text joined without end": json.dumps(doubling(60, "x" * 2**22)),
+    "many inputs joined without end": json.dumps(
+        doubling(60) | {"30": node("StringConcatenate", **{f"i{i}": 0 for i in range(100_000)})}
+    ),
     "a long chain": json.dumps(
         {
             "s": node("KSampler", seed=1, positive=["0", 0], latent_image=["l", 0]),
@@ -404,6 +471,14 @@ def test_hostile_metadata_gives_no_prompt_and_a_reason(name: str) -> None:
     assert time.monotonic() - start < 5
     assert found.prompt == ""
     assert found.why
+
+
+@pytest.mark.parametrize(("length", "found"), [(4999, True), (5000, False)])
+def test_joined_texts_are_as_long_as_a_prompt_may_be(length: int, found: bool) -> None:
+    """Twice `length` and two of " ": 10,000 characters are the most."""
+    graph = doubling(1, "x" * length)
+    graph["0"]["inputs"]["delimiter"] = "  "
+    assert bool(find_prompt({"prompt": json.dumps(graph)}).prompt) == found
 
 
 def test_prompts_in_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tastemaker.loaders import InputError
 from tastemaker.rewards.preprocess import crop_geometry, normalized_pixels, resized_crop, to_pil
 from tastemaker.rewards.resample import passes_vary, pillow_crop, soft_crop, soft_fit
 
@@ -46,6 +47,13 @@ def test_the_middle_as_torchvision_and_transformers_count_it() -> None:
     # 301 x 97 to a short side of 224: 695 long, 471 cut off; half of it is 235.5
     assert crop_geometry(97, 301, 224) == (224, 695, 0, 236)
     assert crop_geometry(97, 301, 224, floor=True) == (224, 695, 0, 235)
+
+
+@pytest.mark.parametrize("size", [(1, 257), (257, 1)])
+def test_a_picture_too_thin_to_be_resized_is_refused(size: tuple[int, int]) -> None:
+    for made in (lambda i: pillow(i, 224, False), lambda i: pillow_crop(i, 224), lambda i: soft_crop(i, 224)):
+        with pytest.raises(InputError, match="256 times as long"):
+            made(noise(*size))
 
 
 def test_transformers_crop_is_floored() -> None:
