@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -19,6 +20,7 @@ PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
 WITHOUT_PROMPT = ("keep", "leave out")
 ORDERS = ("name", "newest first")
 _LISTED = 50  # names of each kind in the report
+_TELL_SECONDS = 0.1  # between two tellings of progress, where a cancel takes effect too
 
 
 class TastemakerLoadImages(io.ComfyNode):
@@ -136,10 +138,13 @@ class _Now:
 
     def __init__(self) -> None:
         self._bar: host.Progress | None = None
+        self._next = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         self._bar = self._bar or host.Progress(total)
-        if done % 50 == 0:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _TELL_SECONDS
             self._bar.update(done)
 
 
@@ -170,12 +175,9 @@ def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
     if not wanted:
         return host.blocked("Load Images gives an IMAGE with as_batch on."), ""
     from ..rewards.batch import one_batch
-    from ..rewards.decode import PictureError
 
     try:
-        return one_batch(found.pictures, "block"), ""
+        return one_batch(found.pictures, "block", on_picture=host.Progress(len(found.pictures)).update), ""
     except InputError as e:
         why = f"images is empty: {e}"
-    except PictureError as e:
-        why = f"images is empty: a picture {e}"
     return host.blocked(why), f"\n\n{why}"

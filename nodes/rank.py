@@ -154,7 +154,8 @@ def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: li
     if not len(table):
         return host.blocked(why_none)
     try:
-        return one_batch(table.pictures, sizes)
+        # reading files takes long enough to be cancelled
+        return one_batch(table.pictures, sizes, on_picture=host.Progress(len(table)).update)
     except InputError as e:
         notes.append(f"The output '{output}' is empty. {e}")
         return host.blocked(notes[-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -142,21 +142,33 @@ def as_pictures(value: torch.Tensor | Pictures) -> Pictures:
     return TensorPictures(value) if isinstance(value, torch.Tensor) else value
 
 
-def stacked(pictures: Pictures) -> torch.Tensor:
+def picture_of(pictures: Pictures, i: int) -> torch.Tensor:
+    """Picture `i`. Raises InputError naming its file where that was changed or has gone."""
+    try:
+        return pictures.picture(i)
+    except PictureError as e:
+        raise InputError("images", pictures.name(i), f"The file of a picture {e}.") from e
+
+
+def stacked(pictures: Pictures, on_picture: Callable[[int], None] | None = None) -> torch.Tensor:
     """All pictures as one batch: float (B, H, W, 3).
 
-    Raises InputError when their sizes differ, or when no memory could hold them.
+    `on_picture` is called with the number of pictures read; what it raises stops the reading.
+    Raises InputError when their sizes differ, when no memory could hold them, or for a file that cannot be read.
     """
     if isinstance(pictures, TensorPictures):
         return pictures.images
-    first = pictures.picture(0)
-    if len(pictures) * first.shape[0] * first.shape[1] > MAX_STACKED_PIXELS:
+    height, width = pictures.size(0)
+    if len(pictures) * height * width > MAX_STACKED_PIXELS:
         raise InputError("images", len(pictures), "These are too many pictures for one batch; keep fewer with top_k.")
-    batch = first.new_empty((len(pictures), *first.shape))
+    sizes = (pictures.size(i) for i in range(len(pictures)))
+    odd = next((size for size in sizes if size != (height, width)), None)
+    if odd is not None:
+        found = f"{width} x {height} and {odd[1]} x {odd[0]}"
+        raise InputError("images", found, "One batch needs pictures of one size.")
+    batch = torch.empty(len(pictures), height, width, 3)
     for i in range(len(pictures)):
-        picture = first if i == 0 else pictures.picture(i)
-        if picture.shape != first.shape:
-            sizes = f"{first.shape[1]} x {first.shape[0]} and {picture.shape[1]} x {picture.shape[0]}"
-            raise InputError("images", sizes, "One batch needs pictures of one size.")
-        batch[i] = picture
+        batch[i] = picture_of(pictures, i)
+        if on_picture is not None:
+            on_picture(i + 1)
     return batch

@@ -39,13 +39,25 @@ class SizedPictures:
         return self.side, self.side * (1 + self.places[i] % 2)
 
     def rows(self, index: Any) -> SizedPictures:
-        return SizedPictures(self.count, self.side, [self.places[i] for i in index])
+        return type(self)(self.count, self.side, [self.places[i] for i in index])
 
     def name(self, i: int) -> str:
         return f"picture {self.places[i]}.png"
 
     def key(self, i: int) -> str:
         return f"{self.places[i]:08x}{self.side:08x}" + "0" * 48
+
+
+class ChangedPictures(SizedPictures):
+    """The same, but the file of the second was changed since."""
+
+    def picture(self, i: int) -> torch.Tensor:
+        if self.places[i] == 1:
+            raise _ours("rewards.decode").PictureError("was changed since its folder was read")
+        return super().picture(i)
+
+
+KINDS = {"sizes": SizedPictures, "changed": ChangedPictures}
 
 
 class TestTable:
@@ -58,7 +70,7 @@ class TestTable:
                 "count": ("INT", {"default": 8, "max": 10_000}),
                 "side": ("INT", {"default": 32}),
                 "prompts": ("STRING", {"default": "a", "multiline": True}),
-                "kind": (["batch", "sizes"],),
+                "kind": (["batch", *KINDS],),
                 "columns": ("INT", {"default": 2}),
                 "seeds": ("BOOLEAN", {"default": True}),
                 "extras": ("BOOLEAN", {"default": False}),
@@ -73,9 +85,7 @@ class TestTable:
         self, count: int, side: int, prompts: str, kind: str, columns: int, seeds: bool, extras: bool
     ) -> tuple[Any]:
         texts = prompts.split("\n")
-        pictures = (
-            SizedPictures(count, side) if kind == "sizes" else torch.stack([_picture(i, side) for i in range(count)])
-        )
+        pictures = KINDS[kind](count, side) if kind in KINDS else torch.stack([_picture(i, side) for i in range(count)])
         falling = 1 - 2 * torch.arange(count) / max(1, count - 1)
         scores = {"first": falling, "second": -3 * falling, "third": falling**2}
         table = _ours("rewards.table").ScoreTable(

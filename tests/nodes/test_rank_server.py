@@ -173,6 +173,15 @@ def test_pictures_of_several_sizes(client) -> None:
     assert [row["name"] for row in rows(result)][:2] == ["picture 0.png", "picture 1.png"]
 
 
+def test_a_file_that_was_changed_stops_only_the_images_it_is_in(client) -> None:
+    result = run(client, {"kind": "changed"}, {"sizes": "pad"}, ("best", "rejects"))
+    assert str(SHOW) not in result.outputs
+    assert len(shown(result, 1)) == 4
+    notes = " ".join(summary(result)["notes"])
+    assert "The output 'best' is empty" in notes
+    assert "was changed since its folder was read. Found: 'picture 1.png'" in notes
+
+
 def test_what_belongs_to_the_best_comes_along(client) -> None:
     prompt = graph({"extras": True, "prompts": "a\nb"}, {"group_by": "prompt", "top_k": 1}, ("best seeds",))
     prompt["80"] = {"class_type": "SaveLatent", "inputs": {"samples": ["2", 7], "filename_prefix": "t/l"}}
@@ -199,6 +208,13 @@ def test_ten_thousand_pictures(client) -> None:
     notes = " ".join(summary(result)["notes"])
     assert "first 500 of 10,000" in notes
     assert "The output 'rejects' is empty" in notes  # sizes differ
+
+
+def test_the_agreement_of_many_prompts_is_that_of_their_pairs(client) -> None:
+    prompts = "\n".join(f"p{i}" for i in range(1050))
+    table = {"count": 2100, "kind": "sizes", "side": 8, "prompts": prompts}
+    agreement = summary(run(client, table, {"group_by": "prompt", "top_k": 1}))["agreement"]
+    assert agreement == [{"first": "first", "second": "second", "tau": -1.0, "of": 1050}]
 
 
 def test_one_picture(client) -> None:

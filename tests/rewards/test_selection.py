@@ -11,6 +11,7 @@ import torch
 from tastemaker.loaders import InputError
 from tastemaker.rewards import ScoreTable
 from tastemaker.rewards.batch import fitted, one_batch
+from tastemaker.rewards.decode import PictureError
 from tastemaker.rewards.ranking import best_first, rank
 from tastemaker.rewards.selection import RankOptions, bucket_of_ranks, bucket_of_scores, find_picks, parse_picks
 from tastemaker.rewards.table import rank_table
@@ -36,6 +37,9 @@ class Mixed:
 
     def picture(self, i: int) -> torch.Tensor:
         return torch.full((*self.sizes[i], 3), (i + 1) * 51 / 255)
+
+    def size(self, i: int) -> tuple[int, int]:
+        return self.sizes[i]
 
     def rows(self, index: Any) -> Mixed:
         return Mixed(*(self.sizes[i] for i in index))
@@ -188,6 +192,50 @@ def test_a_batch_of_files_has_a_limit_of_memory() -> None:
     with pytest.raises(InputError, match=r"2 pictures"):
         one_batch(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2 - 1)
     assert len(one_batch(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2)) == 2
+
+
+class Unread(Mixed):
+    """Nobody may read these."""
+
+    def picture(self, i: int) -> torch.Tensor:
+        raise AssertionError(i)
+
+
+def test_sizes_are_compared_before_anything_is_read() -> None:
+    with pytest.raises(InputError, match="4 x 4 and 8 x 4"):
+        one_batch(Unread((4, 4), (4, 4), (4, 8)), "block")
+    with pytest.raises(InputError, match="2 pictures"):
+        one_batch(Unread((4, 4), (4, 8)), "pad", limit=1)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("sizes", ["block", "pad"])
+def test_reading_a_batch_tells_each_picture_and_can_be_stopped(sizes: str) -> None:
+    told: list[int] = []
+
+    def stop(done: int) -> None:
+        told.append(done)
+        if done == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        one_batch(Mixed(*[(4, 4)] * 3), sizes, on_picture=stop)
+    assert told == [1, 2]
+
+
+@pytest.mark.parametrize("sizes", ["block", "pad"])
+def test_a_file_that_cannot_be_read_is_named(sizes: str) -> None:
+    class Gone(Mixed):
+        def picture(self, i: int) -> torch.Tensor:
+            if i == 1:
+                raise PictureError("cannot be read (No such file or directory)")
+            return super().picture(i)
+
+    with pytest.raises(InputError, match=r"cannot be read .* Found: '1\.png'"):
+        one_batch(Gone((4, 4), (4, 4)), sizes)
 
 
 def test_a_picture_of_the_right_size_keeps_every_bit() -> None:
