@@ -155,7 +155,8 @@ def to_csv(records: list[dict[str, Any]]) -> str:
     """Columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
     names = list(records[0]["scores"]) if records else []
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # a line ends as RFC 4180 has it, and what holds either half of that is quoted: neither begins a line of its own
+    writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(_plain, names)])
     for record in records:
         words = [_plain(record.get(key) or "") for key in ("prompt", "file", "name")]

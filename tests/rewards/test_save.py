@@ -57,6 +57,18 @@ def test_a_spreadsheet_sees_text_not_a_formula(tmp_path: Path) -> None:
     assert float(rows[3][1]) == -1.0  # numbers stay numbers
 
 
+def test_no_character_of_a_prompt_begins_a_line(tmp_path: Path) -> None:
+    """Spreadsheets end a line at a bare carriage return too, unless it stands in quotes."""
+    prompts = ("a\r=1+1", "b\n=1+1", "\r=1+1")
+    saved = save_table(ranked(prompts), tmp_path, "x_")
+    text = saved.csv.read_bytes().decode("utf-8-sig")
+    with saved.csv.open(encoding="utf-8-sig", newline="") as file:
+        assert [row[4] for row in csv.reader(file)] == ["prompt", "'\r=1+1", "b\n=1+1", "a\r=1+1"]
+    outside = "".join(text.split('"')[::2])
+    assert "=1+1" not in outside
+    assert outside.count("\r") == outside.count("\n") == outside.count("\r\n") == 4
+
+
 def test_the_same_table_makes_the_same_bytes(tmp_path: Path) -> None:
     one, two = (save_table(ranked(), tmp_path / n, "x_") for n in "ab")
     for first, second in zip((*one.pictures, *one[1:]), (*two.pictures, *two[1:]), strict=True):
