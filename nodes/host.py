@@ -202,20 +202,27 @@ def picture_folders() -> list[str]:
     for _ in range(_MAX_LISTED_DEPTH):
         below = []
         for name, folder in row:
-            below += [(f"{name}/{entry}", folder / entry) for entry in _sub_folders(folder)]
+            named = [(f"{name}/{entry}", folder / entry) for entry in _sub_folders(folder)]
+            below += [pair for pair in named if _may_be_picked(pair[0])]
         row = below[: max(0, MAX_LISTED_FOLDERS - len(found))]
         found += [name for name, _ in row]
     return [found[0], *sorted(found[1:], key=str.casefold)]
 
 
 def _sub_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder; links and hidden ones are left out, and names no widget could show."""
+    """Names of the folders in a folder; links are left out."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [name for name in names if not name.startswith(".") and name.isprintable() and "\\" not in name]
+
+
+def _may_be_picked(name: str) -> bool:
+    """Whether every part of a folder's name is a plain one, hidden by nobody, that a widget can show."""
+    parts = name.split("/")
+    plain = all(p and p.isprintable() and not p.startswith(".") and not _FORBIDDEN & set(p) for p in parts)
+    return plain and len(name) <= 1000
 
 
 def picture_folder(name: object) -> Path:
@@ -226,9 +233,8 @@ def picture_folder(name: object) -> Path:
     import folder_paths
 
     advice = "Pick one of the folders below ComfyUI's input or output folder."
-    parts = name.split("/") if isinstance(name, str) else []
-    plain = all(p and p.isprintable() and not p.startswith(".") and not _FORBIDDEN & set(p) for p in parts)
-    if not parts or parts[0] not in ("input", "output") or not plain or len(str(name)) > 1000:
+    parts = name.split("/") if isinstance(name, str) and _may_be_picked(name) else [""]
+    if parts[0] not in ("input", "output"):
         raise InputError("folder", name, advice)
     get = folder_paths.get_input_directory if parts[0] == "input" else folder_paths.get_output_directory
     root = os.path.realpath(get())

@@ -232,6 +232,7 @@ def test_a_bad_value_is_an_error_that_names_the_input(
 
 def test_the_list_of_folders_shows_no_links_and_nothing_hidden(server: Any, client: Any, mine: Path) -> None:
     (server.output / "mine" / "deep").mkdir()
+    (server.output / "mine" / "what?").mkdir()  # what is refused is not offered
     (server.output / ".hidden").mkdir(exist_ok=True)
     if not (server.output / "linked_out").is_symlink():
         (server.output / "linked_out").symlink_to("/usr/share", target_is_directory=True)
@@ -242,6 +243,7 @@ def test_the_list_of_folders_shows_no_links_and_nothing_hidden(server: Any, clie
     assert '"output/mine"' in listed
     assert '"output/mine/deep"' in listed
     assert "hidden" not in listed
+    assert "what" not in listed
     assert "linked_out" not in listed
     assert "/usr" not in listed
 
