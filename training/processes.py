@@ -45,25 +45,29 @@ class Together(Alone):
         self._dist, self.rank, self.world = dist, dist.get_rank(), dist.get_world_size()
         self._device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
 
+    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor where the backend takes it: nccl knows its GPU only."""
+        return tensor.to(self._device or tensor.device).contiguous()
+
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        mine = rows.to(self._device or rows.device).contiguous()
+        mine = self._sendable(rows)
         found = [torch.empty_like(mine) for _ in range(self.world)]
         self._dist.all_gather(found, mine)
         return torch.cat(found).to(rows.device)
 
     def add(self, tensors: Sequence[torch.Tensor]) -> None:
-        together = torch.cat([t.flatten() for t in tensors])
+        together = self._sendable(torch.cat([t.flatten() for t in tensors]))
         self._dist.all_reduce(together)
         for t, summed in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
             t.copy_(summed.view_as(t))
 
     def largest(self, value: float) -> float:
-        found = torch.tensor([value], dtype=torch.float64, device=self._device)
+        found = self._sendable(torch.tensor([value], dtype=torch.float64))
         self._dist.all_reduce(found, op=self._dist.ReduceOp.MAX)
         return float(found)
 
     def agree(self, value: int) -> int:
-        found = torch.tensor([value], device=self._device)
+        found = self._sendable(torch.tensor([value]))
         self._dist.broadcast(found, src=0)
         return int(found)
 

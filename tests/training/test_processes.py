@@ -15,6 +15,7 @@ from tastemaker.loaders import InputError, ModelFileError
 from tastemaker.loaders.errors import TastemakerError
 from tastemaker.training.__main__ import main, read_config, read_prompts, read_run
 from tastemaker.training.checkpoint import checkpoints, load_checkpoint
+from tastemaker.training.processes import Together
 from tests.conftest import ROOT
 
 CONFIG = {
@@ -76,6 +77,48 @@ def test_two_processes_are_one_with_the_same_pictures(tmp_path: Path) -> None:
     for key in first:
         if key.startswith("optimizer.exp_avg."):
             torch.testing.assert_close(first[key], second[key], atol=1e-6, rtol=1e-2)
+
+
+class Sent(torch.Tensor):
+    """Stands for a tensor on a GPU."""
+
+
+class PickyBackend:
+    """Two equal processes on a backend that, as nccl, takes only what is on its device."""
+
+    class ReduceOp:
+        MAX = "max"
+
+    def all_reduce(self, tensor: torch.Tensor, op: str = "sum") -> None:
+        assert isinstance(tensor, Sent)
+        if op == "sum":
+            tensor.mul_(2)
+
+    def all_gather(self, found: list[torch.Tensor], mine: torch.Tensor) -> None:
+        assert isinstance(mine, Sent)
+        for part in found:
+            part.copy_(mine)
+
+    def broadcast(self, tensor: torch.Tensor, src: int) -> None:
+        assert isinstance(tensor, Sent)
+
+
+class Picky(Together):
+    def __init__(self) -> None:
+        self._dist, self._device, self.rank, self.world = PickyBackend(), None, 0, 2
+
+    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        return super()._sendable(tensor).clone().as_subclass(Sent)
+
+
+def test_what_is_on_the_cpu_is_sent_from_where_the_backend_is() -> None:
+    processes = Picky()
+    figures, gradient = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
+    processes.add([figures, gradient])
+    assert figures.tolist() == [2.0, 4.0]
+    assert gradient.tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert processes.gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
+    assert (processes.largest(0.5), processes.agree(1)) == (0.5, 1)
 
 
 def test_the_launcher_says_what_cannot_be_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
