@@ -234,6 +234,61 @@ def test_picks_go_to_the_widget_and_on_with_the_next_run(page: Any) -> None:
     assert widget(page, "picks") == ""
 
 
+def focused(page: Any) -> str:
+    return page.evaluate("() => document.activeElement.getAttribute('aria-label') ?? ''")
+
+
+def test_only_picked_stays_a_way_back_when_the_last_pick_is_taken_back(ten: Any) -> None:
+    press(ten, "Home", "Space")
+    only = ten.get_by_role("button", name="Show only what is picked")
+    only.click()
+    assert ranks(ten) == ["#1"]
+    press(ten, "Space")
+    assert ten.locator(".tm-picks").count() == 0
+    assert only.get_attribute("aria-pressed") == "true"
+    only.click()
+    assert ranks(ten) == [f"#{i}" for i in range(1, 11)]
+    assert not only.is_visible()
+
+
+def test_the_keyboard_stays_where_it_was_when_picks_change(ten: Any) -> None:
+    press(ten, "Home", "Space")
+    ten.get_by_role("button", name="Show only what is picked").focus()
+    ten.keyboard.press("Enter")
+    assert ranks(ten) == ["#1"]
+    assert focused(ten) == "Show only what is picked"
+    ten.keyboard.press("Tab")
+    assert focused(ten) == "Clear all picks"
+    ten.keyboard.press("Enter")
+    assert ranks(ten) == [f"#{i}" for i in range(1, 11)]
+    assert focused(ten).startswith("Ranked pictures")  # the button is gone: on to the list
+    ten.keyboard.press("Space")
+    assert len(widget(ten, "picks")) == 16
+
+
+def test_up_and_down_lead_to_the_nearest_picture_of_the_next_row(page: Any) -> None:
+    """Ten pictures of "a" in rows of 3, 3, 3 and 1, then two of "b": headings break the rows."""
+    build(page, count=12, prompts="\n".join("aaaabaaaaaba"))
+    run(page)
+    press(page, "Home", "ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown")
+    assert active(page) == "#9"
+    press(page, "ArrowDown")
+    assert active(page) == "#10"
+    press(page, "ArrowDown")  # below the last row of one prompt is the first of the next
+    assert active(page) == "#1"
+    press(page, "ArrowRight")
+    assert page.locator(f"{CELLS}.tm-active").get_attribute("title") == "b"
+    assert active(page) == "#2"
+    press(page, "ArrowDown")
+    assert active(page) == "#2"
+    press(page, "ArrowUp", "ArrowUp")
+    assert active(page) == "#7"
+    press(page, "PageUp")
+    assert active(page) == "#1"
+    press(page, "PageDown", "ArrowRight")
+    assert active(page) == "#1"
+
+
 def test_picks_and_view_survive_saving_and_loading(ten: Any) -> None:
     press(ten, "Home", "Space", "ArrowRight", "Space")
     ten.get_by_role("button", name="Show as list").click()

@@ -10,8 +10,8 @@ let galleries = 0;
 
 /**
  * A gallery in `container`.
- * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `sheet(entry)` (its address), `view()`
- * and `setView(name)` (what the workflow remembers).
+ * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `view()` and `setView(name)` (what the
+ * workflow remembers).
  */
 export class Gallery {
   constructor(container, host) {
@@ -54,7 +54,7 @@ export class Gallery {
     });
     this.agreement = element("div", "tm-agreement", { attributes: { title: "1: the same order. -1: the reverse. 0: unrelated." } });
     this.details = element("div", "tm-details");
-    this.bottom = element("div", "tm-bottom");
+    this.bottom = this.buildBottom();
     this.container.replaceChildren(
       this.title, this.notes, this.tools, this.agreement, this.head, this.list, this.details, this.bottom,
     );
@@ -63,6 +63,20 @@ export class Gallery {
     for (const kind of ["pointerdown", "wheel"]) {
       this.container.addEventListener(kind, (event) => event.stopPropagation());
     }
+  }
+
+  /** The row below the list. Its buttons stay the same ones, so that none takes the keyboard's focus along. */
+  buildBottom() {
+    this.said = element("span");
+    this.onlyButton = button("tm-button", "Only picked", "Show only what is picked", () => {
+      this.filter.onlyPicked = !this.filter.onlyPicked;
+      this.arrange();
+    });
+    this.clearButton = button("tm-button", "Clear", "Clear all picks", () => this.clear());
+    const compare = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
+    return element("div", "tm-bottom", {
+      children: [this.said, element("span", "tm-space"), this.onlyButton, this.clearButton, compare],
+    });
   }
 
   setEmpty(empty) {
@@ -217,7 +231,7 @@ export class Gallery {
     const compared = this.summary.agreement ?? [];
     const words = compared.map(({ first, second, tau, of }) => {
       const sampled = of < total ? ` (from ${of} pictures)` : "";
-      return `${first} / ${second} ${tau === null ? "cannot be compared" : formatScore(tau)}${sampled}`;
+      return `${first} / ${second} ${tau === null ? "cannot be compared" : formatScore(tau) + sampled}`;
     });
     this.agreement.textContent = words.length ? `Agreement (Kendall's tau): ${words.join(" \u00b7 ")}` : "";
     this.agreement.hidden = !words.length;
@@ -317,13 +331,6 @@ export class Gallery {
     if (top < this.list.scrollTop) this.list.scrollTop = this.active === 0 ? 0 : top - 4;
   }
 
-  columnCount() {
-    if (this.container.dataset.view === "list") return 1;
-    const tops = this.cells[this.shown[0]]?.offsetTop;
-    const width = this.shown.findIndex((place) => this.cells[place].offsetTop !== tops);
-    return width === -1 ? Math.max(1, this.shown.length) : width;
-  }
-
   placeOf(event) {
     const cell = event.target.closest?.(".tm-cell");
     return cell ? this.shown.indexOf(cell.place) : null;
@@ -342,7 +349,8 @@ export class Gallery {
     if (event.key === "Tab") return;
     event.stopPropagation(); // Delete would delete the node
     if (!this.shown.length) return;
-    const next = moved(event.key, this.active, this.shown.length, this.columnCount(), 3);
+    const boxes = this.shown.map((place) => ({ top: this.cells[place].offsetTop, left: this.cells[place].offsetLeft }));
+    const next = moved(event.key, this.active, boxes, 3);
     const row = this.rows[this.shown[this.active]];
     if (next !== null) this.activate(next);
     else if (event.key === " ") this.toggle(row);
@@ -394,18 +402,13 @@ export class Gallery {
     if (away) words.push(`${away} from another batch`);
     if (!same) words.push("run again to send them on");
     else if (here) words.push("sent on");
-    const parts = [element("span", here ? "tm-picks" : "tm-dim", { text: words.join(" \u00b7 ") }), element("span", "tm-space")];
-    if (here) {
-      const only = button("tm-button", "Only picked", "Show only what is picked", () => {
-        this.filter.onlyPicked = !this.filter.onlyPicked;
-        this.arrange();
-      });
-      only.setAttribute("aria-pressed", String(this.filter.onlyPicked));
-      parts.push(only);
-    }
-    if (picks.size) parts.push(button("tm-button", "Clear", "Clear all picks", () => this.clear()));
-    parts.push(button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare()));
-    this.bottom.replaceChildren(...parts);
+    this.said.className = here ? "tm-picks" : "tm-dim";
+    this.said.textContent = words.join(" \u00b7 ");
+    const focused = document.activeElement;
+    this.onlyButton.setAttribute("aria-pressed", String(this.filter.onlyPicked));
+    this.onlyButton.hidden = !here && !this.filter.onlyPicked; // the way back stays when the last pick is taken back
+    this.clearButton.hidden = !picks.size;
+    if (focused?.hidden && this.bottom.contains(focused)) this.list.focus({ preventScroll: true });
   }
 
   clear() {

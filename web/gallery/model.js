@@ -44,26 +44,24 @@ export function arranged(rows, { sort, descending, threshold, hidden, onlyPicked
   return places.sort((a, b) => (descending ? value(b) - value(a) : value(a) - value(b)) || a - b);
 }
 
-/** Where an arrow key leads from `place` of `count` pictures in rows of `columns`; null for other keys. */
-export function moved(key, place, count, columns, page) {
-  const steps = {
-    ArrowLeft: -1,
-    ArrowRight: 1,
-    ArrowUp: -columns,
-    ArrowDown: columns,
-    PageUp: -columns * page,
-    PageDown: columns * page,
-    Home: -count,
-    End: count,
-  };
-  if (!(key in steps)) return null;
-  const next = place + steps[key];
-  if (key === "ArrowUp" && next < 0) return place;
-  if (key === "ArrowDown" && next >= count) {
-    const lastRow = Math.floor((count - 1) / columns);
-    return Math.floor(place / columns) < lastRow ? count - 1 : place;
-  }
-  return Math.max(0, Math.min(count - 1, next));
+/**
+ * Where a key leads from `place` of some pictures; null for other keys.
+ * `boxes` are their corners in the order shown, `{ top, left }`: a new top begins a row. Up and down lead to the nearest
+ * picture of the row there, Page Up and Page Down `page` rows on.
+ */
+export function moved(key, place, boxes, page) {
+  const last = boxes.length - 1;
+  const within = (index, end) => Math.max(0, Math.min(end, index));
+  const along = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last };
+  if (key in along) return within(along[key], last);
+  const down = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page };
+  if (!(key in down)) return null;
+  const { top, left } = boxes[place];
+  const tops = [...new Set(boxes.map((box) => box.top))];
+  const row = within(tops.indexOf(top) + down[key], tops.length - 1);
+  const away = (index) => Math.abs(boxes[index].left - left);
+  const there = [...boxes.keys()].filter((index) => boxes[index].top === tops[row]);
+  return there.reduce((nearest, index) => (away(index) < away(nearest) ? index : nearest));
 }
 
 /** A row in words, for a screen reader and for tooltips. */
