@@ -291,7 +291,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("/tmp/tastemaker-ddpo"))
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON, over the task's")
     parser.add_argument("--model", default="tiny-sdxl", help="speed and presets: a model's name or folder")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64], help="presets: in pixels; 512 1024 for SDXL")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[0], help="in pixels; 512 1024 for SDXL, 0: its own")
+    parser.add_argument("--preset", default="CPU", help="speed: whose batches")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.what == "run":
@@ -306,7 +307,7 @@ def main() -> None:
         if options.what == "presets":
             ddpo_speed.presets(options.model, options.sizes, options.peak)
         else:
-            ddpo_speed.speed(options.model, options.peak)
+            ddpo_speed.speed(options.model, options.preset, options.sizes[0], options.peak)
 
 
 if __name__ == "__main__":

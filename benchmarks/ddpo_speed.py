@@ -1,31 +1,30 @@
 """What DDPO costs: learning from full batches of (picture, step) pairs against ddpo-pytorch's order, and each preset.
 
 ddpo-pytorch learns from one timestep of a few pictures at a time; everything else here is the same: pictures, steps,
-network, precision, loss. Peak memory is that of a process of its own.
+network, precision, loss. Every measurement of memory is a process of its own.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from tastemaker.loaders import load_diffusion_model
+from tastemaker.loaders import DiffusionModel, load_diffusion_model
 from tastemaker.rewards import load_reward
 from tastemaker.training import finetune, preset
 from tastemaker.training.config import PRESETS
 from tastemaker.training.processes import Alone
 from tastemaker.training.step import at_pairs, learn, transition
-from tastemaker.training.trajectory import Pairs, Trajectory, learnable_steps, micro_batches
+from tastemaker.training.trajectory import Pairs, learnable_steps, micro_batches
 from tastemaker.training.worker import Worker
 
-from .common import machine, medians, write_section
+from .common import machine, medians, timed, write_section
 
 SAMPLES, AT_ONCE, RUNS = 16, 4, 3  # pictures, those whose timestep the reference learns from together, repetitions
+SAMPLING = "sampling alone"
 
 
 def one_timestep_at_a_time(pictures: int, steps: Sequence[int], size: int) -> list[Pairs]:
@@ -34,25 +33,36 @@ def one_timestep_at_a_time(pictures: int, steps: Sequence[int], size: int) -> li
     return [Pairs(part, torch.full_like(part, t)) for part in rows for t in steps]
 
 
+def load(source: str) -> DiffusionModel:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_diffusion_model(source, dtype=torch.float16 if device == "cuda" else None, device=device)
+
+
 class _Epoch:
     """Pictures sampled once; learning from all their steps can be done again and again."""
 
-    def __init__(self, source: str) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.float16 if device == "cuda" else None
-        # batches of one size in both orders: what differs is whether a batch may mix steps
-        self.config = preset("CPU", samples_per_epoch=SAMPLES, group_size=SAMPLES, fresh_noise="everywhere")
-        self.worker = Worker(load_diffusion_model(source, dtype=dtype, device=device), self.config, "", None, Alone())
+    def __init__(self, source: str, name: str, size: int) -> None:
+        self.config = preset(
+            name,
+            height=size,
+            width=size,
+            samples_per_epoch=SAMPLES,
+            group_size=SAMPLES,
+            fresh_noise="everywhere",
+            timestep_fraction=1.0,
+        )
+        self.worker = Worker(load(source), self.config, "", None, Alone())
         self.texts = [f"a red circle, number {i}" if self.worker.model.conditional else "" for i in range(SAMPLES)]
-        start = time.perf_counter()
-        self.trajectory: Trajectory = self.worker.sample(self.texts, range(SAMPLES), lambda more: None)[0]
-        self.sampling = time.perf_counter() - start
+        self.sample()
         steps = learnable_steps(self.trajectory.stds, 0.0, 1.0)
         every = Pairs(torch.arange(SAMPLES).repeat_interleave(len(steps)), torch.tensor(steps * SAMPLES))
-        self.ways = {
-            f"pairs in batches of {self.config.train_batch_size}": micro_batches(every, self.config.train_batch_size),
-            f"one timestep of {AT_ONCE} pictures at a time": one_timestep_at_a_time(SAMPLES, steps, AT_ONCE),
-        }
+        sizes = dict.fromkeys((self.config.train_batch_size, AT_ONCE))
+        self.ways = {f"pairs in batches of {n}": micro_batches(every, n) for n in sizes}
+        self.reference = f"one timestep of {AT_ONCE} pictures at a time"
+        self.ways[self.reference] = one_timestep_at_a_time(SAMPLES, steps, AT_ONCE)
+
+    def sample(self) -> None:
+        self.trajectory = self.worker.sample(self.texts, range(SAMPLES), lambda more: None)[0]
 
     def learn(self, way: str) -> torch.Tensor:
         """The gradient of every step of every picture, as one vector."""
@@ -62,61 +72,66 @@ class _Epoch:
         with worker.learner.active(learning=True):
             for batch in batches:
                 now = transition(
-                    worker.network(worker.model, [self.texts[i] for i in batch.picture.tolist()]),
+                    worker.network(worker.learner.policy, [self.texts[i] for i in batch.picture.tolist()]),
                     worker.schedule,
                     *at_pairs(self.trajectory, batch, worker.device),
                     batch.step.tolist(),
                 )
-                old = self.trajectory.log_probs[batch.picture, batch.step].to(worker.device)
+                old = now.log_prob.detach()  # as in the first update of an epoch
                 learn(worker.objective, now, None, old, advantages[batch.picture], total)
-        gradient = torch.cat(
-            [p.grad.flatten() for p in worker.learner.named_parameters().values() if p.grad is not None]
-        )
+        parameters = worker.learner.named_parameters().values()
+        gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
         worker.learner.optimizer.zero_grad()
         return gradient
 
 
-def peak(arguments: Sequence[str]) -> float:
-    """MB at the most in a fresh process of this benchmark."""
+def child(*arguments: str) -> list[str]:
+    """What this benchmark prints in a process of its own; what it dies of, where it does."""
     command = [sys.executable, "-m", "benchmarks.ddpo", *arguments, "--threads", str(torch.get_num_threads())]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    done = subprocess.run(command, capture_output=True, text=True)
+    return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
 
 
-def print_peak() -> None:
+def peak_megabytes() -> float:
     import resource
 
     if torch.cuda.is_available():
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def speed(source: str, way: str | None) -> None:
+def speed(source: str, name: str, size: int, way: str | None) -> None:
     """Both orders in turn, with peak memory beside; with `way`, that one's memory alone."""
-    epoch = _Epoch(source)
     if way is not None:
-        if way in epoch.ways:
+        epoch = _Epoch(source, name, size)
+        if way != SAMPLING:
             epoch.learn(way)
-        print_peak()
+        print(peak_megabytes())
         return
-    ours, theirs = (epoch.learn(name) for name in epoch.ways)
-    apart = float((ours - theirs).norm() / theirs.norm())
-    seconds = medians({name: (lambda name=name: epoch.learn(name)) for name in epoch.ways}, RUNS)
-    sampled = peak(["speed", "--model", source, "--peak", "sampling alone"])
-    memory = {name: peak(["speed", "--model", source, "--peak", name]) - sampled for name in epoch.ways}
-    rows = [
-        f"| {name} | {s:.1f} | {SAMPLES / (s + epoch.sampling):.3f} | {memory[name]:.0f} |"
-        for name, s in seconds.items()
-    ]
+    common = ("speed", "--model", source, "--preset", name, "--sizes", str(size), "--peak")
+    batch = preset(name).train_batch_size  # memory first: afterwards this process holds the device's
+    ways = [f"pairs in batches of {n}" for n in dict.fromkeys((batch, AT_ONCE))]
+    ways.append(f"one timestep of {AT_ONCE} pictures at a time")
+    sampled, *peaks = (float(child(*common, w)[-1]) for w in (SAMPLING, *ways))
+    epoch = _Epoch(source, name, size)
+    theirs = epoch.learn(epoch.reference)
+    apart = max(float((epoch.learn(w) - theirs).norm() / theirs.norm()) for w in ways[:-1])
+    seconds = medians({w: (lambda w=w: epoch.learn(w)) for w in epoch.ways}, RUNS)
+    sampling = min(timed(epoch.sample) for _ in range(RUNS))
+    rows = []
+    for w, megabytes in zip(ways, peaks, strict=True):
+        ratio, rate = seconds[epoch.reference] / seconds[w], SAMPLES / (seconds[w] + sampling)
+        rows.append(f"| {w} | {seconds[w]:.2f} | {ratio:.2f} | {rate:.3f} | {megabytes - sampled:.0f} |")
+    dtype = str(epoch.worker.model.dtype).removeprefix("torch.")
     write_section(
         "DDPO: learning's arrangement",
         f"""
-{machine()} {source}, {SAMPLES} pictures, {epoch.config.steps} DDIM steps, all learned from, guidance
-{epoch.config.guidance_scale:g}, {str(epoch.worker.model.dtype).removeprefix("torch.")}, medians of {RUNS}, in turn.
-Sampling took {epoch.sampling:.1f} s. The gradients of both differ by {apart:.1e} of their length.
+{machine()} {source}, preset {name}, {size or "its own"} px, {SAMPLES} pictures, {epoch.config.steps} steps, all learned
+from, {dtype}, medians of {RUNS}, in turn. Sampling took {sampling:.1f} s.
+The gradients differ by at most {apart:.1e} of their length.
 
-| learning | seconds | pictures a second, sampling included | memory beyond sampling's, MB |
-|---|---|---|---|
+| learning | s | reference / this | pictures a second, sampling included | memory beyond sampling's, MB |
+|---|---|---|---|---|
 {chr(10).join(rows)}
 """,
     )
@@ -124,8 +139,7 @@ Sampling took {epoch.sampling:.1f} s. The gradients of both differ by {apart:.1e
 
 def one_epoch(source: str, name: str, size: int) -> float:
     """Pictures a second of an epoch of a preset at a size, the second of two."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model: Any = load_diffusion_model(source, dtype=torch.float16 if device == "cuda" else None, device=device)
+    model = load(source)
     config = preset(name, height=size, width=size, epochs=2, sample_every=0, samples_per_epoch=SAMPLES, group_size=8)
     prompts = ["a red circle", "a blue star"] if model.conditional else ""
     last = list(finetune(model, load_reward("jpeg-compressibility"), prompts, config))[-1]
@@ -136,14 +150,14 @@ def presets(source: str, sizes: Sequence[int], only: str | None) -> None:
     """Pictures a second and peak memory of every preset at each size; with `only`, "PRESET@SIZE" alone."""
     if only is not None:
         name, size = only.split("@")
-        print(one_epoch(source, name, int(size)))
-        print_peak()
+        print(f"{one_epoch(source, name, int(size)):.3f} | {peak_megabytes():.0f}")
         return
     rows = []
     for name in PRESETS:
         for size in sizes:
-            memory = peak(["presets", "--model", source, "--peak", f"{name}@{size}"])
-            rows.append(f"| {name} | {size} | {one_epoch(source, name, size):.3f} | {memory:.0f} |")
+            said = child("presets", "--model", source, "--peak", f"{name}@{size}")
+            found = said[-1] if said and said[-1][:1].isdigit() else f"{' '.join(said[-1:])[:200]} |"
+            rows.append(f"| {name} | {size} | {found} |")
             print(rows[-1], flush=True)
     write_section(
         f"DDPO: presets, {source}",
