@@ -5,6 +5,7 @@ import { Gallery } from "./gallery/gallery.js";
 import { formatPicks, parsePicks } from "./gallery/model.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 
+const WIDTH = 440; // of a new node: three columns of pictures, and the buttons in a row
 const HEIGHT = 400;
 const VIEW = "tastemaker_view"; // the node's property that remembers grid or list
 
@@ -29,6 +30,7 @@ function addGallery(node) {
     getMinHeight: () => HEIGHT,
   });
   widget.serialize = false; // a display, not a setting: nothing of it goes into the workflow
+  node.setSize([Math.max(WIDTH, node.size[0]), node.size[1]]); // a workflow's own size comes after this
 
   const show = (message) => {
     if (!message?.tastemaker_ranking) return;

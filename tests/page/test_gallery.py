@@ -331,6 +331,15 @@ def test_a_workflow_from_before_the_gallery_still_loads(page: Any) -> None:
     assert page.evaluate(f"() => {RANK}.outputs.length") == 11
 
 
+def test_a_new_node_is_wide_enough_and_a_saved_one_keeps_its_width(page: Any) -> None:
+    page.evaluate("() => { app.graph.clear(); app.graph.add(LiteGraph.createNode('TastemakerRank')); }")
+    assert page.evaluate(f"() => {RANK}.size[0]") == 440
+    build(page, size=(300, 960))
+    saved = page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    page.evaluate("graph => app.loadGraphData(graph)", saved)
+    assert page.evaluate(f"() => {RANK}.size[0]") == 300
+
+
 def test_everything_has_a_name(ten: Any) -> None:
     nameless = ten.evaluate(
         """() => [...document.querySelectorAll('.tastemaker-ranking :is(button, input, select, [role])')]
@@ -386,6 +395,8 @@ def test_both_renderers_show_it(page: Any) -> None:
         page.wait_for_timeout(1000)
         run(page)
         assert ranks(page) == [f"#{i}" for i in range(1, 11)]
+        columns = "() => getComputedStyle(document.querySelector('.tm-list')).gridTemplateColumns.split(' ').length"
+        assert page.evaluate(columns) == 3  # as wide as a new node is: here setSize comes too late
         before = page.evaluate(f"() => [...{RANK}.pos]")
         page.wait_for_timeout(2000)  # this renderer lays the node out again after a run
         cell = page.locator(f"{CELLS} .tm-thumb").first
