@@ -49,18 +49,22 @@ def _cell_size(table: ScoreTable) -> tuple[int, int]:
 
 
 def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Image:
-    """Draw a ranked table, best first, a heading above each prompt. RGB, at most 400 pictures.
+    """Draw a ranked table, best first. RGB, at most 400 pictures.
 
+    A table ranked inside each prompt has a heading above each, where prompts have enough pictures to fill rows;
+    otherwise the prompt stands below each picture.
     `columns` 0 chooses: up to 8, fewer for few or large pictures.
     """
     table = table.rows(range(min(len(table), MAX_PICTURES)))
-    by_prompt = table.group_by == "prompt" and len(set(table.prompts)) > 1
-    groups = _groups(table) if by_prompt else [list(range(len(table)))]
-    longest = max(len(g) for g in groups)
-    cell = _Cell(table)
-    columns = columns or min(longest, 8 if cell.width <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
     one_prompt = len(set(table.prompts)) == 1
-    heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, best first")
+    groups = _groups(table)
+    by_prompt = _headed(groups)
+    groups = groups if by_prompt else [list(range(len(table)))]
+    longest = max(len(g) for g in groups)
+    cell = _Cell(table, show_prompt=not (by_prompt or one_prompt))
+    columns = columns or min(longest, 8 if cell.width <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
+    order = "best first" if by_prompt or table.group_by == "all" else "best of each prompt first"
+    heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, {order}")
     width = GAP + columns * (cell.width + GAP)
     rows = sum(math.ceil(len(g) / columns) for g in groups)
     height = 64 + rows * (cell.height + GAP) + (34 * len(groups) if by_prompt else 0) + GAP // 2
@@ -80,23 +84,30 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
         for place, i in enumerate(group):
             column, row = place % columns, place // columns
             corner = (GAP + column * (cell.width + GAP), y + row * (cell.height + GAP))
-            cell.paint(canvas, corner, i, small.pop(i), show_prompt=not (by_prompt or one_prompt))
+            cell.paint(canvas, corner, i, small.pop(i))
         y += math.ceil(len(group) / columns) * (cell.height + GAP)
     return canvas
 
 
 def _groups(table: ScoreTable) -> list[list[int]]:
-    return [list(g) for _, g in groupby(range(len(table)), key=lambda i: table.prompts[i])]
+    """The rows ranked together: those of each prompt, or all."""
+    prompts = table.prompts if table.group_by == "prompt" else [""] * len(table)
+    return [list(g) for _, g in groupby(range(len(table)), key=lambda i: prompts[i])]
+
+
+def _headed(groups: list[list[int]]) -> bool:
+    """Whether each group gets a heading and rows of its own: many small ones would make a strip of a sheet."""
+    longest = max(len(group) for group in groups)
+    return 1 < len(groups) <= 4 * longest and longest > 1
 
 
 class _Cell:
     """One picture with its rank, score, seed and a bar that shows where the score lies."""
 
-    def __init__(self, table: ScoreTable) -> None:
-        self.table = table
+    def __init__(self, table: ScoreTable, *, show_prompt: bool) -> None:
+        self.table, self.show_prompt = table, show_prompt
         self.width, self.picture_height = _cell_size(table)
-        several = len(set(table.prompts)) > 1 and table.group_by == "all"
-        self.height = self.picture_height + (66 if several else 48)
+        self.height = self.picture_height + (66 if show_prompt else 48)
         values = table.scores[table.main].tolist()
         self.low, self.high = min(values), max(values)
 
@@ -109,9 +120,7 @@ class _Cell:
             return Image.new("RGB", frame, TRACK)
         return ImageOps.pad(picture, frame, Image.Resampling.LANCZOS, color=PANEL)
 
-    def paint(
-        self, canvas: Image.Image, corner: tuple[int, int], i: int, small: Image.Image, *, show_prompt: bool
-    ) -> None:
+    def paint(self, canvas: Image.Image, corner: tuple[int, int], i: int, small: Image.Image) -> None:
         x, y = corner
         draw = ImageDraw.Draw(canvas)
         rank = None if self.table.ranks is None else int(self.table.ranks[i])
@@ -135,6 +144,6 @@ class _Cell:
             filled = left + max(4, int((right - left) * share))
             draw.rounded_rectangle((left, base + 33, right, base + 37), 2, TRACK)
             draw.rounded_rectangle((left, base + 33, filled, base + 37), 2, BAR)
-        if show_prompt:
+        if self.show_prompt:
             text = shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
             draw.text((x + 8, base + 46), text, DIM, _font(12))

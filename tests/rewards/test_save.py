@@ -147,6 +147,18 @@ def test_a_sheet_shows_every_picture(count: int, group_by: str) -> None:
     assert count * cell * 0.9 < green <= count * cell
 
 
+@pytest.mark.parametrize(("of_each", "columns"), [(1, 8), (2, 8), (10, 5)])
+def test_a_sheet_of_many_prompts_is_no_strip(of_each: int, columns: int) -> None:
+    """Thirty pictures: where a prompt has too few to fill rows, its words stand below each."""
+    prompts = tuple(f"prompt {i // of_each}" for i in range(30))
+    table = ScoreTable(torch.zeros(30, 8, 8, 3), prompts, (None,) * 30, {"r": torch.arange(30.0)}, "r")
+    picture = sheet(rank_table(table, top_k=0, group_by="prompt")[0])
+    assert picture.width == 12 + columns * (160 + 12)
+    rows, headings = (6, 3) if of_each == 10 else (4, 0)
+    cell = 160 + (48 if headings else 66) + 12
+    assert picture.height == 64 + rows * cell + headings * 34 + 6
+
+
 def test_every_first_rank_gets_the_gold_frame() -> None:
     table = ScoreTable(torch.zeros(3, 8, 8, 3), ("a",) * 3, (1, 2, 3), {"r": torch.tensor([1.0, 1.0, 0.0])}, "r")
     picture = sheet(rank_table(table, top_k=0, group_by="all")[0])
