@@ -124,10 +124,10 @@ def picture_id(pictures: Pictures, i: int) -> str:
 
 
 def find_picks(pictures: Pictures, text: str, known: Sequence[str] = ()) -> Picks:
-    """Rows whose ids a picks widget names. Equal pictures have equal ids, so they are picked together.
+    """Rows whose ids a picks widget names.
 
-    `known` are the ids of the first rows. Rows behind them are looked at only while ids are missing:
-    an id costs reading the picture.
+    `known` are the ids of the first rows; of these equal pictures, which have equal ids, are picked together. Rows
+    behind them are looked at only while ids are missing: an id costs reading the picture.
     """
     wanted, unreadable = parse_picks(text)
     rows = [i for i, name in enumerate(known) if name in wanted]
