@@ -14,6 +14,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -28,12 +29,12 @@ _APPLICATION, _VERSION = 0x7A57E5C0, 1  # the version changes with what is store
 _WAIT_SECONDS = 2.0  # for another server that writes
 _MAX_ROWS = 2_000_000  # beyond it the oldest go; about 400 MB
 _FRESH_SECONDS = 2  # a file changed a moment ago may change again within the same tick of its clock
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS scores (digest BLOB PRIMARY KEY, columns TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, key TEXT NOT NULL);
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_VERSION};
-"""
+_SCHEMA = (
+    "CREATE TABLE scores (digest BLOB PRIMARY KEY, columns TEXT NOT NULL)",
+    "CREATE TABLE files (path TEXT PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, key TEXT NOT NULL)",
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {_VERSION}",
+)
 
 
 class ScoreCache:
@@ -140,12 +141,10 @@ class ScoreCache:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.Connection(str(self.path), timeout=_WAIT_SECONDS)
-            found = [self._file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-            if found != [_APPLICATION, _VERSION]:
-                if self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    raise sqlite3.DatabaseError("another program's file, or one of another version")
+            if not _ours(self._file):
+                _begin(self._file)
+            with suppress(sqlite3.OperationalError):  # busy just now: whoever opens it next does it
                 self._file.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
-                self._file.executescript(_SCHEMA)
             self._file.execute("PRAGMA synchronous = NORMAL")
         return self._file
 
@@ -162,6 +161,23 @@ class ScoreCache:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
+
+
+def _ours(file: sqlite3.Connection) -> bool:
+    marks = [file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    return marks == [_APPLICATION, _VERSION]
+
+
+def _begin(file: sqlite3.Connection) -> None:
+    """Make a new file ours. Raises sqlite3.DatabaseError for one that is another's."""
+    with file:
+        file.execute("BEGIN IMMEDIATE")  # of several that find a new file one makes it, and nobody sees half of it
+        if _ours(file):
+            return
+        if file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise sqlite3.DatabaseError("another program's file, or one of another version")
+        for statement in _SCHEMA:
+            file.execute(statement)
 
 
 def _forget_oldest(file: sqlite3.Connection) -> None:

@@ -278,6 +278,25 @@ def test_two_at_once_share_a_file(tmp_path: Path) -> None:
         assert scored_with(cache, read_folder(tmp_path / name).pictures, name, Brightness().reward).remembered == 40
 
 
+def test_many_that_begin_a_file_at_once_agree_on_one(tmp_path: Path) -> None:
+    for number in range(10):
+        problems: list[str] = []
+        together = threading.Barrier(6)
+
+        def begin(path: Path, together: threading.Barrier, problems: list[str]) -> None:
+            together.wait()
+            with ScoreCache(path) as cache:
+                problems.append(cache.problem)
+
+        work = (tmp_path / f"{number}", together, problems)
+        threads = [threading.Thread(target=begin, args=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert problems == [""] * 6
+
+
 def test_a_read_only_place_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     found = scored_with(tmp_path / "file" / "c", folder(tmp_path / "in", 2), "a", Brightness().reward)
