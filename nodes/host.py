@@ -338,10 +338,11 @@ def view_entry(path: Path) -> dict[str, str] | None:
 
 
 def saved_entry(path: Path) -> dict[str, str]:
-    """Describe a file under the output folder as the page expects."""
+    """Describe a file under the output folder as the page expects, whichever of the two was reached by a link."""
     import folder_paths
 
-    folder = path.parent.relative_to(folder_paths.get_output_directory()).as_posix()
+    root = os.path.realpath(folder_paths.get_output_directory())
+    folder = Path(os.path.realpath(path.parent)).relative_to(root).as_posix()
     return {"filename": path.name, "subfolder": "" if folder == "." else folder, "type": "output"}
 
 
