@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..loaders.errors import InputError, ModelFileError
 from ..loaders.lora import applied_loras, lora_state, make_lora
@@ -115,10 +115,9 @@ class Learner:
             if self.adapter is not None:
                 layers = {(c, path.replace(".", "_")): layer for (c, path), layer in self.adapter.layers().items()}
                 return self.base.with_lora(make_lora(name, layers))
-            unet = copy.deepcopy(self.policy.unet).to(self.base.dtype).requires_grad_(False)
-            text = f"{self.base.fingerprint}:{name}:{self.updates}:{self.config!r}"
+            unet = _copied(self.policy.unet, self.base.dtype).requires_grad_(False)
             modules = {**self.base.modules, "unet": unet}
-            return replace(self.base, modules=modules, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16])
+            return replace(self.base, modules=modules, fingerprint=_fingerprint(self.base, unet))
 
     def lora_state(self) -> dict[str, torch.Tensor]:
         """The LoRA in kohya's keys, on the CPU. Raises InputError for a full fine-tune."""
@@ -172,7 +171,22 @@ def _own_copy(base: DiffusionModel) -> DiffusionModel:
         raise InputError(
             "train", "full", f"{base.name} has LoRAs on it. Disconnect them, or pick lora, which learns on top of them."
         )
-    with trainable_through(base.unet):
-        unet = copy.deepcopy(base.unet)
-    unet = unet.float().eval().requires_grad_(True)
+    unet = _copied(base.unet, torch.float32).requires_grad_(True)
     return replace(base, modules={**base.modules, "unet": unet})
+
+
+def _copied(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A network of the same weights in another format, where they are, without what a host keeps on the module."""
+    with torch.device("meta"):
+        made = type(unet).from_config(unet.config)
+    made.load_state_dict({name: t.to(dtype, copy=True) for name, t in unet.state_dict().items()}, assign=True)
+    return made.eval()
+
+
+def _fingerprint(base: DiffusionModel, unet: nn.Module) -> str:
+    """Names a model by the one it was made of and the weights of its own UNet."""
+    digest = hashlib.sha256(base.fingerprint.encode())
+    for name, tensor in unet.state_dict().items():
+        digest.update(f":{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

@@ -37,8 +37,8 @@ def learn_epoch(
     batches = [micro_batches(_local(pairs, mine), config.train_batch_size) for pairs in kept]
     count = counting(sum(len(b.step) for update in batches for b in update))
     parts, norms, first, rate = [], [], 0.0, learner.learning_rate
-    with worker.placed(learner.policy, worker.learning_bytes), learner.active(learning=True):
-        old = _old_log_probs(worker, trajectory, batches)
+    with worker.placed_to_learn(), learner.active(learning=True):
+        old = _old_log_probs(worker, trajectory, batches, count)
         for u, (pairs, whole) in enumerate(zip(kept, plan, strict=True)):
             if not len(pairs.step):
                 continue
@@ -104,23 +104,28 @@ def _base_mean(worker: Worker, trajectory: Trajectory, batch: Pairs) -> torch.Te
 
 
 def _old_log_probs(
-    worker: Worker, trajectory: Trajectory, batches: list[list[Pairs]]
+    worker: Worker, trajectory: Trajectory, batches: list[list[Pairs]], count: Callable[[int], None]
 ) -> list[list[torch.Tensor | None]]:
     """Log-probabilities before the first update, of each batch, where the network runs.
 
     In half precision, and where the rollout ran on other kernels, rounding alone moves the ratio past the
     clip range: there they are computed once more, in the very batches that will be learned from. Those of the
-    first update are None then: learning computes them itself, before anything has moved.
+    first update are None then: learning computes them itself, before anything has moved. `count` is told of no
+    more pairs after each batch, so that it can cancel.
     """
     choice = worker.config.old_log_probs
-    again = choice == "recompute" or (
-        choice == "auto" and (worker.model.dtype != torch.float32 or worker.device.type != "cpu")
-    )
+    exact = worker.learner.policy.dtype == torch.float32 and worker.device.type == "cpu"
+    again = choice == "recompute" or (choice == "auto" and not exact)
     if not again:
         return [[trajectory.log_probs[b.picture, b.step].to(worker.device) for b in update] for update in batches]
     first: list[torch.Tensor | None] = [None] * len(batches[0])
+
+    def computed(batch: Pairs) -> torch.Tensor:
+        count(0)
+        return _transition(worker, trajectory, batch).log_prob
+
     with torch.no_grad():
-        return [first] + [[_transition(worker, trajectory, b).log_prob for b in update] for update in batches[1:]]
+        return [first] + [[computed(b) for b in update] for update in batches[1:]]
 
 
 def _learn_batch(

@@ -1,7 +1,7 @@
-"""How much memory learning will take, known before it starts: a twin of the network without weights is run once.
+"""How much memory a run will take, known before it starts.
 
-On torch's meta device tensors have shapes and no contents, so that counting what a backward pass would
-keep costs a fraction of a second, whatever the network.
+For learning, a twin of the network without weights is run once: on torch's meta device tensors have shapes and no
+contents, so that counting what a backward pass would keep costs a fraction of a second, whatever the network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from ..loaders.memory import free_bytes
 from ..loaders.model import DiffusionModel
 from .adapter import LoraAdapter, recomputed_blocks
 from .config import DDPOConfig
-from .learner import Learner
 
 _TOKENS = 77
 _FRAGMENTED = 1.15  # allocators hold more than is asked of them
@@ -119,9 +118,13 @@ def _inputs(model: DiffusionModel, unet: nn.Module, size: tuple[int, int]) -> di
 
 def activation_bytes(model: DiffusionModel, config: DDPOConfig, size: tuple[int, int]) -> Activations:
     """What one row keeps for the backward pass, in bytes. `size` is (height, width) in pixels."""
-    unet, adapter = _twin(model, config)
-    trained = [] if adapter is None else list(adapter.named_parameters().values())
-    weights = {t.untyped_storage()._cdata for t in (*unet.parameters(), *unet.buffers(), *trained)}
+    return _activations(model, *_twin(model, config), size)
+
+
+def _activations(
+    model: DiffusionModel, unet: nn.Module, adapter: LoraAdapter | None, size: tuple[int, int]
+) -> Activations:
+    weights = {t.untyped_storage()._cdata for t in (*unet.parameters(), *unet.buffers(), *_trained(unet, adapter))}
     counter = _Counter(weights)
     for i, block in enumerate(recomputed_blocks(unet)):
         name = str(i)
@@ -136,23 +139,50 @@ def activation_bytes(model: DiffusionModel, config: DDPOConfig, size: tuple[int,
     return Activations(counter.outside + sum(inside), between + max(inside, default=0))
 
 
-def learning_bytes(learner: Learner, rows: int, size: tuple[int, int]) -> int:
+def _trained(unet: nn.Module, adapter: LoraAdapter | None) -> list[nn.Parameter]:
+    return list(unet.parameters() if adapter is None else adapter.named_parameters().values())
+
+
+def learning_bytes(model: DiffusionModel, config: DDPOConfig, rows: int, size: tuple[int, int]) -> int:
     """Memory that learning takes beside the weights: gradients, optimizer, average, and what `rows` rows keep."""
-    config = learner.config
-    numbers = sum(p.numel() for p in learner.named_parameters().values())
-    copies = 3 + (learner.average is not None)  # gradient, two moments
-    activations = activation_bytes(learner.base, config, size)
+    unet, adapter = _twin(model, config)
+    numbers = sum(p.numel() for p in _trained(unet, adapter))
+    copies = 3 + bool(config.ema_decay)  # gradient, two moments
+    activations = _activations(model, unet, adapter, size)
     each = activations.recomputed if config.gradient_checkpointing == "on" else activations.kept
     return int(_FRAGMENTED * (4 * numbers * copies + rows * each))
+
+
+def copy_bytes(model: DiffusionModel, config: DDPOConfig) -> int:
+    """Memory of the float32 copy that a full fine-tune changes; a LoRA's own weights are next to nothing."""
+    return 4 * sum(p.numel() for p in model.unet.parameters()) if config.train == "full" else 0
+
+
+def kept_bytes(config: DDPOConfig, elements: int, size: tuple[int, int], processes: int) -> int:
+    """CPU memory of this process's pictures: every step of them, and what the rewards get, a copy each.
+
+    `elements` is how many numbers one picture is denoised as.
+    """
+    pixels, compared = 3 * size[0] * size[1], config.evaluate_samples if config.evaluate_every else 0
+    pictures = max(config.samples_per_epoch // processes, compared)
+    each = (config.steps + 1) * elements + 2 * pixels
+    return 4 * (pictures * each + compared * pixels)  # those of the base stay for the next comparison
 
 
 def available_bytes(device: torch.device) -> int | None:
     """Memory that can be had on a device, None where it cannot be asked.
 
-    On a CPU what the system could free counts too: most of a busy computer's memory caches files.
+    On a CPU what the system could free counts too: most of a busy computer's memory caches files. psutil, which
+    ComfyUI has, knows it on every system, Linux itself tells it too.
     """
     if device.type != "cpu":
         return free_bytes(device)
+    try:
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    except ImportError:
+        pass
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -161,14 +191,9 @@ def available_bytes(device: torch.device) -> int | None:
     return int(found[0]) * 1024 if found else None
 
 
-def check_memory(learner: Learner, guided: bool, size: tuple[int, int]) -> int:
-    """The bytes learning will take, checked against what is free where the UNet is now.
-
-    Raises OutOfMemoryError with both figures and what to change.
-    """
-    config = learner.config
-    needed = learning_bytes(learner, config.train_batch_size * (2 if guided else 1), size)
-    free = available_bytes(learner.policy.device)
+def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:
+    """Raises OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
+    free = available_bytes(device)
     if free is not None and needed > free:
         advice = [f"lower train_batch_size ({config.train_batch_size})"] if config.train_batch_size > 1 else []
         advice += ["set gradient_checkpointing to on"] if config.gradient_checkpointing == "off" else []
@@ -176,4 +201,16 @@ def check_memory(learner: Learner, guided: bool, size: tuple[int, int]) -> int:
         raise OutOfMemoryError(
             f"Learning would take {needed / 2**30:.1f} GB and {free / 2**30:.1f} GB are free: {', or '.join(advice)}."
         )
-    return needed
+
+
+def check_kept(config: DDPOConfig, needed: int) -> None:
+    """Raises OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
+    free = available_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        compared = f", evaluate_samples ({config.evaluate_samples})" if config.evaluate_every else ""
+        raise OutOfMemoryError(
+            f"samples_per_epoch: the pictures of an epoch, with every step on the way, would take "
+            f"{needed / 2**30:,.1f} GB of the computer's memory and {free / 2**30:.1f} GB are free: lower "
+            f"samples_per_epoch ({config.samples_per_epoch:,}){compared} or steps ({config.steps:,}), or make height "
+            "and width smaller."
+        )

@@ -60,7 +60,10 @@ def rollout(
     `on_step` is told how many pictures took a step; what it raises stops the rollout.
     Raises NonFiniteError when the network overflows, OutOfMemoryError when not even one picture fits.
     """
-    parts: list[Trajectory] = []
+    shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
+    stds = step_stds(schedule)
+    latents = torch.empty(len(seeds), len(stds) + 1, *shape)
+    log_probs = torch.zeros(len(seeds), len(stds))
 
     def work(rows: slice) -> torch.Tensor:
         network = Network(
@@ -71,20 +74,24 @@ def rollout(
             size=size,
             options=OPTIONS,
         )
+        beginnings = None if starts is None else starts[rows]
         with network:
-            part = _steps(
-                model, schedule, network, size, seeds[rows], None if starts is None else starts[rows], on_step
-            )
-        parts.append(part._replace(prompts=tuple(prompts[rows]), seeds=tuple(seeds[rows])))
-        return part.log_probs
+            _steps(model, schedule, network, seeds[rows], beginnings, latents[rows], log_probs[rows], on_step)
+        return log_probs[rows]
 
     rows = 1 if negative is None else 2
     each = unet_bytes(model, *size, rows)
     at_once = config.rollout_batch_size or fitting(each, len(seeds), model.device)
     one = f"one picture of {size[1]} x {size[0]}"
     list(in_parts(len(seeds), at_once, work, what="sampling for training", each=one))
-    latents, log_probs = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    return Trajectory(latents, log_probs, parts[0].stds, tuple(prompts), tuple(seeds))
+    return Trajectory(latents, log_probs, stds, tuple(prompts), tuple(seeds))
+
+
+def step_stds(schedule: GaussianSchedule) -> torch.Tensor:
+    """Spread of each step, float64 (T,); 0 where it is without noise."""
+    one = torch.zeros(1, 1, 1, 1)
+    stds = [schedule.distribution(t, one, one).std for t in range(len(schedule.timesteps))]
+    return torch.tensor(stds, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -92,26 +99,26 @@ def _steps(
     model: DiffusionModel,
     schedule: GaussianSchedule,
     network: Network,
-    size: tuple[int, int],
     seeds: Sequence[int],
     starts: Sequence[int] | None,
+    latents: torch.Tensor,
+    log_probs: torch.Tensor,
     on_step: Callable[[int], None] | None,
-) -> Trajectory:
-    """One part of the batch through the schedule: latents (B, T + 1, C, h, w), log-probabilities (B, T)."""
+) -> None:
+    """One part of the batch through the schedule, into `latents` (B, T + 1, C, h, w) and `log_probs` (B, T)."""
     device = model.device
-    shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
-    noise = ImageNoise(seeds, shape)
+    noise = ImageNoise(seeds, tuple(latents.shape[2:]))
     first = noise.draw(device)
-    x = schedule.begin(first if starts is None else ImageNoise(starts, shape).draw(device))
+    x = schedule.begin(first if starts is None else ImageNoise(starts, tuple(latents.shape[2:])).draw(device))
     times = torch.tensor(schedule.timesteps, device=device)
-    kept, log_probs, stds = [x.cpu()], [], []
+    latents[:, 0] = x
     for t in range(len(times)):
         output = network(schedule.network_input(t, x), times[t], t / len(times))
         mean, std, _ = schedule.distribution(t, x, output)
         x = mean + std * noise.draw(device) if std else mean
-        log_probs.append(log_prob(x, mean, std).cpu() if std else torch.zeros(len(seeds)))
-        stds.append(std)
-        kept.append(x.cpu())
+        latents[:, t + 1] = x
+        if std:
+            log_probs[:, t] = log_prob(x, mean, std)
         if on_step is not None:
             on_step(len(seeds))
     if not torch.isfinite(x).all():
@@ -119,6 +126,3 @@ def _steps(
             f"The UNet of {model.name} produced NaN or infinity in {model.dtype} while sampling for training. "
             "Lower learning_rate, raise kl_weight, or load the model in float32."
         )
-    return Trajectory(
-        torch.stack(kept, 1), torch.stack(log_probs, 1), torch.tensor(stds, dtype=torch.float64), (), tuple(seeds)
-    )

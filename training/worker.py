@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,9 +22,9 @@ from ..sampling.settings import SampleSettings
 from .config import DDPOConfig
 from .learner import Learner
 from .loss import scaled_clip_range
-from .memory import check_memory
+from .memory import check_kept, check_memory, copy_bytes, kept_bytes, learning_bytes
 from .processes import Alone
-from .rollout import OPTIONS, rollout, training_schedule
+from .rollout import OPTIONS, rollout, step_stds, training_schedule
 from .step import Objective
 from .trajectory import Trajectory, learnable_steps
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..sampling.loop import Place
 
 UNPROMPTED = Encoded(torch.empty(0), torch.empty(0))
+_DECODED = 8  # pictures between two chances to cancel
 
 
 class Worker:
@@ -55,23 +57,41 @@ class Worker:
         self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
         self.guided = model.conditional and config.guidance_scale > 1.0
         self._cache = PromptCache(4096)
-        with self.placed(model):
-            self.learner = Learner(model, config)
-            self.learning_bytes = check_memory(self.learner, self.guided, self.size)
+        self.learner = self._learner()
         self.objective = Objective(
             config.algorithm,
             scaled_clip_range(config.clip_range, self.elements),
             config.kl_weight,
-            float(self.elements) if model.dtype == torch.float16 else 1.0,
+            float(self.elements) if self.learner.policy.dtype == torch.float16 else 1.0,
         )
+
+    def _learner(self) -> Learner:
+        """What learns, made where the UNet computes, once all that it will take was found to be free."""
+        model, config = self.model, self.config
+        kept = kept_bytes(config, self.elements, self.size, self.processes.world)
+        check_kept(config, kept)
+        rows = config.train_batch_size * (2 if self.guided else 1)
+        self.learning_bytes = learning_bytes(model, config, rows, self.size)
+        needed = self.learning_bytes + copy_bytes(model, config)
+        with self.placed(model, needed):  # which makes a host free what other models hold
+            check_memory(config, needed + (kept if model.device.type == "cpu" else 0), model.device)
+            return Learner(model, config)
 
     def placed(self, model: DiffusionModel, working_bytes: int = 0) -> AbstractContextManager[None]:
         """The UNet where it computes."""
         return self._place(model, ("unet",), working_bytes)
 
+    def placed_to_learn(self) -> AbstractContextManager[None]:
+        """All that learning runs where it computes: the policy's UNet, and the base's own that KL compares with."""
+        model, names = self.learner.policy, ("unet",)
+        if self.config.kl_weight and model.unet is not self.model.unet:
+            model, names = replace(model, modules={**model.modules, "base": self.model.unet}), ("unet", "base")
+        return self._place(model, names, self.learning_bytes)
+
     @property
     def device(self) -> torch.device:
-        return self.model.device
+        """Where the policy is."""
+        return self.learner.policy.device
 
     def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
         """Prompts and the negative one; text encoders are in place only for what is not known yet."""
@@ -116,14 +136,20 @@ class Worker:
                 model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step, starts
             )
         with self._place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
-            return trajectory, decode(self.model, trajectory.latents[:, -1])
+            return trajectory, self._decoded(trajectory.latents[:, -1], on_step)
+
+    def _decoded(self, latents: torch.Tensor, told: Callable[[int], None]) -> torch.Tensor:
+        """Pictures of latents, a few at a time: between them `told` is told of no more steps, so that it can cancel."""
+        parts = []
+        for some in latents.split(_DECODED):
+            told(0)
+            parts.append(decode(self.model, some))
+        return torch.cat(parts)
 
 
 def check_window(schedule: GaussianSchedule, config: DDPOConfig) -> None:
     """Raises InputError when no step with noise is in the window that is learned from."""
-    one = torch.zeros(1, 1, 1, 1)
-    stds = [schedule.distribution(t, one, one).std for t in range(len(schedule.timesteps))]
-    if not learnable_steps(torch.tensor(stds), config.window_start, config.window_stop):
+    if not learnable_steps(step_stds(schedule), config.window_start, config.window_stop):
         window = (config.window_start, config.window_stop)
         advice = "No step with noise lies between window_start and window_stop. Widen the window, or take more steps."
         raise InputError("window_start", window, advice)

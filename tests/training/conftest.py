@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tastemaker.loaders import DiffusionModel
-from tastemaker.training import DDPOConfig
+from tastemaker.training import DDPOConfig, finetune
 
 DDPM = {
     "_class_name": "DDPMScheduler",
@@ -112,3 +112,18 @@ def weights(model: DiffusionModel) -> dict[str, torch.Tensor]:
         for name, module in model.modules.items()
         for key, tensor in module.state_dict().items()
     }
+
+
+def trained(model: DiffusionModel, reward: Any = brightness, **changes: Any) -> Any:
+    """A quick run, iterated to its end."""
+    run = finetune(model, reward, PROMPTS if model.conditional else "", quick(**changes))
+    list(run)
+    return run
+
+
+def state(run: Any) -> dict[str, torch.Tensor]:
+    return run._worker.learner.state()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return set(one) == set(other) and all(torch.equal(one[k], other[k]) for k in one)

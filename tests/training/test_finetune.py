@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,28 +14,14 @@ from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.loaders.errors import NonFiniteError, TastemakerError
 from tastemaker.training import DDPOConfig, finetune, preset
 from tastemaker.training.learner import Learner
-from tastemaker.training.report import EpochReport, Progress
+from tastemaker.training.report import EpochReport
 
-from .conftest import PROMPTS, brightness, quick, redness, weights
-
-
-def state(run: Any) -> dict[str, torch.Tensor]:
-    return run._worker.learner.state()
-
-
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return set(one) == set(other) and all(torch.equal(one[k], other[k]) for k in one)
+from .conftest import PROMPTS, brightness, quick, redness, same, state, trained, weights
 
 
 def figures(reports: Sequence[EpochReport]) -> list[dict[str, Any]]:
     """Everything of the reports but how long it took."""
     return [{k: v for k, v in report.record().items() if k != "seconds"} for report in reports]
-
-
-def trained(model: DiffusionModel, reward: Any = brightness, **changes: Any) -> Any:
-    run = finetune(model, reward, PROMPTS if model.conditional else "", quick(**changes))
-    list(run)
-    return run
 
 
 @pytest.mark.parametrize("name", ["small_sdxl", "small_ddpm"])
@@ -172,20 +157,6 @@ def test_the_distance_from_the_base_starts_at_nothing_and_is_held(small_sdxl: Di
     assert first.reports[0].kl == pytest.approx(0.0, abs=1e-10)
     light, heavy = (trained(small_sdxl, epochs=4, kl_weight=w).reports[-1].kl for w in (1e-6, 100.0))
     assert heavy < light
-
-
-def test_a_full_fine_tune_owns_its_copy(small_ddpm: DiffusionModel) -> None:
-    before = weights(small_ddpm)
-    run = trained(small_ddpm, train="full", learning_rate=1e-3, kl_weight=0.01)
-    assert same(before, weights(small_ddpm))
-    tuned = run.model
-    assert tuned.unet is not small_ddpm.unet
-    assert not same(dict(small_ddpm.unet.state_dict()), dict(tuned.unet.state_dict()))
-    assert run.reports[-1].kl > 0
-    with pytest.raises(InputError, match="has no LoRA"):
-        run.lora_state()
-    with pytest.raises(InputError, match="train: .* has LoRAs on it"):
-        finetune(trained(small_ddpm).model, brightness, "", quick(train="full"))
 
 
 def test_a_tuned_model_can_be_tuned_on(small_ddpm: DiffusionModel) -> None:
@@ -410,67 +381,7 @@ def test_every_setting_has_a_tip_and_limits() -> None:
         assert "options" in f.metadata or {"low", "high"} <= set(f.metadata)
 
 
-# --- progress, cancel, memory -------------------------------------------------------------------
-
-
-def test_progress_counts_every_step_and_batch(small_sdxl: DiffusionModel) -> None:
-    told: list[Progress] = []
-    run = finetune(
-        small_sdxl, brightness, PROMPTS, quick(rollout_batch_size=4, sample_every=2), on_progress=told.append
-    )
-    list(run)
-    sampling = [p.done for p in told if p.epoch == 1 and p.phase == "sampling"]
-    assert sampling == [4, 8, 12, 16, 20, 24, 28, 32]
-    learning = [p for p in told if p.epoch == 2 and p.phase == "learning"]
-    assert learning[-1].done == learning[-1].total == run.reports[1].pairs
-    assert {p.phase for p in told if p.epoch == 2} == {"sampling", "scoring", "learning", "samples"}
-    assert told[0].seconds_left is None
-    assert told[-1].seconds_left > 0
-    assert run.reports[1].grid.shape == (8, 32, 32, 3)
-    assert run.reports[0].grid is None
-
-
-class Cancelled(BaseException):
-    pass
-
-
-@pytest.mark.parametrize(("phase", "epoch"), [("sampling", 1), ("scoring", 2), ("learning", 2)])
-def test_cancel_goes_back_to_the_last_whole_epoch(phase: str, epoch: int, small_sdxl: DiffusionModel) -> None:
-    def cancel(progress: Progress) -> None:
-        half = progress.done * 2 >= progress.total or phase == "scoring"
-        if (progress.phase, progress.epoch) == (phase, epoch) and half:
-            raise Cancelled
-
-    run = finetune(small_sdxl, brightness, PROMPTS, quick(epochs=3), on_progress=cancel)
-    with pytest.raises(Cancelled):
-        list(run)
-    assert run.epoch == epoch - 1
-    assert not any(m._forward_hooks for m in small_sdxl.unet.modules())
-    assert list(run) == []
-    if epoch == 2:
-        assert same(state(run), state(trained(small_sdxl, epochs=1)))
-
-
-def test_modules_are_placed_where_they_compute(small_sdxl: DiffusionModel) -> None:
-    """Text encoders only until the prompts are known; nothing stays in place between epochs."""
-    placed: list[tuple[str, ...]] = []
-    inside = 0
-
-    @contextmanager
-    def place(model: DiffusionModel, names: Sequence[str], working_bytes: int):
-        nonlocal inside
-        inside += 1
-        placed.append(tuple(names))
-        yield
-        inside -= 1
-
-    run = finetune(small_sdxl, brightness, PROMPTS[:2], quick(), place=place)
-    next(run)
-    assert inside == 0
-    assert placed.count(("text_encoder", "text_encoder_2")) == 1
-    placed.clear()
-    next(run)
-    assert placed == [("unet",), ("vae",), ("unet",)]
+# --- precision -----------------------------------------------------------------------------------
 
 
 def test_a_rollout_and_learning_that_disagree_are_an_error(small_sdxl: DiffusionModel, monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from tastemaker.loaders import DiffusionModel
 from tastemaker.loaders.errors import OutOfMemoryError
 from tastemaker.training import PRESETS, finetune, memory, preset
 from tastemaker.training.adapter import target_paths
-from tastemaker.training.memory import activation_bytes
+from tastemaker.training.memory import activation_bytes, kept_bytes
 from tastemaker.training.processes import Alone
 from tastemaker.training.worker import Worker
 
@@ -88,8 +89,6 @@ def test_too_little_memory_is_an_error_before_it_starts(
 
 
 def test_the_host_is_told_how_much(small_ddpm: DiffusionModel) -> None:
-    from contextlib import nullcontext
-
     told: list[int] = []
 
     def place(model: DiffusionModel, names: Any, working_bytes: int) -> Any:
@@ -99,3 +98,42 @@ def test_the_host_is_told_how_much(small_ddpm: DiffusionModel) -> None:
     list(finetune(small_ddpm, brightness, "", quick(epochs=1), place=place))
     each = activation_bytes(small_ddpm, quick(), (8, 8)).kept
     assert max(told) > 4 * each
+
+
+def test_a_host_is_asked_to_free_memory_before_it_is_counted(
+    small_sdxl: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to nothing is free until other models are sent away for what learning takes."""
+    free = 2**20
+
+    @contextmanager
+    def place(model: DiffusionModel, names: Any, working_bytes: int):
+        nonlocal free
+        free += working_bytes
+        yield
+
+    monkeypatch.setattr(memory, "available_bytes", lambda device: free)
+    finetune(small_sdxl, brightness, PROMPTS, quick(), place=place)
+    assert free > 2**21
+
+
+def test_what_an_epoch_keeps_by_hand() -> None:
+    """8 pictures of 4 px, 5 places on the way of 48 numbers, twice 48 for the rewards, 4 bytes each."""
+    assert kept_bytes(quick(steps=4), 48, (4, 4), 1) == 8 * (5 * 48 + 2 * 48) * 4
+    assert kept_bytes(quick(steps=4), 48, (4, 4), 4) == 2 * (5 * 48 + 2 * 48) * 4
+    compared = quick(steps=4, evaluate_every=1, evaluate_samples=16)
+    assert kept_bytes(compared, 48, (4, 4), 1) == (16 * (5 * 48 + 2 * 48) + 16 * 48) * 4
+
+
+def test_more_pictures_than_memory_are_refused_by_name(
+    small_ddpm: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**30)
+    with pytest.raises(
+        OutOfMemoryError, match=r"samples_per_epoch: .* 1\.0 GB are free: lower samples_per_epoch \(65,5"
+    ):
+        finetune(small_ddpm, brightness, "", quick(samples_per_epoch=65_536, steps=1000))
+
+
+def test_a_cpu_knows_what_is_free() -> None:
+    assert memory.available_bytes(torch.device("cpu")) > 2**20
