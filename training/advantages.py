@@ -32,7 +32,7 @@ def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> t
     if bad:
         raise NonFiniteError(
             f"{name} scored picture {bad[0] + 1} of {len(prompts)} as {rewards[bad[0]].item()} "
-            f"(prompt {prompts[bad[0]]!r}). Training stopped before it learned from it."
+            f"(prompt {prompts[bad[0]]!r}). Training stopped, and nothing was learned from it."
         )
     return rewards
 

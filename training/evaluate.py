@@ -6,7 +6,7 @@ Legend: B pictures of the base and B of the tuned model; picture i of both has t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ import torch
 from ..loaders.model import DiffusionModel
 from ..rewards.comparison import win_rate
 from ..sampling.loop import sample
+from .advantages import check_rewards
+from .rewarding import scored
 
 
 def diversity(images: torch.Tensor, groups: Sequence[str]) -> float:
@@ -35,16 +37,21 @@ def compare(
     tuned: torch.Tensor,
     prompts: Sequence[str],
     rewards: Sequence[tuple[str, Any]],
+    count: Callable[[int], None] = lambda more: None,
 ) -> dict[str, Any]:
     """Figures of the comparison, as they go into a report: JSON.
 
     Shape: base and tuned (B, H, W, 3). `rewards` are (name, reward) pairs. For each: means, the base's
-    spread, the gain in spreads of the base, and the win rate with its interval.
+    spread, the gain in spreads of the base, and the win rate with its interval. `count` is told how many
+    pictures more were scored; what it raises stops it.
+    Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
     """
     found: dict[str, Any] = {"pictures": len(base), "rewards": {}}
     for name, reward in rewards:
-        with torch.no_grad():
-            before, after = (reward(images.clone(), list(prompts)).detach().double().cpu() for images in (base, tuned))
+        before, after = (
+            check_rewards(torch.as_tensor(scored(reward, images, prompts, count)), name, prompts)
+            for images in (base, tuned)
+        )
         spread = float(before.std(correction=0))
         wins = win_rate(before, after)
         gain = float(after.mean() - before.mean())

@@ -9,7 +9,8 @@ import torch
 
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
-from ..sampling.inputs import prompts_each
+from ..loaders.texts import check_prompts
+from ..sampling.prompts import check_readable
 from .config import DDPOConfig
 from .evaluate import compare
 from .randomness import derived_seed
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class HeldOut:
-    """Prompts and seeds that are not trained on, and the base's pictures of them, made once.
+    """Seeds that are not trained on, prompts that are not either where some are given, and the base's pictures of them.
 
-    Raises InputError for prompts the model cannot read.
+    The base's pictures are made once.
+    Raises InputError for prompts the model cannot read, and for what no comparison would use.
     """
 
     def __init__(
@@ -36,8 +38,13 @@ class HeldOut:
         if watched is not None and not callable(watched):
             raise InputError("watched_reward", watched, "A reward takes pictures and prompts and returns scores.")
         given = list(prompts or [])
-        if given:
-            prompts_each(model, given, "", len(given))
+        check_prompts(given, "held_out_prompts")
+        check_readable(model, given, "held_out_prompts")
+        if not all(text.strip() for text in given):
+            raise InputError("held_out_prompts", given, "None of them may be empty.")
+        for name, value in (("held_out_prompts", given or None), ("watched_reward", watched)):
+            if value is not None and not config.evaluate_every:
+                raise InputError(name, value, "No comparison is made that would use it: set evaluate_every above 0.")
         self._fresh = bool(given)
         texts = given or list(trained)
         count = config.evaluate_samples
@@ -58,11 +65,19 @@ class HeldOut:
         tuned = worker.sample(self.prompts, self.seeds, counter, averaged=True)[1]
         rewards = [(j.name, j.score) for j in judges]
         if self.watched_reward is not None:
-            rewards.append((f"watched: {reward_name(self.watched_reward)}", self.watched_reward))
-        return {"held_out_prompts": self._fresh, **compare(self._base, tuned, self.prompts, rewards)}
+            rewards.append((_watched_name(self.watched_reward), self.watched_reward))
+        compared = compare(self._base, tuned, self.prompts, rewards, lambda more: counter(0))
+        return {"held_out_prompts": self._fresh, **compared}
 
-    def watched(self, evaluation: Mapping[str, Any], judges: Sequence[Judge]) -> float:
-        """The figure that stops a run early: the watched reward's mean, or the first trained one's."""
-        names = list(evaluation["rewards"])
-        name = names[-1] if self.watched_reward is not None else judges[0].name
-        return float(evaluation["rewards"][name]["tuned"])
+    def watched(self, evaluations: Sequence[Mapping[str, Any]], judges: Sequence[Judge]) -> list[float]:
+        """The figures that stop a run early: means of the watched reward, or of the first trained one.
+
+        Comparisons of a part of the run that had other prompts or another watched reward are left out.
+        """
+        name = judges[0].name if self.watched_reward is None else _watched_name(self.watched_reward)
+        rows = [e["rewards"].get(name) for e in evaluations if e["held_out_prompts"] == self._fresh]
+        return [float(row["tuned"]) for row in rows if row is not None]
+
+
+def _watched_name(reward: RewardFunction) -> str:
+    return f"watched: {reward_name(reward)}"

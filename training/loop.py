@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class FineTune(Iterator[EpochReport]):
     folder, and ends the iteration.
 
     Attributes:
-        reports: of all epochs so far, those before a resume too.
+        reports: of all epochs so far, those before a resume too; where there is a run folder, which has their sample
+            grids, without these.
         epoch: epochs done.
         stopped: why it ended before its last epoch; empty where it did not.
     """
@@ -137,10 +138,10 @@ class FineTune(Iterator[EpochReport]):
         mine_start = None if starts is None else starts[mine]
         trajectory, images = worker.sample(everybody[mine], seeds[mine], counter, starts=mine_start)
         clock.lap("sampling")
-        self._counter(epoch, "scoring", len(images))(0)
-        judged = judge(
-            self._judges, self._histories, images, trajectory.prompts, everybody, groups, config, worker.processes
-        )
+        counter = self._counter(epoch, "scoring", len(images) * len(self._judges))
+        counter(0)
+        told = (images, trajectory.prompts, everybody, groups, config, worker.processes, counter)
+        judged = judge(self._judges, self._histories, *told)
         clock.lap("scoring")
         advantages = standing_out(judged.advantages, config.learn_from)
         learned = learn_epoch(
@@ -218,8 +219,8 @@ class FineTune(Iterator[EpochReport]):
 
     def _stop_early(self) -> None:
         """Stop where the held-out comparison does not get better any more; every process agrees."""
-        values = [self._held_out.watched(r.evaluation, self._judges) for r in self.reports if r.evaluation is not None]
-        stop = best_so_far(values, self.config.patience)
+        evaluations = [r.evaluation for r in self.reports if r.evaluation is not None]
+        stop = best_so_far(self._held_out.watched(evaluations, self._judges), self.config.patience)
         if self._worker.processes.agree(int(stop)) and self.epoch < self.config.epochs:
             self.stopped = (
                 f"Stopped after epoch {self.epoch}: the held-out comparison was no better in the last "
@@ -293,15 +294,17 @@ class FineTune(Iterator[EpochReport]):
         if self._folder is None:
             return
         self._folder.log(report)
+        self.reports[-1] = replace(report, grid=None)  # it is on disk: a long run's would fill the memory
         if self.finished or self.epoch % self.config.checkpoint_every == 0:
             self._save(self._snapshot())
 
     def _save(self, checkpoint: Checkpoint) -> None:
+        """Write the LoRA, then the checkpoint: a kill in between repeats an epoch, and no run ends without its LoRA."""
         assert self._folder is not None
-        self._folder.save(checkpoint)
-        self._saved = checkpoint.epoch
         if self._worker.learner.adapter is not None:
             self._folder.save_lora(self.lora_state(), lora_metadata(self._worker.model, self.config, checkpoint.epoch))
+        self._folder.save(checkpoint)
+        self._saved = checkpoint.epoch
 
     def _give_up(self, before: Checkpoint | None) -> None:
         """Back to the last whole epoch, which is saved; nothing here may hide what went wrong."""

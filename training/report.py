@@ -49,9 +49,9 @@ class EpochReport:
             their advantage was 0, so that they had no gradient.
         pictures: sampled in this epoch.
         seconds: by phase.
-        evaluation: the held-out comparison's figures, in epochs that made one.
+        evaluation: figures of the comparison with the untrained model, in epochs that made one.
         note: what a user should know, such as scores that were all the same.
-        grid: (B, H, W, 3) sample pictures in epochs that made them; not in the file.
+        grid: (B, H, W, 3) sample pictures in epochs that made them; a file of their own in the run folder.
     """
 
     epoch: int

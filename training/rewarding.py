@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -101,18 +102,20 @@ def judge(
     groups: Sequence[str],
     config: DDPOConfig,
     processes: Alone,
+    count: Callable[[int], None],
 ) -> Judged:
     """Score this process's pictures and weigh them against everybody's.
 
     Shape: images (B / world, H, W, 3), `prompts` as many, `everybody` the B prompts of all processes, `groups`
     what each of them is compared with by advantages "group"; results are of all B. `histories` are by column.
-    Each reward is normalised by itself before it is weighed.
+    Each reward is normalised by itself before it is weighed. `count` is told how many pictures more a reward has
+    scored; what it raises stops the scoring.
     Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
     """
     columns: dict[str, torch.Tensor] = {}
     parts, total = [], torch.zeros(len(everybody), dtype=torch.float64)
     for one in judges:
-        for name, column in _score(one, images, prompts).items():
+        for name, column in _score(one, images, prompts, count).items():
             mine = torch.as_tensor(column).detach().double().cpu()
             if mine.shape != (len(prompts),):
                 check_rewards(mine, name, prompts)
@@ -125,14 +128,44 @@ def judge(
     return Judged(combined(parts, config.advantage_clip), total, columns)
 
 
-def _score(one: Judge, images: torch.Tensor, prompts: Sequence[str]) -> dict[str, torch.Tensor]:
-    """A reward's columns, what is trained on first. Rewards get copies, so that none can change what others see."""
+def _score(
+    one: Judge, images: torch.Tensor, prompts: Sequence[str], count: Callable[[int], None]
+) -> dict[str, torch.Tensor]:
+    """A reward's columns, what is trained on first."""
+    if not hasattr(one.score, "columns"):
+        return {one.name: scored(one.score, images, prompts, count)}
+    found = dict(scored(one.score.columns, images, prompts, count))
+    first = next(iter(found))
+    return {one.name: found.pop(first), **{f"{one.name}: {k}": v for k, v in found.items()}}
+
+
+def scored(
+    function: Callable[..., Any], images: torch.Tensor, prompts: Sequence[str], count: Callable[[int], None]
+) -> Any:
+    """What a reward makes of pictures. It gets copies, so that none can change what others see.
+
+    `count` is told of as many pictures as there are: after each batch of a reward that takes `on_batch`, as ours do,
+    else at the end.
+    """
+    told = 0
+
+    def on_batch(done: int, total: int) -> None:
+        nonlocal told
+        count(done - told)
+        told = done
+
+    telling = {"on_batch": on_batch} if "on_batch" in _parameters(function) else {}
     with torch.no_grad():
-        if hasattr(one.score, "columns"):
-            found = dict(one.score.columns(images.clone(), list(prompts)))
-            first = next(iter(found))
-            return {one.name: found.pop(first), **{f"{one.name}: {k}": v for k, v in found.items()}}
-        return {one.name: one.score(images.clone(), list(prompts))}
+        found = function(images.clone(), list(prompts), **telling)
+    count(len(images) - told)
+    return found
+
+
+def _parameters(function: Callable[..., Any]) -> Sequence[str]:
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # some built-in functions have none to show
+        return ()
 
 
 def _advantages(

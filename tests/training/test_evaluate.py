@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 
 from tastemaker.loaders import DiffusionModel, InputError
+from tastemaker.loaders.errors import NonFiniteError
 from tastemaker.training import finetune
 from tastemaker.training.evaluate import best_so_far, compare, compare_models, diversity
+from tastemaker.training.heldout import HeldOut
+from tastemaker.training.rewarding import check_judges
 
 from .conftest import PROMPTS, brightness, quick, redness
 
@@ -111,5 +115,45 @@ def test_a_run_stops_when_the_watched_reward_falls(small_ddpm: DiffusionModel, t
 def test_what_is_no_watched_reward_is_refused(small_ddpm: DiffusionModel) -> None:
     with pytest.raises(InputError, match="watched_reward"):
         finetune(small_ddpm, brightness, "", quick(), watched_reward="taste")
-    with pytest.raises(InputError, match="unconditional"):
+    with pytest.raises(InputError, match="held_out_prompts: .* unconditional"):
         finetune(small_ddpm, brightness, "", quick(), held_out_prompts=["a church"])
+
+
+def test_what_no_comparison_would_use_is_refused(small_sdxl: DiffusionModel) -> None:
+    with pytest.raises(InputError, match="held_out_prompts: No comparison is made.* set evaluate_every"):
+        finetune(small_sdxl, brightness, PROMPTS, quick(), held_out_prompts=["a pink moon"])
+    with pytest.raises(InputError, match="watched_reward: No comparison is made"):
+        finetune(small_sdxl, brightness, PROMPTS, quick(), watched_reward=darkness)
+    with pytest.raises(InputError, match="held_out_prompts: None of them may be empty"):
+        finetune(small_sdxl, brightness, PROMPTS, quick(evaluate_every=1), held_out_prompts=["a pink moon", " "])
+
+
+def test_a_watched_reward_that_fails_is_named_and_costs_one_epoch(small_ddpm: DiffusionModel, tmp_path) -> None:
+    """With a checkpoint every 10 epochs: the epoch before is saved."""
+
+    def odd(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        return torch.tensor([0.0] * (len(images) - 1) + [math.nan])
+
+    config = quick(epochs=4, evaluate_every=2, evaluate_samples=4, checkpoint_every=10)
+    run = finetune(small_ddpm, brightness, "", config, watched_reward=odd, run_folder=tmp_path / "run")
+    with pytest.raises(NonFiniteError, match="watched: odd scored picture 4 of 4 as nan"):
+        list(run)
+    assert finetune(small_ddpm, brightness, "", config, run_folder=tmp_path / "run").epoch == 1
+
+
+def test_patience_compares_like_with_like(small_sdxl: DiffusionModel) -> None:
+    """A run that goes on with other held-out prompts, or another watched reward, forgets the figures before."""
+    config = quick(evaluate_every=1)
+
+    def told(reward: str, fresh: bool, value: float) -> dict[str, Any]:
+        return {"held_out_prompts": fresh, "rewards": {reward: {"tuned": value}}}
+
+    known = [
+        told("brightness", False, 1.0),
+        told("watched: darkness", True, 2.0),
+        told("watched: darkness", False, 3.0),
+    ]
+    judges = check_judges(brightness)
+    assert HeldOut(small_sdxl, config, PROMPTS, ["a moon"], darkness).watched(known, judges) == [2.0]
+    assert HeldOut(small_sdxl, config, PROMPTS, None, darkness).watched(known, judges) == [3.0]
+    assert HeldOut(small_sdxl, config, PROMPTS, None, None).watched(known, judges) == [1.0]

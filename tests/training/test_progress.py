@@ -1,0 +1,100 @@
+"""What a run tells while it goes on, where it can be cancelled, and where its modules are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from tastemaker.loaders import DiffusionModel
+from tastemaker.rewards.function import custom
+from tastemaker.training import finetune
+from tastemaker.training.report import Progress
+
+from .conftest import PROMPTS, brightness, quick, same, state, trained
+
+
+def test_progress_counts_every_step_and_batch(small_sdxl: DiffusionModel) -> None:
+    told: list[Progress] = []
+    run = finetune(
+        small_sdxl, brightness, PROMPTS, quick(rollout_batch_size=4, sample_every=2), on_progress=told.append
+    )
+    list(run)
+    sampling = [p.done for p in told if p.epoch == 1 and p.phase == "sampling"]
+    assert sampling == [4, 8, 12, 16, 20, 24, 28, 32, 32]  # once more before the pictures are decoded
+    learning = [p for p in told if p.epoch == 2 and p.phase == "learning"]
+    assert learning[-1].done == learning[-1].total == run.reports[1].pairs
+    assert {p.phase for p in told if p.epoch == 2} == {"sampling", "scoring", "learning", "samples"}
+    assert told[0].seconds_left is None
+    assert told[-1].seconds_left > 0
+    assert run.reports[1].grid.shape == (8, 32, 32, 3)
+    assert run.reports[0].grid is None
+
+
+class Cancelled(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(("phase", "epoch"), [("sampling", 1), ("scoring", 2), ("learning", 2)])
+def test_cancel_goes_back_to_the_last_whole_epoch(phase: str, epoch: int, small_sdxl: DiffusionModel) -> None:
+    def cancel(progress: Progress) -> None:
+        half = progress.done * 2 >= progress.total or phase == "scoring"
+        if (progress.phase, progress.epoch) == (phase, epoch) and half:
+            raise Cancelled
+
+    run = finetune(small_sdxl, brightness, PROMPTS, quick(epochs=3), on_progress=cancel)
+    with pytest.raises(Cancelled):
+        list(run)
+    assert run.epoch == epoch - 1
+    assert not any(m._forward_hooks for m in small_sdxl.unet.modules())
+    assert list(run) == []
+    if epoch == 2:
+        assert same(state(run), state(trained(small_sdxl, epochs=1)))
+
+
+def test_modules_are_placed_where_they_compute(small_sdxl: DiffusionModel) -> None:
+    """Text encoders only until the prompts are known; nothing stays in place between epochs."""
+    placed: list[tuple[str, ...]] = []
+    inside = 0
+
+    @contextmanager
+    def place(model: DiffusionModel, names: Sequence[str], working_bytes: int):
+        nonlocal inside
+        inside += 1
+        placed.append(tuple(names))
+        yield
+        inside -= 1
+
+    run = finetune(small_sdxl, brightness, PROMPTS[:2], quick(), place=place)
+    next(run)
+    assert inside == 0
+    assert placed.count(("text_encoder", "text_encoder_2")) == 1
+    placed.clear()
+    next(run)
+    assert placed == [("unet",), ("vae",), ("unet",)]
+
+
+def told_of(phase: str, model: DiffusionModel, reward=brightness, **changes) -> list[int]:
+    """How much was done at each message of one phase of the first epoch."""
+    told: list[Progress] = []
+    next(finetune(model, reward, PROMPTS if model.conditional else "", quick(**changes), on_progress=told.append))
+    return [p.done for p in told if p.phase == phase]
+
+
+def test_computing_old_probabilities_can_be_cancelled(small_ddpm: DiffusionModel) -> None:
+    """8 pictures, 2 of 3 steps each, in 2 updates of 2 batches: those of the second are computed before the first."""
+    assert told_of("learning", small_ddpm) == [4, 8, 12, 16]
+    assert told_of("learning", small_ddpm, old_log_probs="recompute") == [0, 0, 4, 8, 12, 16]
+
+
+def test_decoding_can_be_cancelled(small_ddpm: DiffusionModel) -> None:
+    """24 pictures at once, 4 steps, then 8 at a time to the VAE."""
+    assert told_of("sampling", small_ddpm, samples_per_epoch=24) == [24, 48, 72, 96, 96, 96, 96]
+
+
+def test_scoring_tells_of_each_batch(small_ddpm: DiffusionModel) -> None:
+    ours = custom("ours", brightness, batch_size=3)
+    assert told_of("scoring", small_ddpm, ours) == [0, 3, 6, 8, 8]
+    assert told_of("scoring", small_ddpm) == [0, 8]
+    assert told_of("scoring", small_ddpm, [(brightness, 1.0), (ours, 1.0)]) == [0, 8, 11, 14, 16, 16]
