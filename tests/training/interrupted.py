@@ -1,7 +1,8 @@
 """A run in a process of its own, to be killed: `python -m tests.training.interrupted FOLDER WHERE COUNT`.
 
-WHERE is what to die at: "sampling", "learning", "metrics", "checkpoint" (the file half written), "renamed", or
-"never"; COUNT is at which time. It dies as a kill does: at once, with no cleaning up.
+WHERE is what to die at: "sampling", "learning", "metrics" (the epoch's line is written), "between" (so is its LoRA, not
+its checkpoint), "checkpoint" (the file half written), "renamed", or "never"; COUNT is at which time. It dies as a kill
+does: at once, with no cleaning up.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def main() -> None:
                 os._exit(9)
 
     if where == "metrics":
+        run.RunFolder.save_lora = dying(run.RunFolder.save_lora, count, after=False)
+    if where == "between":
         run.RunFolder.save = dying(run.RunFolder.save, count, after=False)
     if where == "renamed":
         checkpoint.os.replace = dying(os.replace, count, after=True)

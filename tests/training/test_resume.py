@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from tastemaker.loaders import DiffusionModel, InputError, ModelFileError
 from tastemaker.loaders.lora import read_lora
@@ -49,13 +50,15 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# the counts: 4 calls of sampling and 4 of learning an epoch at most; 3 files an epoch with a grid, 2 without
+# the counts: 5 calls of sampling and 4 of learning an epoch at most; 3 files an epoch with a grid, 2 without; of what
+# safetensors writes every second one is a checkpoint
 @pytest.mark.parametrize(
     ("where", "count"),
-    [("sampling", 1), ("sampling", 6), ("learning", 5), ("metrics", 2), ("checkpoint", 3), ("renamed", 1)],
+    [("sampling", 1), ("sampling", 7), ("learning", 5), ("metrics", 2), ("between", 4), ("checkpoint", 4)]
+    + [("renamed", 1)],
 )
 def test_a_kill_anywhere_loses_nothing(where: str, count: int, uninterrupted: Path, tmp_path: Path) -> None:
-    """Bit-equal weights, optimizer, average, score history and metrics to the run that was never killed."""
+    """Bit-equal weights, optimizer, average, score history, metrics and LoRA to the run that was never killed."""
     folder = tmp_path / "run"
     assert process(folder, where, count) == 9
     for path in checkpoints(folder / "checkpoints"):
@@ -67,6 +70,9 @@ def test_a_kill_anywhere_loses_nothing(where: str, count: int, uninterrupted: Pa
     assert all(torch.equal(tensors[k], expected_tensors[k]) for k in tensors)
     assert metrics == expected_metrics
     assert rest == expected_rest
+    ours, theirs = (load_file(f / "lora.safetensors") for f in (folder, uninterrupted))
+    assert set(ours) == set(theirs)
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
     assert not list(folder.rglob("*.part"))
 
 
@@ -78,7 +84,8 @@ def small(small_ddpm: DiffusionModel) -> DiffusionModel:
 def test_what_a_run_leaves(small: DiffusionModel, tmp_path: Path) -> None:
     folder = tmp_path / "my taste"
     run = finetune(small, brightness, "", quick(sample_every=1, rank=2, alpha=1.0), run_folder=folder)
-    list(run)
+    assert [report.grid.shape for report in run] == [(8, 8, 8, 3)] * 2
+    assert [report.grid for report in run.reports] == [None, None]  # those of a long run would fill the memory
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == [
         "epoch-000001.safetensors",
         "epoch-000002.safetensors",
