@@ -40,12 +40,15 @@ SDXL_SCHEDULER: dict[str, Any] = {
 }
 
 
-def scheduler_config(*, v_prediction: bool) -> dict[str, Any]:
+def scheduler_config(*, v_prediction: bool, zero_snr: bool = False) -> dict[str, Any]:
     """SDXL's and the refiner's scheduler config. Playground v2 has the same noise schedule.
 
-    Files of v-prediction models hold a tensor named `v_pred`.
+    Files of v-prediction models hold a tensor named `v_pred`, those of them trained up to pure noise (zero terminal
+    SNR, Lin et al. 2023, arXiv 2305.08891) also one named `ztsnr`. The latter start at the last timestep, as there
+    (sec. 3.3) and in ComfyUI; leading spacing would leave it out.
     """
-    return SDXL_SCHEDULER | {"prediction_type": "v_prediction" if v_prediction else "epsilon"}
+    config = SDXL_SCHEDULER | {"prediction_type": "v_prediction" if v_prediction else "epsilon"}
+    return config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else config
 
 
 def _size(shapes: Shapes, name: str, axis: int) -> int:

@@ -199,7 +199,7 @@ _NOISE_TABLES = (
     *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
     *("log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
     *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
-    *("denoiser.sigmas", "logvar", "lvlb_weights", "v_pred"),
+    *("denoiser.sigmas", "logvar", "lvlb_weights", "v_pred", "ztsnr"),
 )
 _HARMLESS = re.compile(
     r"conditioner\.embedders\.\d\..*position_ids"

@@ -47,10 +47,10 @@ def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device, ru
     kind = identify_shapes(shapes)
     if kind not in (SDXL, REFINER):
         raise refusal(path, kind)
-    if "ztsnr" in shapes:
+    if "ztsnr" in shapes and "v_pred" not in shapes:
         raise ModelFileError(
-            f"{path.name} was trained with noise up to zero signal (it holds a tensor named ztsnr), which the "
-            "schedules here do not do yet. Use a model without it."
+            f"{path.name} was trained with noise up to zero signal (it holds a tensor named ztsnr), where a network "
+            "that predicts epsilon says nothing: it should hold one named v_pred too. Use a model without it."
         )
     parts = _parts(path, shapes, refiner=kind == REFINER)
     check_fit(path.name, shapes, parts)
@@ -71,7 +71,7 @@ def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device, ru
 
 def _scheduler_config(name: str, shapes: Shapes) -> dict[str, Any]:
     """SDXL's, with the scheduler that the catalogue has for a file of this name: no file holds its own."""
-    config = architectures.scheduler_config(v_prediction="v_pred" in shapes)
+    config = architectures.scheduler_config(v_prediction="v_pred" in shapes, zero_snr="ztsnr" in shapes)
     known = known_model(name)
     return config if known is None else config | {"_class_name": known.scheduler}
 

@@ -138,6 +138,17 @@ def test_v_prediction_is_read_from_the_file(state, tmp_path: Path) -> None:
     assert again.scheduler_config["prediction_type"] == "v_prediction"
 
 
+def test_zero_terminal_snr_is_read_from_the_file_and_starts_from_pure_noise(state, tmp_path: Path) -> None:
+    from tastemaker.sampling.schedules import make_schedule
+
+    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    config = load_diffusion_model(original_files.save(state | marks, tmp_path / "z.safetensors")).scheduler_config
+    assert (config["prediction_type"], config["rescale_betas_zero_snr"]) == ("v_prediction", True)
+    for scheduler in ("ddim", "model default"):
+        assert make_schedule(config, scheduler, 25).timesteps[0] == 999
+    assert make_schedule(config, "ddim", 25).coefficients[0].a_t == 0
+
+
 def without(name: str) -> Callable[[State], State]:
     return lambda state: {k: v for k, v in state.items() if not k.startswith(name)}
 
@@ -163,7 +174,7 @@ MIDDLE = "model.diffusion_model.middle_block.0.emb_layers.1.weight"
         (plus(MIDDLE, torch.ones(5, 256)), rf"{MIDDLE} has the shape \(5, 256\); .* needs \(192, 256\)"),
         (plus(OUT, torch.tensor([0.0, 1.0, float("nan"), 0.0])), r"NaN or infinity in conv_out\.bias"),
         (plus(OUT, torch.zeros(4, dtype=torch.int8)), r"conv_out\.bias is stored as torch\.int8"),
-        (plus("ztsnr", torch.tensor([])), "ztsnr"),
+        (plus("ztsnr", torch.tensor([])), "named v_pred too"),
         (plus("model.diffusion_model.input_blocks.0.0.weight", torch.ones(64, 9, 3, 3)), "an SDXL inpainting model"),
         (plus("model.diffusion_model.label_emb.0.0.weight", torch.ones(256, 321)), "reads 321 added numbers"),
     ],
