@@ -59,6 +59,7 @@ def _sdxl_modules(
 
     vae_config = component_config(folder, "vae", AutoencoderKL)
     _check_latents(folder.name, vae_config)
+    _check_channels(folder.name, "vae", vae_config, 3)
     for_vae = vae_dtype(dtype, vae_config, runs_on)
     modules = {
         "unet": _diffusers_module(folder, "unet", UNet2DConditionModel, dtype),
@@ -90,6 +91,8 @@ def _check_conditioning(name: str, architecture: Architecture, configs: dict[str
     if unet.in_channels != configs["vae"].latent_channels:
         kind = {9: "an inpainting model", 8: "an InstructPix2Pix model"}.get(unet.in_channels, "another kind of model")
         raise ModelFileError(f"{name} is {kind}: its UNet reads {unet.in_channels} channels.")
+    if unet.out_channels != unet.in_channels:
+        raise ModelFileError(f"{name}'s UNet reads {unet.in_channels} channels and makes {unet.out_channels}.")
     numbers = BASE_SIZE_NUMBERS if architecture == "sdxl" else REFINER_SIZE_NUMBERS
     wanted = pooled + numbers * (unet.addition_time_embed_dim or 0)
     if unet.projection_class_embeddings_input_dim != wanted:
@@ -108,7 +111,18 @@ def _tokenizers(folder: Path, modules: Mapping[str, nn.Module]) -> tuple[Any, ..
 def _ddpm_modules(folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
     from diffusers import UNet2DModel
 
+    _check_channels(folder.name, "unet", component_config(folder, "unet", UNet2DModel), 3)
     return {"unet": _diffusers_module(folder, "unet", UNet2DModel, dtype)}
+
+
+def _check_channels(name: str, component: str, config: Mapping[str, Any], wanted: int) -> None:
+    """Raises ModelFileError unless a part reads and makes so many channels; the libraries' own default is 3."""
+    found = config.get("in_channels", 3), config.get("out_channels", 3)
+    if found != (wanted, wanted):
+        raise ModelFileError(
+            f"{name}/{component}/config.json has {found[0]} channels in and {found[1]} out; only models of coloured "
+            f"pictures, with {wanted} and {wanted}, can be used here."
+        )
 
 
 def _diffusers_module(folder: Path, component: str, cls: type, dtype: torch.dtype) -> nn.Module:

@@ -165,6 +165,22 @@ def test_a_vae_of_another_scaling_is_refused(copy, key: str, value: object) -> N
     assert load_diffusion_model(folder).latent_scale > 0
 
 
+@pytest.mark.parametrize(
+    ("model", "part", "changes", "said"),
+    [
+        ("tiny-ddpm", "unet", {"in_channels": 1, "out_channels": 1}, "has 1 channels in and 1 out; only"),
+        ("tiny-ddpm", "unet", {"out_channels": 6}, "has 3 channels in and 6 out; only"),
+        ("tiny-sdxl", "vae", {"in_channels": 4, "out_channels": 4}, "has 4 channels in and 4 out; only"),
+        ("tiny-sdxl", "text_encoder", {"max_position_embeddings": 2}, "max_position_embeddings is 2; .* at least 3"),
+    ],
+)
+def test_parts_that_no_picture_or_text_fits_are_refused(copy, model: str, part: str, changes: dict, said: str) -> None:
+    folder = copy(model)
+    edit(folder / part / "config.json", **changes)
+    with pytest.raises(ModelFileError, match=said):
+        load_diffusion_model(folder)
+
+
 @pytest.mark.parametrize("prompt", ["!", "wow!", "stop!! ! now !", "a cat", "", "<|endoftext|>!"])
 def test_an_exclamation_mark_means_the_same_from_folders_and_single_files(tmp_path, prompt: str) -> None:
     from tastemaker.loaders.single_file import tokenizers
