@@ -175,7 +175,7 @@ _KINDS: tuple[tuple[str, _Rule], ...] = (
 )
 _WHOLE = " Use the whole model: a folder in the diffusers layout, or a checkpoint file."
 _ADVICE: tuple[tuple[str, str], ...] = (
-    ("a LoRA", ": load it with Load LoRA."),
+    ("a LoRA", ": load it with Load Taste LoRA."),
     ("a reward model", ": load it with Load Reward."),
     ("an SDXL UNet without", "." + _WHOLE),
     ("a diffusers UNet", "." + _WHOLE),

@@ -17,6 +17,7 @@ from .weights import describe_file, read_safetensors
 
 MAX_KEYS = 50_000  # a LoRA on every layer of SDXL, text encoders too, has about 9,000
 _SHOWN = 5
+_DEEPEST = 30  # parts of a layer's path; SDXL's have up to 12, and a prefix
 
 
 def read_layers(path: Path) -> dict[tuple[str, str], LoraLayer]:
@@ -124,22 +125,33 @@ class _PeftAlphas:
             raise ModelFileError(f"{file} has adapter metadata that cannot be read as JSON: {e}.") from e
         if not isinstance(self._config, dict):
             raise ModelFileError(f"{file} has adapter metadata that is no JSON object.")
-        for key in self._config:
-            if key.endswith(".use_dora") and self._config[key]:
+        self._patterns: dict[str, dict[str, tuple[int, Any]]] = {}  # component -> pattern -> its place and alpha
+        for key, value in self._config.items():
+            if key.endswith(".use_dora") and value:
                 raise ModelFileError(f"{file} is a DoRA, by its metadata. Only plain LoRA and LoCon files load.")
+            if key.endswith(".alpha_pattern") and value:
+                self._patterns[key.removesuffix(".alpha_pattern")] = self._index(value)
+
+    def _index(self, patterns: Any) -> dict[str, tuple[int, Any]]:
+        if not isinstance(patterns, dict):
+            raise ModelFileError(f"{self._file} has an alpha_pattern in its metadata that is no JSON object.")
+        if len(patterns) > MAX_KEYS:
+            raise ModelFileError(f"{self._file} has {len(patterns):,} alpha_patterns: no LoRA has so many layers.")
+        for pattern in patterns:
+            plain = pattern.replace(".", "").replace("_", "").isalnum()  # peft takes regular expressions here
+            if not plain or pattern.count(".") >= _DEEPEST:
+                raise ModelFileError(f"{self._file} has an alpha_pattern that is no layer's path: {_short(pattern)}.")
+        return {pattern: (place, alpha) for place, (pattern, alpha) in enumerate(patterns.items())}
 
     def alpha(self, component: str, key: str, rank: int) -> float:
         """The alpha of a layer, so that alpha / rank is what peft multiplies by; `rank` when none is given."""
         value = self._config.get(f"{component}.lora_alpha", rank)
-        patterns = self._config.get(f"{component}.alpha_pattern") or {}
-        if not isinstance(patterns, dict):
-            raise ModelFileError(f"{self._file} has an alpha_pattern in its metadata that is no JSON object.")
+        patterns = self._patterns.get(component, {})
         path = key.rsplit(".lora_A", 1)[0].rsplit(".lora.down", 1)[0]
-        for pattern, own in patterns.items():
-            if not pattern.replace(".", "").replace("_", "").isalnum():  # peft takes regular expressions here
-                raise ModelFileError(f"{self._file} has an alpha_pattern that is no layer's path: {_short(pattern)}.")
-            if path == pattern or path.endswith("." + pattern):
-                value = own
+        parts = path.rsplit(".", _DEEPEST)
+        ends = {".".join(parts[i:]) for i in range(len(parts))}
+        if found := [patterns[end] for end in ends & patterns.keys()]:
+            value = min(found, key=lambda one: one[0])[1]  # of several peft takes the first
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ModelFileError(f"{self._file} has an alpha in its metadata that is no number: {_short(str(value))}.")
         if abs(value) > 1e30:  # or NaN, which make_lora refuses

@@ -133,7 +133,9 @@ def test_the_reward_that_ships_is_named_with_where_it_goes() -> None:
 def test_a_lora_is_sent_to_its_node(tmp_path: Path) -> None:
     path = tmp_path / "style.safetensors"
     save_file({"lora_unet_mid_block_attentions_0_proj_in.lora_up.weight": torch.ones(2, 2)}, path)
-    with pytest.raises(ModelFileError, match=r"style\.safetensors is a LoRA, not a model .*: load it with Load LoRA\."):
+    with pytest.raises(
+        ModelFileError, match=r"style\.safetensors is a LoRA, not a model .*: load it with Load Taste LoRA\."
+    ):
         load_diffusion_model(path)
 
 

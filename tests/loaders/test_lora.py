@@ -146,7 +146,7 @@ def test_alphas_in_the_metadata_of_diffusers_files(tmp_path, tiny_sdxl, layers) 
     """lora_alpha is for all layers of a component, alpha_pattern for some; rslora divides by sqrt(rank)."""
     settings = {
         "unet.lora_alpha": 8,
-        "unet.alpha_pattern": {"mid_block.attentions.0.proj_in": 5.0},
+        "unet.alpha_pattern": {"mid_block.attentions.0.proj_in": 5.0, "proj_in": 3.0, "in": 2.0},
         "text_encoder_2.lora_alpha": 6,
         "text_encoder_2.use_rslora": True,
     }
@@ -514,6 +514,8 @@ def test_a_truncated_lora(tmp_path) -> None:
         ('{"unet.lora_alpha": 1' + "0" * 400 + "}", "out of range"),
         ('{"unet.alpha_pattern": {"(a+)+$": 1}}', "no layer's path"),
         ('{"unet.alpha_pattern": [1]}', "no JSON object"),
+        ('{"unet.alpha_pattern": {"' + "a." * 40 + 'a": 1}}', "no layer's path"),
+        ('{"text_encoder.alpha_pattern": {' + ", ".join(f'"a{i}": 1' for i in range(50_001)) + "}}", "50,001 alpha_p"),
         ('{"unet.use_dora": true}', "is a DoRA"),
     ],
 )
