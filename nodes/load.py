@@ -66,15 +66,15 @@ class TastemakerLoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str) -> str:
         """Run again when a file of the model changes on disk."""
-        source = _source(model)
-        return f"{model}:{dtype}:{changes(source) if isinstance(source, Path) else ''}"
+        return f"{model}:{dtype}:{_stamp(_source(model))}"
 
     @classmethod
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
         source = _source(model)
         if source is None:
             raise InputError("model", model, _no_such_model(str(model)))
-        key = (str(source), dtype_of(dtype), cls.fingerprint_inputs(model, dtype))
+        # by the format itself: auto and what it stands for are one
+        key = (str(source), dtype_of(dtype), _stamp(source))
         loaded = _models.get(key)
         if loaded is None:
             with host.loading():
@@ -103,6 +103,11 @@ def _source(model: object) -> str | Path | None:
     if not isinstance(model, str):
         return None
     return model if model in EMBEDDED_MODELS else _folders().get(model) or host.safetensors_file("checkpoints", model)
+
+
+def _stamp(source: str | Path | None) -> str:
+    """What changes when a model changes on disk."""
+    return changes(source) if isinstance(source, Path) else ""
 
 
 def _no_such_model(model: str) -> str:

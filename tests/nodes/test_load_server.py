@@ -150,10 +150,15 @@ SHARING = """
 from scripts.comfy.inside import enter
 enter()
 import gc
-from tastemaker.nodes.load import TastemakerLoadModel, _models
+import torch
+from tastemaker.nodes.load import TastemakerLoadModel, _models, dtype_of
 
 one, two = (TastemakerLoadModel.execute("tiny-ddpm", "float32").args[0] for _ in range(2))
 assert one is two
+named = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[dtype_of("auto")]
+auto, same = (TastemakerLoadModel.execute("tiny-ddpm", dtype).args[0] for dtype in ("auto", named))
+assert auto is same
+del auto, same
 other = TastemakerLoadModel.execute("tiny-ddpm", "bfloat16").args[0]
 assert other is not one and str(other.dtype) == "torch.bfloat16"
 del one, two, other
