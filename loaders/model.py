@@ -63,6 +63,12 @@ class DiffusionModel:
         return self.architecture != "ddpm"
 
     @property
+    def guidance_embedding(self) -> int | None:
+        """Width in which the UNet itself is told the guidance scale (LCM-distilled models); None for all others."""
+        width = getattr(self.unet.config, "time_cond_proj_dim", None)
+        return None if width is None else int(width)
+
+    @property
     def text_encoders(self) -> tuple[str, ...]:
         """Names of the text encoders it has, in the order their features are put side by side."""
         return tuple(name for name in ("text_encoder", "text_encoder_2") if name in self.modules)

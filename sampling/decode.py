@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
@@ -38,8 +38,7 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
         return to_images(latents)
     one = _decode_tiles if tiled else _decode_whole
     height, width = (n * model.downscale for n in latents.shape[-2:])
-    each = vae_bytes(model, TILE * model.downscale, TILE * model.downscale, 1) if tiled else None
-    size = fitting(each or vae_bytes(model, height, width, 1), len(latents), model.vae.device)
+    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), model.vae.device)
 
     def work(rows: slice) -> torch.Tensor:
         pixels = one(model.vae, latents[rows] / model.latent_scale)
@@ -49,10 +48,18 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
             raise NonFiniteError(f"The VAE of {model.name} made NaN or infinite pixels, in float32 too.")
         return to_images(pixels)
 
-    advice = "" if tiled else " (switch vae_tiling on)"
-    return torch.cat(
-        list(in_parts(len(latents), size, work, what="decoding", each=f"one picture of {width} x {height}{advice}"))
-    )
+    each = _one_picture(height, width, tiled)
+    return torch.cat(list(in_parts(len(latents), size, work, what="decoding", each=each)))
+
+
+def picture_bytes(model: DiffusionModel, height: int, width: int, *, tiled: bool) -> int:
+    """Rough working memory of one picture, or of one tile of it, in the VAE."""
+    most = TILE * model.downscale if tiled else max(height, width)
+    return vae_bytes(model, min(height, most), min(width, most), 1)
+
+
+def _one_picture(height: int, width: int, tiled: bool) -> str:
+    return f"one picture of {width} x {height}{'' if tiled else ' (switch vae_tiling on)'}"
 
 
 def _decode_whole(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
@@ -69,24 +76,39 @@ def _in_float32(vae: nn.Module, one, latents: torch.Tensor) -> torch.Tensor:
 
 
 def _decode_tiles(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Decode overlapping tiles and blend them with linear ramps: (B, 3, H, W) float32 on the CPU.
+    """Latents to pixels in tiles: (B, C, h, w) to (B, 3, H, W) float32 on the CPU."""
+    return _in_tiles(lambda tile: _decode_whole(vae, tile), latents, unit=1, out_unit=_scale(vae))
 
-    Memory is that of one tile. The result differs a little from decoding whole, since the VAE's
-    attention and normalisation then see a tile only.
+
+def _scale(vae: nn.Module) -> int:
+    """Pixels per latent along one side."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def _in_tiles(
+    work: Callable[[torch.Tensor], torch.Tensor], whole: torch.Tensor, *, unit: int, out_unit: int
+) -> torch.Tensor:
+    """Run `work` on overlapping tiles and blend them with linear ramps: float32 on the CPU.
+
+    A latent is `unit` entries of a side of `whole` (B, C, h, w), and `out_unit` of the result. Memory is that of one
+    tile. The result differs a little from that of the whole, since the VAE's attention and normalisation then see a
+    tile only.
     """
-    scale = 2 ** (len(vae.config.block_out_channels) - 1)
-    batch, _, height, width = latents.shape
-    pixels = torch.zeros(batch, 3, height * scale, width * scale)
-    weights = torch.zeros(1, 1, height * scale, width * scale)
+    height, width = (n // unit for n in whole.shape[-2:])
+    total, weights = None, torch.zeros(1, 1, height * out_unit, width * out_unit)
     for top, left in product(_starts(height), _starts(width)):
-        tile = latents[:, :, top : top + TILE, left : left + TILE]
-        part = _decode_whole(vae, tile).float().cpu()
-        ramp = _ramp(part.shape[-2], scale)[:, None] * _ramp(part.shape[-1], scale)[None]
-        rows = slice(top * scale, top * scale + part.shape[-2])
-        columns = slice(left * scale, left * scale + part.shape[-1])
-        pixels[:, :, rows, columns] += part * ramp
-        weights[:, :, rows, columns] += ramp
-    return pixels / weights
+        part = work(_window(whole, top, left, unit)).float().cpu()
+        ramp = _ramp(part.shape[-2], out_unit)[:, None] * _ramp(part.shape[-1], out_unit)[None]
+        if total is None:
+            total = torch.zeros(*part.shape[:2], *weights.shape[2:])
+        _window(total, top, left, out_unit).add_(part * ramp)
+        _window(weights, top, left, out_unit).add_(ramp)
+    return total / weights
+
+
+def _window(whole: torch.Tensor, top: int, left: int, unit: int) -> torch.Tensor:
+    """The tile of `whole` that begins at a latent, a view."""
+    return whole[..., top * unit : (top + TILE) * unit, left * unit : (left + TILE) * unit]
 
 
 def _starts(length: int) -> Iterator[int]:
@@ -104,24 +126,33 @@ def _ramp(length: int, scale: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_images(model: DiffusionModel, images: torch.Tensor) -> torch.Tensor:
+def encode_images(model: DiffusionModel, images: torch.Tensor, *, tiled: bool = False) -> torch.Tensor:
     """Pictures to latents as the UNet sees them: (B, H, W, 3) in [0, 1] to float32 (B, C, h, w), CPU.
 
     The mean of the VAE's distribution, so that it does not depend on chance. Models that denoise
-    pixels take the pixels.
+    pixels take the pixels. Raises as `decode`.
     """
     pixels = to_pixels(images)
     if model.vae is None:
         return pixels
     vae, (height, width) = model.vae, pixels.shape[-2:]
-    size = fitting(vae_bytes(model, height, width, 1), len(pixels), vae.device)
+    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(pixels), vae.device)
+    one = _encode_tiles if tiled else _encode_whole
 
     def work(rows: slice) -> torch.Tensor:
-        distribution = vae.encode(pixels[rows].to(vae.device, vae.dtype)).latent_dist
-        return distribution.mode().float().cpu() * model.latent_scale
+        return one(vae, pixels[rows]).float().cpu() * model.latent_scale
 
-    parts = list(in_parts(len(pixels), size, work, what="encoding", each=f"one picture of {width} x {height}"))
-    latents = torch.cat(parts)
+    each = _one_picture(height, width, tiled)
+    latents = torch.cat(list(in_parts(len(pixels), size, work, what="encoding", each=each)))
     if not torch.isfinite(latents).all():
         raise NonFiniteError(f"The VAE of {model.name} made NaN from the images in {vae.dtype}: use float32.")
     return latents
+
+
+def _encode_whole(vae: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+
+
+def _encode_tiles(vae: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels to latents in tiles: (B, 3, H, W) to (B, C, h, w) float32 on the CPU."""
+    return _in_tiles(lambda tile: _encode_whole(vae, tile), pixels, unit=_scale(vae), out_unit=1)

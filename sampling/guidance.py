@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from ..loaders.model import DiffusionModel
 from .prompts import Conditioning, Encoded, stack
@@ -42,6 +43,18 @@ def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOpti
     return [*row, height, width]
 
 
+def guidance_embedding(scale: float, width: int) -> torch.Tensor:
+    """The guidance scale as a UNet distilled with it is told it: (1, width) float32.
+
+    Sines and cosines of 1000 (scale - 1), as diffusers' `get_guidance_scale_embedding` has them (Meng et al. 2023,
+    arXiv 2210.03142; Luo et al. 2023, arXiv 2310.04378).
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
+    angles = torch.tensor([scale - 1]) * 1000.0 * frequencies
+    return F.pad(torch.cat([angles.sin(), angles.cos()]), (0, width % 2))[None]
+
+
 class Network:
     """A UNet as a function of (x_t, t, share of the run done), for one set of rows.
 
@@ -61,7 +74,9 @@ class Network:
     ) -> None:
         self._model, self._unet, self._options = model, model.unet, options
         self._scale = guidance_scale
-        self._guided = negative is not None
+        width = model.guidance_embedding
+        self._guided = negative is not None and width is None  # a network that knows the scale needs no second half
+        self._told = None if width is None else guidance_embedding(guidance_scale, width).to(model.device, model.dtype)
         self._count = len(prompts)
         self._cleanup = ExitStack()
         self._evaluate = self._unet
@@ -106,6 +121,7 @@ class Network:
             encoder_hidden_states=text.context,
             encoder_attention_mask=text.mask,
             added_cond_kwargs={"text_embeds": text.pooled, "time_ids": self._added[rows]},
+            timestep_cond=self._told,
         ).sample.float()
         if not guided:
             return output

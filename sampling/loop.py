@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from ..loaders.errors import NonFiniteError
+from ..loaders.errors import InputError, NonFiniteError
 from ..loaders.lora import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
-from .decode import decode, encode_images
+from .decode import decode, encode_images, picture_bytes
 from .guidance import Network
 from .inputs import check_refiner, check_seeds, picture_size, prompts_each, starting_latents
-from .memory import fitting, in_parts, unet_bytes, vae_bytes
+from .memory import fitting, in_parts, unet_bytes
 from .noise import ImageNoise
-from .prompts import Encoded, PromptCache, encode_negative, shared_cache
+from .prompts import Encoded, PromptCache, shared_cache, unguided
 from .scheduler_config import default_scheduler
 from .schedules import Schedule, make_schedule
 from .settings import SampleOptions, SampleSettings
@@ -121,13 +122,15 @@ def sample(
         on_step=on_step,
     )
     schedules = run.schedules()  # every setting is checked before anything runs
-    with run.place(model, ("vae",) if images is not None and model.vae else (), 0):
-        start = starting_latents(model, images, latents, len(seeds), encode_images)
+    tiled = run.options.vae_tiling == "on"
+    vae, working = ("vae",) if model.vae else (), picture_bytes(model, *run.size, tiled=tiled)
+    with run.place(model, vae if images is not None else (), working):
+        start = starting_latents(model, images, latents, len(seeds), partial(encode_images, tiled=tiled))
     x = run.stage(0, schedules[0], texts, negative_prompt, start)
     if refiner is not None:
         x = run.stage(1, schedules[1], texts, negative_prompt, x)
-    with run.place(model, ("vae",) if model.vae else (), vae_bytes(model, *run.size, 1)):
-        pictures = decode(model, x, tiled=run.options.vae_tiling == "on")
+    with run.place(model, vae, working):
+        pictures = decode(model, x, tiled=tiled)
     return Samples(pictures, x, tuple(seeds), tuple(texts))
 
 
@@ -164,10 +167,26 @@ class _Run:
         """A fresh schedule of one stage; some keep a history, so each part of a batch has its own."""
         steps, eta, denoise = self.settings.steps, self.settings.eta, self.settings.denoise
         config, edge = self.models[stage].scheduler_config, self.options.refiner_start
-        if stage > 0:  # the rest of the schedule that the base was given, from image to image too
-            return make_schedule(config, self._scheduler, int(steps / denoise), eta, start=edge)
-        stop = edge if len(self.models) > 1 else 1.0
-        return make_schedule(config, self._scheduler, steps, eta, denoise=denoise, stop=stop)
+        try:
+            if stage > 0:  # the rest of the schedule that the base was given, from image to image too
+                return make_schedule(config, self._scheduler, int(steps / denoise), eta, start=edge)
+            stop = edge if len(self.models) > 1 else 1.0
+            return make_schedule(config, self._scheduler, steps, eta, denoise=denoise, stop=stop)
+        except InputError as e:
+            if e.name != "start":
+                raise
+            raise InputError("refiner_start", edge, self._no_step(stage)) from e
+
+    def _no_step(self, stage: int) -> str:
+        """What to do where a stage has no step to run."""
+        steps, denoise, edge = self.settings.steps, self.settings.denoise, self.options.refiner_start
+        if stage == 0 and 1 - denoise >= edge:
+            return (
+                f"At denoise {denoise:g} the run begins after the refiner has taken over, so nothing is left for the "
+                f"model. Set denoise above {1 - edge:.2g}, or refiner_start above {1 - denoise:.2g}."
+            )
+        who, way = ("model", "Raise") if stage == 0 else ("refiner", "Lower")
+        return f"Of {steps} steps none is the {who}'s. {way} refiner_start, or take more steps."
 
     def schedules(self) -> list[Schedule]:
         """The schedule of each stage; counts what there is to do."""
@@ -180,7 +199,7 @@ class _Run:
     ) -> torch.Tensor:
         """All images through one model: (B, C, h, w) float32 on the CPU."""
         model = self.models[stage]
-        guided = model.conditional and self.settings.guidance_scale > 1.0
+        guided = model.conditional and self.settings.guidance_scale > 1.0 and model.guidance_embedding is None
         encoded, negative = self._encode(model, texts, negative_prompt if guided else None)
         rows = 2 if guided else 1
         each = unet_bytes(model, *self.size, rows)
@@ -222,12 +241,15 @@ class _Run:
         if not model.conditional:
             return [Encoded(torch.empty(0), torch.empty(0))] * len(texts), None
         wanted = texts if negative_prompt is None else [*texts, negative_prompt]
-        if self._cache.missing(model, wanted):
-            encoders = model.text_encoders
-            with self.place(model, encoders, merged_bytes(model, encoders)), applied_loras(model, encoders):
-                self._cache.get(model, wanted)
-        negative = None if negative_prompt is None else encode_negative(self._cache, model, negative_prompt)
-        return self._cache.get(model, texts), negative
+        encoders = model.text_encoders if self._cache.missing(model, wanted) else ()
+        with ExitStack() as stack:
+            if encoders:
+                stack.enter_context(self.place(model, encoders, merged_bytes(model, encoders)))
+                stack.enter_context(applied_loras(model, encoders))
+            known = self._cache.get(model, wanted)  # once: what it forgets would be encoded again, without the LoRAs
+        if negative_prompt is None:
+            return known, None
+        return known[:-1], unguided(model, negative_prompt, known[-1])
 
     @torch.no_grad()
     def _denoise(

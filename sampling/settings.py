@@ -58,7 +58,7 @@ class SampleSettings:
     width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
     denoise: float = setting(
         1.0,
-        "How much of the connected image or latent is made anew: 1 is all of it, 0.3 keeps most. "
+        "How much of the connected image or latent is made anew: 1 is all but a faint trace, 0.3 keeps most. "
         "Only with an image or latent.",
         low=0.01,
         high=1.0,
@@ -123,7 +123,8 @@ class SampleOptions:
     )
     vae_tiling: str = setting(
         "off",
-        "on decodes large pictures in overlapping tiles: little memory, small differences in the result.",
+        "on decodes large pictures, and encodes those to start from, in overlapping tiles: little memory, small "
+        "differences in the result.",
         options=TILINGS,
     )
     at_once: int = setting(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -86,11 +85,23 @@ def cached_text(unet: nn.Module, context: torch.Tensor) -> Iterator[None]:
             module.processor = processor
 
 
-_compiled: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+class _Compiled:
+    """A block's compiled call, kept on the block itself, so that both are forgotten together.
+
+    The call holds its block: a copy of the block begins without one.
+    """
+
+    call: Any = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return _Compiled, ()
+
+
+_KEPT = "_tastemaker_compiled"
 
 
 @contextmanager
-def compiled_blocks(unet: nn.Module) -> Iterator[None]:
+def compiled_blocks(unet: nn.Module, backend: str = "inductor") -> Iterator[None]:
     """Run the transformer blocks through torch.compile for the `with` block.
 
     Blocks of one shape share their code, so it takes seconds once, not a minute. Raises
@@ -99,10 +110,11 @@ def compiled_blocks(unet: nn.Module) -> Iterator[None]:
     blocks = [module for module in unet.modules() if type(module).__name__ == "BasicTransformerBlock"]
     try:
         for block in blocks:
-            if block not in _compiled:
-                block.compile()
-                _compiled[block] = block._compiled_call_impl
-            block._compiled_call_impl = _compiled[block]
+            kept = block.__dict__.setdefault(_KEPT, _Compiled())
+            if kept.call is None:
+                block.compile(backend=backend)
+                kept.call = block._compiled_call_impl
+            block._compiled_call_impl = kept.call
         yield
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -149,7 +161,7 @@ class ReusedDepth:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
         unet, context = self._unet, text["encoder_hidden_states"]
-        embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=t))
+        embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=t), text.get("timestep_cond"))
         embedding = embedding + unet.get_aug_embed(
             emb=embedding, encoder_hidden_states=context, added_cond_kwargs=text["added_cond_kwargs"]
         )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from tastemaker.loaders.errors import NonFiniteError
 from tastemaker.sampling import SampleOptions, sample
-from tastemaker.sampling.decode import _decode_tiles, decode, encode_images
+from tastemaker.sampling.decode import _decode_tiles, _encode_tiles, decode, encode_images
 from tastemaker.sampling.preview import rough_preview
 
 PROMPT = "a large red heart on a blue background"
@@ -37,6 +37,26 @@ def test_tiles_are_blended_exactly_where_decoding_is_local() -> None:
     )
     latents = torch.randn(2, 4, 80, 150, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(_decode_tiles(vae, latents), F.interpolate(latents[:, :3], scale_factor=4))
+
+
+def test_tiles_are_blended_exactly_where_encoding_is_local() -> None:
+    def encode(x: torch.Tensor) -> SimpleNamespace:
+        assert x.shape[2] <= 64 * 4 >= x.shape[3]
+        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: F.avg_pool2d(torch.cat([x, x[:, :1]], 1), 4)))
+
+    config = SimpleNamespace(block_out_channels=(1, 1, 1))
+    vae = SimpleNamespace(config=config, device=torch.device("cpu"), dtype=torch.float32, encode=encode)
+    pixels = torch.randn(2, 3, 320, 600, generator=torch.Generator().manual_seed(0))
+    whole = F.avg_pool2d(torch.cat([pixels, pixels[:, :1]], 1), 4)
+    assert whole.shape == (2, 4, 80, 150)
+    torch.testing.assert_close(_encode_tiles(vae, pixels), whole)
+
+
+def test_a_large_picture_encoded_in_tiles_is_nearly_the_same(tiny_sdxl) -> None:
+    images = sample(tiny_sdxl, PROMPT, steps=8, seeds=[1]).images.tile(1, 5, 6, 1)
+    whole, tiled = encode_images(tiny_sdxl, images), encode_images(tiny_sdxl, images, tiled=True)
+    assert tiled.shape == whole.shape == (1, 4, 80, 96)
+    assert (tiled - whole).abs().mean() < 0.02 * whole.std()
 
 
 def test_a_large_picture_in_tiles_is_nearly_the_same(tiny_sdxl) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import (
@@ -118,6 +120,34 @@ def test_base_to_refiner_equals_the_two_pipelines(tiny_sdxl, scheduler: str) -> 
         halfway = first(PROMPTS[i], denoising_end=edge, height=64, width=64, output_type="latent", **call).images
         want = second(PROMPTS[i], image=halfway, denoising_start=edge, output_type="pt", **call).images
         assert (got[i] - want[0].permute(1, 2, 0)).abs().max() <= ATOL
+
+
+@pytest.fixture(scope="module")
+def told_its_guidance(tiny_sdxl) -> DiffusionModel:
+    """The small model with a UNet that reads the guidance scale, as LCM-distilled ones do."""
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(3)
+    config = {k: v for k, v in tiny_sdxl.unet.config.items() if not k.startswith("_")}
+    unet = UNet2DConditionModel(**config | {"time_cond_proj_dim": 33}).eval()
+    assert unet.load_state_dict(tiny_sdxl.unet.state_dict(), strict=False).missing_keys == [
+        "time_embedding.cond_proj.weight"
+    ]
+    return replace(tiny_sdxl, modules={**tiny_sdxl.modules, "unet": unet.requires_grad_(False)})
+
+
+@pytest.mark.parametrize("scale", [1.0, 5.5])
+def test_a_network_that_is_told_its_guidance_equals_the_pipeline(told_its_guidance, monkeypatch, scale: float) -> None:
+    want = sdxl_reference(told_its_guidance, "ddim", 4, guidance_scale=scale)
+    forward, rows = told_its_guidance.unet.forward, []
+    monkeypatch.setattr(
+        told_its_guidance.unet, "forward", lambda x, *a, **k: rows.append(len(x)) or forward(x, *a, **k)
+    )
+    got = ours(told_its_guidance, steps=4, guidance_scale=scale)
+    assert (got - want).abs().max() <= ATOL
+    assert set(rows) == {1}  # no second half
+    other = ours(told_its_guidance, steps=4, guidance_scale=scale + 1)
+    assert (got - other).abs().max() > 1e-3
 
 
 def test_sdxl_with_a_negative_prompt_and_another_size(tiny_sdxl) -> None:

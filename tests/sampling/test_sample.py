@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -98,8 +100,6 @@ def test_eta_without_ddim_is_refused_not_ignored() -> None:
 
 
 def test_eta_goes_with_model_default_where_that_is_ddim(tiny_sdxl) -> None:
-    from dataclasses import replace
-
     call = {"steps": 3, "eta": 1.0, "seeds": [5]}
     with pytest.raises(InputError, match="euler_ancestral has no eta"):
         sample(tiny_sdxl, "a red heart", scheduler="model default", **call)
@@ -107,6 +107,26 @@ def test_eta_goes_with_model_default_where_that_is_ddim(tiny_sdxl) -> None:
     default = sample(ddim, "a red heart", scheduler="model default", **call)
     assert torch.equal(default.images, sample(ddim, "a red heart", scheduler="ddim", **call).images)
     assert not torch.equal(default.images, sample(ddim, "a red heart", **(call | {"eta": 0.0})).images)
+
+
+@pytest.mark.parametrize("tiling", ["off", "on"])
+def test_the_host_is_asked_for_room_to_encode_and_decode(tiny_sdxl, tiling: str) -> None:
+    from contextlib import nullcontext
+
+    from tastemaker.sampling.memory import vae_bytes
+
+    asked = []
+    sample(
+        tiny_sdxl,
+        PROMPT,
+        steps=1,
+        denoise=0.5,
+        images=torch.rand(1, 64, 512, 3, generator=torch.Generator().manual_seed(0)),
+        options=SampleOptions(vae_tiling=tiling),
+        place=lambda model, names, working: asked.append((tuple(names), working)) or nullcontext(),
+    )
+    width = 512 if tiling == "off" else 256  # a tile is 64 latents
+    assert [working for names, working in asked if names == ("vae",)] == [vae_bytes(tiny_sdxl, 64, width, 1)] * 2
 
 
 def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) -> None:
@@ -165,6 +185,23 @@ def test_bad_calls_say_what_is_wrong(tiny_sdxl, call: dict, message: str) -> Non
         sample(tiny_sdxl, **({"prompts": PROMPT, "steps": 2} | call))
 
 
+@pytest.mark.parametrize(
+    ("call", "edge", "said"),
+    [
+        ({"steps": 4, "denoise": 0.15}, 0.8, r"Set denoise above 0\.2, or refiner_start above 0\.85"),
+        ({"steps": 2}, 0.95, "none is the refiner's. Lower refiner_start, or take more steps"),
+        ({"steps": 1}, 0.05, "none is the model's. Raise refiner_start, or take more steps"),
+    ],
+)
+def test_a_hand_over_without_steps_is_said_of_refiner_start(tiny_sdxl, call: dict, edge: float, said: str) -> None:
+    start = torch.zeros(1, 4, 16, 16) if "denoise" in call else None
+    config = {**tiny_sdxl.scheduler_config, "timestep_spacing": "leading" if edge < 0.9 else "trailing"}
+    model = replace(tiny_sdxl, scheduler_config=config)
+    options = SampleOptions(refiner_start=edge)
+    with pytest.raises(InputError, match=f"refiner_start: .*{said}"):
+        sample(model, PROMPT, latents=start, refiner=model, options=options, **call)
+
+
 def test_an_unconditional_model_refuses_text(tiny_ddpm) -> None:
     with pytest.raises(InputError, match="unconditional"):
         sample(tiny_ddpm, "a cat", steps=2)
@@ -176,8 +213,6 @@ def test_odd_prompts_are_only_text(tiny_sdxl, prompt: str) -> None:
 
 
 def test_nan_stops_with_the_name_of_the_model(tiny_ddpm) -> None:
-    from dataclasses import replace
-
     class Broken(torch.nn.Module):
         config = tiny_ddpm.unet.config
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import shutil
+import weakref
 
 import pytest
 import torch
 
 from tastemaker.sampling import SampleOptions, sample
-from tastemaker.sampling.speed import ReusedDepth, cached_text
+from tastemaker.sampling.speed import ReusedDepth, cached_text, compiled_blocks
 
 PROMPT = "a large red heart on a blue background"
 
@@ -82,6 +85,31 @@ def test_reused_depth_runs_the_deep_part_every_third_time(tiny_sdxl) -> None:
     for one in made:
         torch.testing.assert_close(one, want, atol=1e-5, rtol=1e-5)
     assert not unet.up_blocks[-1]._forward_pre_hooks
+
+
+class BasicTransformerBlock(torch.nn.Linear):
+    """A block by the name that is compiled."""
+
+
+def test_compiled_blocks_are_forgotten_with_their_network() -> None:
+    unet = torch.nn.Sequential(BasicTransformerBlock(2, 2))
+    x, block = torch.ones(1, 2), unet[0]
+    want = unet(x)
+    calls = []
+    for _ in range(2):
+        with compiled_blocks(unet, backend="eager"):
+            calls.append(block._compiled_call_impl)
+            assert torch.equal(unet(x), want)
+        assert block._compiled_call_impl is None
+    assert calls[0] is calls[1] is not None
+    twin = copy.deepcopy(unet)
+    twin[0].weight.data.zero_()
+    with compiled_blocks(twin, backend="eager"):
+        assert torch.equal(twin(x)[0], block.bias)  # its own weights, not those it was copied from
+    gone = weakref.ref(block), weakref.ref(twin[0])
+    del unet, block, twin, calls
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
