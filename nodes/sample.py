@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -98,13 +99,9 @@ class TastemakerSample(io.ComfyNode):
         from ..sampling import sample
 
         checked = SampleSettings(**settings)
-        texts = [t for t in as_prompts(prompts).texts for _ in range(images_per_prompt)]
-        if not 1 <= images_per_prompt <= MAX_PER_PROMPT or len(texts) > MAX_BATCH:
-            raise InputError(
-                "images_per_prompt",
-                images_per_prompt,
-                f"It must be from 1 to {MAX_PER_PROMPT}, and at most {MAX_BATCH} pictures at once.",
-            )
+        texts = _each(as_prompts(prompts).texts, images_per_prompt)
+        if type(seed) is not int or not 0 <= seed <= MAX_SEED - MAX_BATCH:
+            raise InputError("seed", seed, f"It must be a whole number from 0 to {MAX_SEED - MAX_BATCH}.")
         # the host's LATENT holds what its VAE makes, before the scaling the UNet sees
         with host.loading():
             samples = sample(
@@ -122,6 +119,21 @@ class TastemakerSample(io.ComfyNode):
             )
         latents = {"samples": samples.latents / model.latent_scale}
         return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), latents)
+
+
+def _each(texts: Sequence[str], images_per_prompt: int) -> list[str]:
+    """Each text as often as there are pictures of it. Raises InputError before anything is made in that size.
+
+    The host checks a widget's limits, but not those of a value that comes over a wire.
+    """
+    whole = type(images_per_prompt) is int and 1 <= images_per_prompt <= MAX_PER_PROMPT
+    if not whole or len(texts) * images_per_prompt > MAX_BATCH:
+        raise InputError(
+            "images_per_prompt",
+            images_per_prompt,
+            f"It must be a whole number from 1 to {MAX_PER_PROMPT}, and at most {MAX_BATCH} pictures at once.",
+        )
+    return [text for text in texts for _ in range(images_per_prompt)]
 
 
 class TastemakerSampleOptions(io.ComfyNode):
@@ -163,8 +175,9 @@ class _StepProgress:
         from ..sampling.preview import rough_preview
 
         x0 = info.x0[:_PREVIEWED]
-        small = x0.shape[-1] * self._model.downscale <= 128
-        pictures = [to_pil(p) for p in (decode(self._model, x0) if small else rough_preview(x0))]
+        # pixels need no decoding, whatever their number
+        whole = self._model.vae is None or x0.shape[-1] * self._model.downscale <= 128
+        pictures = [to_pil(p) for p in (decode(self._model, x0) if whole else rough_preview(x0))]
         columns = math.ceil(math.sqrt(len(pictures)))
         width, height = pictures[0].size
         grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height))
