@@ -14,13 +14,24 @@ from ..training.config import preset_values
 from . import host
 from .live import LiveRun
 from .widgets import widgets
-from .wires import CATEGORY, PromptList, TasteModel, TasteReport, TasteReward, TasteTraining, as_prompts, prompts_input
+from .wires import (
+    CATEGORY,
+    PromptList,
+    TasteModel,
+    TastePrompts,
+    TasteReport,
+    TasteReward,
+    TasteTraining,
+    as_prompts,
+    prompts_input,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from ..loaders import DiffusionModel
     from ..rewards import Reward
+    from ..rewards.reward import OnBatch
     from ..training import EpochReport
 
 ON_NODE = ("epochs", "samples_per_epoch", "steps", "learning_rate", "rank", "seed")
@@ -61,11 +72,24 @@ class TastemakerFineTune(io.ComfyNode):
                     options=[AUTO, *PRESETS, FROM_SETTINGS],
                     default=AUTO,
                     tooltip="How much graphics memory there is: sets picture size, batch sizes and the layers that "
-                    "learn. auto looks; from settings takes Fine-Tune Settings alone. CPU is for the tiny models.",
+                    "learn; CPU, for the tiny models, more. auto looks; from settings sets nothing. What was changed "
+                    "in connected settings stays.",
                 ),
                 *widgets(DDPOConfig, *ON_NODE),
                 TasteTraining.Input(
                     "settings", optional=True, tooltip="From Fine-Tune Settings: everything that is rarely changed."
+                ),
+                io.MultiType.Input(
+                    "held_out_prompts",
+                    types=[TastePrompts, io.String],
+                    optional=True,
+                    tooltip="What it does not practise on: prompts for the comparison with the untrained model. It "
+                    "needs evaluate_every in the settings. Without them the prompts above, from other seeds.",
+                ),
+                TasteReward.Input(
+                    "watched_reward",
+                    optional=True,
+                    tooltip="A reward that is not trained on, for that comparison and for patience in the settings.",
                 ),
             ],
             outputs=[
@@ -87,26 +111,30 @@ class TastemakerFineTune(io.ComfyNode):
         preset: str,
         prompts: PromptList | str | None = None,
         settings: DDPOConfig | None = None,
+        held_out_prompts: PromptList | str | None = None,
+        watched_reward: Reward | None = None,
         **on_node: Any,
     ) -> io.NodeOutput:
         from ..training import finetune
 
-        config = merged(preset, settings, on_node)
+        config = merged(preset, settings, on_node, model)
         texts = () if prompts is None else as_prompts(prompts).texts
-        judge = HostedReward(reward)
+        text = ""
         if not model.conditional and texts:
-            judge, texts = HostedReward(reward, one_text(texts)), ()
+            text, texts = one_text(texts), ()
         folder = host.run_folder(run_name)
         live = LiveRun(cls.hidden.unique_id, config.epochs, folder)
         with host.loading():
             run = finetune(
                 model,
-                judge,
+                HostedReward(reward, text),
                 texts,
                 config,
                 run_folder=folder,
                 place=host.place,
                 on_progress=live.progress,
+                held_out_prompts=None if held_out_prompts is None else as_prompts(held_out_prompts).texts,
+                watched_reward=None if watched_reward is None else HostedReward(watched_reward, text),
             )
             with run:
                 live.start(run)
@@ -117,15 +145,17 @@ class TastemakerFineTune(io.ComfyNode):
             return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=live.final(run))
 
 
-def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any]) -> DDPOConfig:
-    """The node's widgets, over what the preset says, over the settings. Raises InputError."""
+def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any], model: DiffusionModel) -> DDPOConfig:
+    """The node's widgets, over settings that were changed, over what the preset says. Raises InputError."""
     if name not in (AUTO, *PRESETS, FROM_SETTINGS):
         raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
     base = settings or DDPOConfig()
     chosen: dict[str, Any] = {}
     if name != FROM_SETTINGS:
         name = _fitting() if name == AUTO else name
-        chosen = preset_values(name, scheduler=base.scheduler, advantages=base.advantages)
+        told = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(DDPOConfig)}
+        changed = {key: value for key, (value, default) in told.items() if value != default}
+        chosen = preset_values(name, changed, model)
         pictures = on_node["samples_per_epoch"]
         if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
             chosen["group_size"] = max(gcd(chosen["group_size"], pictures), 2)
@@ -162,12 +192,14 @@ class HostedReward:
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
         self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
 
-    def __call__(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-        return next(iter(self.columns(images, prompts).values()))
+    def __call__(self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None) -> torch.Tensor:
+        return next(iter(self.columns(images, prompts, on_batch=on_batch).values()))
 
-    def columns(self, images: torch.Tensor, prompts: list[str]) -> dict[str, torch.Tensor]:
+    def columns(
+        self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None
+    ) -> dict[str, torch.Tensor]:
         with host.in_use(self._reward.modules.values()):
-            return self._reward.columns(images, self._text or prompts)
+            return self._reward.columns(images, self._text or prompts, on_batch=on_batch)
 
 
 class TastemakerFineTuneSettings(io.ComfyNode):

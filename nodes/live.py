@@ -19,6 +19,7 @@ _SHARES = {  # of an epoch's bar: from, width
     "learning": (0.4, 0.6),
 }
 _TICKS = 1000  # of the bar, an epoch
+_GRIDS = f"epoch-{'[0-9]' * 6}.png"  # people put copies beside them
 _PAUSE = 0.5  # seconds between messages within an epoch
 
 
@@ -64,7 +65,7 @@ class LiveRun:
         message["seconds_left"] = self._left
         if run is not None:
             message["rows"] = [report.record() for report in run.reports]
-            message["grids"] = [_grid(path) for path in sorted(self._samples.glob("epoch-*.png"))]
+            message["grids"] = [_grid(path) for path in sorted(self._samples.glob(_GRIDS))]
         return message
 
 

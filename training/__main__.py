@@ -17,7 +17,8 @@ run.json belongs to whoever starts it, so it may name files:
       "device": "cuda"
     }
 
-Paths are relative to run.json. The folder is the same as the one the Fine-Tune node makes.
+Paths are relative to run.json. The folder is the same as the one the Fine-Tune node makes. That node goes on with it,
+from output/tastemaker/runs, where there is one reward and no negative prompt, since it has no more than that.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..loaders.errors import InputError, ModelFileError, TastemakerError
 from .config import DDPOConfig, preset
+
+if TYPE_CHECKING:
+    from ..loaders.model import DiffusionModel
 
 log = logging.getLogger("tastemaker.training")
 
@@ -39,6 +45,7 @@ REQUIRED = ("model", "reward", "prompts", "run_folder")
 OPTIONAL = ("preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_FILE_BYTES = 16 * 2**20
+LONGEST_WAIT = timedelta(days=2)  # of one process for the others
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -62,15 +69,15 @@ def read_run(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_config(run: dict[str, Any]) -> DDPOConfig:
-    """The config of a run file: its preset with its own settings on top. Raises InputError."""
+def read_config(run: dict[str, Any], model: DiffusionModel | None = None) -> DDPOConfig:
+    """The config of a run file: its preset, as it suits `model`, with its own settings on top. Raises InputError."""
     settings = run.get("config", {})
     if not isinstance(settings, dict):
         raise InputError("config", settings, "It is an object of settings.")
     unknown = sorted(set(settings) - set(DDPOConfig.__dataclass_fields__))
     if unknown:
         raise InputError("config", unknown[0], "There is no such setting.")
-    return preset(run["preset"], **settings) if "preset" in run else DDPOConfig(**settings)
+    return preset(run["preset"], model, **settings) if "preset" in run else DDPOConfig(**settings)
 
 
 def read_prompts(given: Any, folder: Path) -> list[str]:
@@ -98,7 +105,8 @@ def _processes() -> Any:
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(dist.get_node_local_rank())
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # the first process makes grids and comparisons while the others wait; a launcher ends all if one fails
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT)
     return Together()
 
 
@@ -107,7 +115,23 @@ def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
     from ..loaders.embedded import EMBEDDED_MODELS
 
     source = name if name in EMBEDDED_MODELS else folder / name
-    return load_diffusion_model(source, dtype=dtype, device=device)
+    model = load_diffusion_model(source, dtype=dtype, device=device)
+    _put_away(model, model.text_encoders)
+    return model
+
+
+@contextmanager
+def _place(model: DiffusionModel, names: Sequence[str], working_bytes: int) -> Iterator[None]:
+    """Text encoders are on the device for as long as they encode; everything else stays there."""
+    for name in names:
+        model.modules[name].to(model.device)
+    yield
+    _put_away(model, names)
+
+
+def _put_away(model: DiffusionModel, names: Sequence[str]) -> None:
+    for name in set(names) & set(model.text_encoders):
+        model.modules[name].to("cpu")
 
 
 def _load_rewards(given: Any, device: Any) -> Any:
@@ -127,7 +151,8 @@ def start(path: Path) -> Any:
     from .start import finetune
 
     run = read_run(path)
-    config, folder = read_config(run), path.resolve().parent
+    read_config(run)  # what is wrong with it is said before anything is loaded
+    folder = path.resolve().parent
     dtype = run.get("dtype", "float32")
     if dtype not in DTYPES:
         raise InputError("dtype", dtype, f"Pick one of {', '.join(DTYPES)}.")
@@ -137,13 +162,15 @@ def start(path: Path) -> Any:
         device = torch.device("cuda", torch.cuda.current_device())
     watched = run.get("watched_reward")
     held_out = run.get("held_out_prompts")
+    model = _load_model(run["model"], folder, getattr(torch, dtype), device)
     return finetune(
-        _load_model(run["model"], folder, getattr(torch, dtype), device),
+        model,
         _load_rewards(run["reward"], device),
         read_prompts(run["prompts"], folder),
-        config,
+        read_config(run, model),
         run_folder=folder / run["run_folder"],
         negative_prompt=run.get("negative_prompt", ""),
+        place=_place,
         held_out_prompts=None if held_out is None else read_prompts(held_out, folder),
         watched_reward=None if watched is None else _load_rewards(watched, device),
         processes=processes,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..loaders.errors import InputError
 from ..sampling.settings import MAX_SEED, MAX_SIDE, MODEL_DEFAULT, SCHEDULERS, check_fields, setting
+
+if TYPE_CHECKING:
+    from ..loaders.model import DiffusionModel
 
 TRAINABLE = ("ddim", "ddpm", "euler_ancestral")  # schedulers whose steps are Gaussians of known spread
 ALGORITHMS = ("clipped", "score")
@@ -182,7 +186,7 @@ class DDPOConfig:
     old_log_probs: str = setting(
         "auto",
         "Where probabilities of the sampled steps come from. recompute: once more on the learning path, exact in half "
-        "precision. auto: recompute unless the model runs in float32.",
+        "precision and on a GPU. auto: recompute unless what learns is float32 on a CPU.",
         options=OLD_LOG_PROBS,
     )
     gradient_checkpointing: str = setting(
@@ -192,12 +196,17 @@ class DDPOConfig:
     checkpoint_every: int = setting(1, "Epochs between files to resume from.", low=1, high=10_000)
     sample_every: int = setting(5, "Epochs between sample grids; 0 is none.", low=0, high=10_000)
     evaluate_every: int = setting(
-        0, "Epochs between comparisons with the untrained model on held-out prompts; 0 is none.", low=0, high=10_000
+        0,
+        "Epochs between comparisons with the untrained model, at seeds that are never trained on, and at prompts that "
+        "are not either where held_out_prompts are connected; 0 is none.",
+        low=0,
+        high=10_000,
     )
     evaluate_samples: int = setting(32, "Pictures in a comparison.", low=2, high=4096)
     patience: int = setting(
         0,
-        "Stop when the held-out comparison was not better than its best for this many times; 0 never stops early.",
+        "Stop when that comparison was not better than its best for this many times, by watched_reward where one is "
+        "connected; 0 never stops early.",
         low=0,
         high=1000,
     )
@@ -282,25 +291,37 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def preset_values(name: str, *, scheduler: str = "ddim", advantages: str = "group") -> dict[str, Any]:
-    """What a preset sets, less what another scheduler or comparison rules out. Raises InputError for the name."""
+def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | None = None) -> dict[str, Any]:
+    """What a preset sets beside settings that were `chosen`, less what those rule out.
+
+    No picture size beyond what `model` was trained at, and none at all for one that knows a single size.
+    Raises InputError for the name.
+    """
     if name not in PRESETS:
         raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
-    values = dict(PRESETS[name])
-    if scheduler != "ddim":
+    values = {k: v for k, v in PRESETS[name].items() if k not in chosen}
+    if chosen.get("scheduler", "ddim") != "ddim":
         values.pop("fresh_noise", None)
-    if advantages != "group":
+    if chosen.get("advantages", "group") != "group":
         values.pop("shared_start", None)
+    if "window_start" in chosen:  # a window is one thing
+        values.pop("window_stop", None)
+    if model is not None:
+        for side, native in zip(("height", "width"), model.native_size, strict=True):
+            if not model.conditional:
+                values.pop(side, None)
+            elif side in values:
+                values[side] = min(values[side], native)
     return values
 
 
-def preset(name: str, **changes: Any) -> DDPOConfig:
+def preset(name: str, model: DiffusionModel | None = None, **changes: Any) -> DDPOConfig:
     """The config of a preset: how much memory there is, with `changes` on top.
 
-    "CPU" is for the embedded tiny models, the others for SDXL. Raises InputError for an unknown name or field.
+    "CPU" is for the embedded tiny models, the others for SDXL; with `model` pictures are never larger than those it
+    was trained on. Raises InputError for an unknown name or field.
     """
     unknown = set(changes) - {f.name for f in fields(DDPOConfig)}
     if unknown:
         raise InputError("config", sorted(unknown)[0], "There is no such setting.")
-    chosen = {k: v for k, v in changes.items() if k in ("scheduler", "advantages")}
-    return DDPOConfig(**{**preset_values(name, **chosen), **changes})
+    return DDPOConfig(**{**preset_values(name, changes, model), **changes})

@@ -22,6 +22,13 @@ function minutes(seconds) {
   return `${Math.round(seconds / 60)} min left`;
 }
 
+/** The figure that the comparison with the untrained model is about: of the watched reward, else of the first one. */
+function compared(row) {
+  const rewards = Object.entries(row.evaluation?.rewards ?? {});
+  const [, figures] = rewards.find(([name]) => name.startsWith("watched: ")) ?? rewards[0] ?? [];
+  return figures?.tuned;
+}
+
 function viewAddress(entry) {
   const query = new URLSearchParams({ filename: entry.filename, subfolder: entry.subfolder, type: entry.type });
   return api.apiURL(`/view?${query}`);
@@ -80,10 +87,10 @@ class TrainingView {
   /** A message of the run: {state, epoch, epochs, seconds_left, rows, grids}. */
   show(message) {
     if (message.rows) this.rows = message.rows;
-    if (message.grids && message.grids.length !== this.grids.length) {
+    if (message.grids && JSON.stringify(message.grids) !== JSON.stringify(this.grids)) {
       this.grids = message.grids;
-      this.samples.style.display = "flex";
-      this.slider.max = String(this.grids.length - 1);
+      this.samples.style.display = this.grids.length ? "flex" : "none";
+      this.slider.max = String(Math.max(0, this.grids.length - 1));
       this.slider.value = this.slider.max; // the newest
       this.#showGrid();
     }
@@ -103,7 +110,7 @@ class TrainingView {
       panel("held back (clip fraction)", column("clip_fraction"), { floor: 0 }),
       panel("ratio", column("ratio")),
       panel("gradient", column("grad_norm"), { floor: 0 }),
-      panel("held-out reward", this.rows.map((row) => row.evaluation?.reward)),
+      panel("reward in comparisons", this.rows.map(compared)),
     ];
     this.charts.replaceChildren(reward, ...panels.filter(Boolean));
   }

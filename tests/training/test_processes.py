@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 
 from tastemaker.loaders import InputError, ModelFileError
 from tastemaker.loaders.errors import TastemakerError
-from tastemaker.training.__main__ import main, read_config, read_prompts, read_run
+from tastemaker.training.__main__ import _place, main, read_config, read_prompts, read_run
 from tastemaker.training.checkpoint import checkpoints, load_checkpoint
 from tastemaker.training.processes import Together
 from tests.conftest import ROOT
@@ -119,6 +121,50 @@ def test_what_is_on_the_cpu_is_sent_from_where_the_backend_is() -> None:
     assert gradient.tolist() == [[2.0, 2.0], [2.0, 2.0]]
     assert processes.gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
     assert (processes.largest(0.5), processes.agree(1)) == (0.5, 1)
+
+
+GROUP_OF_ONE = """
+import torch, torch.distributed as dist
+from tastemaker.training import __main__ as launcher
+print(launcher._processes().world, dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
+"""
+
+
+def test_processes_wait_for_the_first_ones_grids_and_comparisons() -> None:
+    """Torch's own patience is ten minutes."""
+    told = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", GROUP_OF_ONE]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["1", "2"]
+
+
+class Part:
+    def __init__(self) -> None:
+        self.place = "gpu"
+
+    def to(self, place: str) -> None:
+        self.place = place
+
+
+def test_the_launcher_keeps_text_encoders_away_from_the_gpu_while_they_rest() -> None:
+    parts = {name: Part() for name in ("unet", "text_encoder", "vae")}
+    model = SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu")
+    with _place(model, ("text_encoder",), 0):
+        assert parts["text_encoder"].place == "gpu"
+    assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
+    with _place(model, ("text_encoder",), 0):
+        assert parts["text_encoder"].place == "gpu"
+    with _place(model, ("unet",), 0):
+        assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
+
+
+def test_a_preset_suits_the_model(tiny_sdxl: Any, tiny_ddpm: Any) -> None:
+    run = {"preset": "8 GB", "config": {"rank": 4}}
+    sizes = [(c.height, c.width) for c in (read_config(run), read_config(run, tiny_sdxl), read_config(run, tiny_ddpm))]
+    assert sizes == [(512, 512), (64, 64), (0, 0)]
+    assert read_config({"preset": "8 GB", "config": {"height": 32}}, tiny_sdxl).height == 32
 
 
 def test_the_launcher_says_what_cannot_be_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
