@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 from ..rewards.axes import ticks
 from ..rewards.sheet import BACKGROUND, DIM, PANEL, TEXT, TRACK, shortened
 from .distance import Estimate
-from .measures import LOWER_IS_BETTER, OVERALL
+from .measures import LOWER_IS_BETTER
 from .result import Evaluation
+from .settings import OVERALL
 
 COLOURS = ((96, 165, 250), (245, 196, 81), (92, 190, 126), (226, 112, 98), (190, 140, 240), (120, 210, 210))
 _SCALE = 2  # drawn larger, then reduced: smooth lines

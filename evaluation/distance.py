@@ -6,7 +6,7 @@ Legend: N and M pictures, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,10 @@ import torch
 from ..loaders.errors import InputError
 from .statistics import FeatureStatistics
 
+OnStep = Callable[[int, int], None]  # (done, total)
+
 _Z95 = 1.959963984540054
+_KERNEL_ROWS = 1024
 
 
 class Estimate(NamedTuple):
@@ -68,12 +71,16 @@ def frechet_interval(
     *,
     resamples: int,
     seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    on_step: OnStep | None = None,
 ) -> Estimate:
     """FID with a bootstrap interval over the first set's N pictures; the second set is taken as it is.
 
+    `groups`, one for each of the N, are drawn whole: pictures of one prompt are alike, and are no N independent ones.
+
     A resampled set holds fewer different pictures, which raises its FID: so the interval is the estimate plus and
     minus 1.96 spreads of the resampled values, not their percentiles, and not below 0. `rows` gives features of some
-    of the N by index.
+    of the N by index; `on_step` is called before each resample, and what it raises stops the work.
     """
     value = frechet_distance(first, second)
     if resamples < 2:
@@ -82,16 +89,32 @@ def frechet_interval(
     trace, root = float(torch.trace(covariance)), _root(covariance)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for _ in range(resamples):
-        drawn = torch.randint(count, (count,), generator=generator)
-        weights = torch.bincount(drawn, minlength=count).double()
+    number, members = _numbered(groups, count)
+    for step in range(resamples):
+        if on_step is not None:
+            on_step(step, resamples)
+        drawn = torch.randint(number, (number,), generator=generator)
+        weights = torch.bincount(drawn, minlength=number).double()[members]
+        if weights.sum() < 2:  # of one group and a few: nothing to compare
+            continue
         if count <= len(first.mean):
             found.append(_distance_of_few(rows, weights, second.mean, trace, root))
         else:
             mean, spread = _weighted(rows, weights, first.mean)
             found.append(_distance(mean, spread, second.mean, trace, root))
+    if len(found) < 2 or number < 2:
+        return Estimate(value, math.nan, math.nan, count)
     half = _Z95 * float(torch.tensor(found, dtype=torch.float64).std())
     return Estimate(value, max(0.0, value - half), value + half, count)
+
+
+def _numbered(groups: Sequence[Hashable] | None, count: int) -> tuple[int, torch.Tensor]:
+    """How many groups there are, and the number of each picture's; of one group alone, each picture is its own."""
+    names = list(dict.fromkeys(groups or ()))
+    if len(names) < 2:
+        return count, torch.arange(count)
+    place = {name: i for i, name in enumerate(names)}
+    return len(names), torch.tensor([place[name] for name in groups or ()])
 
 
 def _weighted(
@@ -133,14 +156,21 @@ def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
+def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The sum of the kernel over all pairs, some rows at a time: subsets can be large."""
+    return math.fsum(float(polynomial_kernel(part, y).sum()) for part in x.split(_KERNEL_ROWS))
+
+
 def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
     """The unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3); below 0 for equal sets too."""
     n, m = len(x), len(y)
     if min(n, m) < 2:
         raise InputError("pictures", min(n, m), "KID needs at least two pictures in each set.")
-    inside = [polynomial_kernel(z, z) for z in (x, y)]
-    within = [float(k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1)) for k in inside]
-    return within[0] + within[1] - 2 * float(polynomial_kernel(x, y).mean())
+    within = []
+    for z in (x, y):
+        diagonal = float(((z.square().sum(1) / z.shape[1] + 1) ** 3).sum())
+        within.append((_kernel_sum(z, z) - diagonal) / (len(z) * (len(z) - 1)))
+    return within[0] + within[1] - 2 * _kernel_sum(x, y) / (n * m)
 
 
 def kernel_distance(
@@ -152,18 +182,22 @@ def kernel_distance(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
+    on_step: OnStep | None = None,
 ) -> Estimate:
     """KID: the mean of `squared_mmd` over random subsets, without replacement inside one.
 
     A set smaller than `subset_size` makes the subsets as large as it is. The interval is that of subsampling (Politis &
     Romano 1994): 1.96 spreads of the subsets' values times sqrt(size / N), N the smaller set's. It takes the subsets'
     values for independent, so it is too narrow where a subset is most of a set; there, where the whole smaller set
-    is one subset, none is given.
+    is one subset, none is given. `on_step` is called before each subset, and what it raises stops the work.
     """
     size = min(subset_size, count, other_count)
     generator = torch.Generator().manual_seed(seed)
     values = []
-    for _ in range(1 if size == count == other_count else subsets):
+    times = 1 if size == count == other_count else subsets
+    for step in range(times):
+        if on_step is not None:
+            on_step(step, times)
         mine = torch.randperm(count, generator=generator)[:size].tolist()
         theirs = torch.randperm(other_count, generator=generator)[:size].tolist()
         values.append(squared_mmd(first(mine).double(), second(theirs).double()))

@@ -34,6 +34,7 @@ from .pictures import SampledPictures, Source
 from .protocols import PromptRow
 from .result import Evaluation, Reference
 from .settings import EvaluationSettings
+from .statistics import check_comparable
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,11 @@ class _Job:
             raise InputError("reference", reference.name, "FID needs a network that reads features: set one.")
         if reference is not None and reference.source is None and reference.statistics is None:
             raise InputError("reference", reference.name, "Give pictures to compare with, or stored statistics.")
+        if reference is not None and reference.source is not None and len(reference.source) < 2:
+            found = f"{len(reference.source)} pictures of {reference.name}"
+            raise InputError("reference", found, "FID compares two sets; give at least two pictures that can be read.")
+        if reference is not None and reference.source is None and extractor is not None:
+            check_comparable(extractor.about, reference.statistics.about)
         names = [reward.name for reward in rewards]
         if len(set(names)) != len(names):
             raise InputError("rewards", ", ".join(names), "One of them is there twice.")

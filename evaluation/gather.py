@@ -17,11 +17,11 @@ from ..rewards.reward import Reward
 from ..rewards.table import ScoreTable
 from .blocks import StoredFeatures, blocks_of, load_scores, written
 from .features import Extractor
-from .measures import DIVERSITY, OVERALL, FeatureSet, Sections, distances, diversity, feature_set, means
+from .measures import DIVERSITY, FeatureSet, Sections, distances, diversity, feature_set, means
 from .pictures import SampledPictures, Source
 from .protocols import PromptRow
 from .result import Evaluation, Reference
-from .settings import EvaluationSettings
+from .settings import OVERALL, EvaluationSettings
 from .statistics import save_statistics
 
 OnProgress = Callable[[str, int, int], None]
@@ -82,7 +82,7 @@ class Gathering:
         broken |= failed
         if scores:
             categories = [self.rows[i // self.each].category for i in places_]
-            _join(sections, means(scores, categories))
+            _join(sections, means(scores, categories, [self.rows[i // self.each].prompt for i in places_]))
         notes += self._remarks(rewards)
         result = Evaluation(
             self.title,
@@ -109,9 +109,11 @@ class Gathering:
         spread = diversity(found, prompts)
         if reference is not None:
             categories = [self.rows[i // self.each].category for i in found.kept]
-            mine = feature_set(found, categories, extractor.about)
+            made_of = {**extractor.about, "title": self.title, "protocol": self.protocol, "of": self.source.identity()}
+            mine = feature_set(found, categories, made_of, prompts)
             save_statistics(self.folder / f"statistics-{extractor.key}.safetensors", mine.statistics)
-            distance, more = distances(mine, self._reference(reference, extractor, notes), self.settings)
+            known = self._reference(reference, extractor, notes)
+            distance, more = distances(mine, known, self.settings, self.on_progress)
             _join(sections, distance)
             notes += more
         if spread is not None:
@@ -121,6 +123,7 @@ class Gathering:
         if reference.source is None:
             known = reference.statistics
             return FeatureSet(known.about, None, (), known)
+        notes += reference.notes
         folder = reference_folder(reference, extractor, self.folder)
         stored = StoredFeatures(folder, len(reference.source))
         if stored.broken:
@@ -131,7 +134,8 @@ class Gathering:
                 f"number {stored.broken[0][0] + 1} {why}."
             )
         categories = [reference.categories[i] if reference.categories else "" for i in stored.kept]
-        known = feature_set(stored, categories, extractor.about)
+        made_of = {**extractor.about, "name": reference.name, "of": reference.source.identity()}
+        known = feature_set(stored, categories, made_of)
         save_statistics(folder / "statistics.safetensors", known.statistics)
         return known
 
@@ -156,7 +160,7 @@ class Gathering:
     def _remarks(self, rewards: Sequence[Reward]) -> list[str]:
         distinct = list(dict.fromkeys(row.prompt for row in self.rows))
         notes = []
-        for reward in rewards:
+        for reward in _leaves(rewards):
             cut = reward.remarks(distinct) if reward.remarks is not None else []
             if cut:
                 notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
@@ -199,9 +203,14 @@ class Gathering:
             "features": None if extractor is None else extractor.about,
             "reference": None if reference is None else reference.name,
             "reference_id": None if reference is None else reference_id(reference),
-            "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in rewards},
+            "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in (*rewards, *_leaves(rewards))},
             "settings": asdict(self.settings),
         }
+
+
+def _leaves(rewards: Sequence[Reward]) -> list[Reward]:
+    """The rewards that combined ones are made of, and the others themselves."""
+    return [leaf for r in rewards for leaf in (_leaves(r.members) if r.members else [r])]
 
 
 def _join(sections: Sections, more: Sections) -> None:

@@ -6,19 +6,18 @@ Legend: K pictures that could be read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 
 from ..loaders.errors import InputError
-from ..rewards.comparison import t95
-from .distance import Estimate, frechet_distance, frechet_interval, kernel_distance, too_few
-from .settings import EvaluationSettings
+from ..rewards.comparison import mean_reach
+from .distance import Estimate, OnStep, frechet_distance, frechet_interval, kernel_distance, too_few
+from .settings import OVERALL, EvaluationSettings
 from .statistics import FeatureStatistics, check_comparable, statistics_of
 
-OVERALL = "overall"
 FID, KID, DIVERSITY = "FID", "KID x1000", "diversity"
 LOWER_IS_BETTER = (FID, KID)
 # rewards that tables show under another name and times something
@@ -61,12 +60,14 @@ class FeatureSet:
         rows: their features; None where only statistics are known.
         categories: one for each of the K; empty texts where there are none.
         statistics: of all K.
+        prompts: of each of the K, where several may be of one: intervals are over prompts then. Empty: not known.
     """
 
     about: Mapping[str, object]
     rows: Rows | None
     categories: tuple[str, ...]
     statistics: FeatureStatistics
+    prompts: tuple[str, ...] = ()
 
     def of(self, category: str) -> tuple[list[int], FeatureStatistics] | None:
         """Places and statistics of a category's pictures; None where there are fewer than two."""
@@ -78,27 +79,40 @@ class FeatureSet:
         return index, statistics_of(self.rows.batches(index), self.about)
 
 
-def feature_set(rows: Rows, categories: Sequence[str], about: Mapping[str, object]) -> FeatureSet:
+def feature_set(
+    rows: Rows, categories: Sequence[str], about: Mapping[str, object], prompts: Sequence[str] = ()
+) -> FeatureSet:
     """A set of features with its statistics. Raises InputError for fewer than two pictures."""
     if len(rows) < 2:
         raise InputError("pictures", len(rows), "A set needs at least two pictures that can be read.")
-    return FeatureSet(about, rows, tuple(categories), statistics_of(rows.batches(), about))
+    return FeatureSet(about, rows, tuple(categories), statistics_of(rows.batches(), about), tuple(prompts))
 
 
 def distances(
-    mine: FeatureSet, reference: FeatureSet, settings: EvaluationSettings
+    mine: FeatureSet,
+    reference: FeatureSet,
+    settings: EvaluationSettings,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Sections, tuple[str, ...]]:
-    """FID and KID against a reference: overall, and of every category both have. Also what to be careful about."""
+    """FID and KID against a reference: overall, and of every category both have. Also what to be careful about.
+
+    `on_progress` is called with (phase, done, total) before each resample and subset; what it raises stops the work.
+    """
     check_comparable(mine.about, reference.about)
     names = [OVERALL, *sorted({c for c in mine.categories if c} & set(reference.categories))]
     found: Sections = {}
+
+    def _steps(figure: str, name: str) -> OnStep:
+        phase = f"{figure}, {name}"
+        return lambda done, total: on_progress(phase, done, total) if on_progress is not None else None
+
     notes = [too_few(mine.statistics.count, reference.statistics.count, len(mine.statistics.mean))]
     for name in names:
         pair = mine.of(name), reference.of(name)
         if pair[0] is None or pair[1] is None:
             notes.append(f"{name}: fewer than two pictures, so no FID of it.")
             continue
-        found[name] = _pair(mine, reference, *pair, settings)
+        found[name] = _pair(mine, reference, *pair, settings, lambda figure, name=name: _steps(figure, name))
     if reference.rows is None:
         notes.append("The reference is statistics alone: no KID, which needs the features of its pictures.")
     if len(found) > 1:
@@ -117,6 +131,7 @@ def _pair(
     first: tuple[list[int], FeatureStatistics],
     second: tuple[list[int], FeatureStatistics],
     settings: EvaluationSettings,
+    steps: Callable[[str], OnStep],
 ) -> dict[str, Estimate]:
     index, statistics = first
     others, known = second
@@ -124,8 +139,18 @@ def _pair(
         value = frechet_distance(statistics, known)
         return {FID: Estimate(value, math.nan, math.nan, statistics.count)}
     rows = _within(mine.rows, index)
-    resamples, seed = settings.resamples, settings.seed
-    found = {FID: frechet_interval(rows, len(index), statistics, known, resamples=resamples, seed=seed)}
+    found = {
+        FID: frechet_interval(
+            rows,
+            len(index),
+            statistics,
+            known,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            groups=[mine.prompts[i] for i in index] if mine.prompts else None,
+            on_step=steps(FID),
+        )
+    }
     if reference.rows is not None:
         kid = kernel_distance(
             rows,
@@ -134,7 +159,8 @@ def _pair(
             len(others),
             subsets=settings.kid_subsets,
             subset_size=settings.kid_subset_size,
-            seed=seed,
+            seed=settings.seed,
+            on_step=steps(KID),
         )
         found[KID] = Estimate(*(1000 * v for v in kid[:3]), kid.count)
     return found
@@ -144,20 +170,25 @@ def _within(rows: Rows, index: list[int]):
     return lambda chosen: rows.rows([index[i] for i in chosen])
 
 
-def mean_interval(values: Sequence[float], scale: float = 1.0) -> Estimate:
-    """A mean and its 95% interval (Student's). Raises InputError for no value."""
+def mean_interval(values: Sequence[float], scale: float = 1.0, groups: Sequence[Hashable] | None = None) -> Estimate:
+    """A mean and its 95% interval (Student's). Raises InputError for no value.
+
+    `groups` says which prompt each value is of: see `mean_reach`.
+    """
     if not len(values):
         raise InputError("scores", 0, "There is nothing to take a mean of.")
     column = torch.tensor(values, dtype=torch.float64) * scale
     mean = float(column.mean())
     if len(column) < 2:
         return Estimate(mean, math.nan, math.nan, 1)
-    half = t95(len(column) - 1) * float(column.std()) / math.sqrt(len(column))
+    half = mean_reach(column, groups)
     return Estimate(mean, mean - half, mean + half, len(column))
 
 
-def means(scores: Mapping[str, Sequence[float]], categories: Sequence[str]) -> Sections:
-    """The mean of every reward: overall and of every category."""
+def means(
+    scores: Mapping[str, Sequence[float]], categories: Sequence[str], prompts: Sequence[str] | None = None
+) -> Sections:
+    """The mean of every reward: overall and of every category. `prompts`, where given, are what intervals are over."""
     found: Sections = {}
     groups = {OVERALL: list(range(len(categories)))}
     for name in sorted({c for c in categories if c}):
@@ -165,7 +196,8 @@ def means(scores: Mapping[str, Sequence[float]], categories: Sequence[str]) -> S
     for group, index in groups.items():
         for reward, column in scores.items():
             title, scale = _SHOWN.get(reward, (reward, 1.0))
-            found.setdefault(group, {})[title] = mean_interval([column[i] for i in index], scale)
+            alike = None if prompts is None else [prompts[i] for i in index]
+            found.setdefault(group, {})[title] = mean_interval([column[i] for i in index], scale, alike)
     return found
 
 
@@ -177,7 +209,8 @@ def shown_name(reward: str) -> str:
 def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
     """How different the pictures of one prompt are: mean of 1 - cosine of the features of two of them.
 
-    The interval is over prompts. None where no prompt has two pictures.
+    The interval is over prompts. None where no prompt has two pictures. The cosines of all pairs add up to the square
+    of the sum of the unit vectors, less one for each picture: memory is flat.
     """
     groups: dict[str, list[int]] = {}
     for i, prompt in enumerate(prompts):
@@ -186,9 +219,10 @@ def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
     for index in groups.values():
         if len(index) < 2:
             continue
-        unit = torch.nn.functional.normalize(rows.rows(index).double(), dim=1)
         count = len(index)
-        values.append(1 - float((unit @ unit.T).sum() - count) / (count * (count - 1)))
+        units = (torch.nn.functional.normalize(part.double(), dim=1).sum(0) for part in rows.batches(index))
+        total = torch.stack(list(units)).sum(0)
+        values.append(1 - (float(total @ total) - count) / (count * (count - 1)))
     if not values:
         return None
     found = mean_interval(values)

@@ -30,7 +30,7 @@ from .blocks import Share
 from .evaluate import evaluate
 from .features import Extractor, load_extractor
 from .pictures import GivenPictures, NamedFiles, SampledPictures, Source
-from .protocols import PROTOCOLS, PromptRow, read_protocol
+from .protocols import ALL, NAMES_PICTURES, PROTOCOLS, PromptRow, is_plain, read_protocol
 from .report import make_report, save_report
 from .result import Evaluation, Reference
 from .settings import EvaluationSettings
@@ -144,7 +144,7 @@ def run_plan(
     extractor = (
         load_extractor(plan.features, folders=folders, resize=plan.resize, device=device) if plan.features else None
     )
-    reference = _reference(plan, rows, extractor)
+    reference = _reference(plan, extractor)
     rewards = [load_reward(name, source=folders, device=device) for name in plan.rewards]
     results: list[Evaluation] = []
     for entry in plan.models:
@@ -177,7 +177,7 @@ def _source(
 ) -> Source:
     if "pictures" in entry:
         root = plan.path(entry["pictures"])
-        return NamedFiles(root, finished_names(root, rows, settings.images_per_prompt))
+        return NamedFiles(root, finished_names(rows, settings.images_per_prompt, lambda name: (root / name).is_file()))
     name = entry["model"]
     embedded = not plan.path(name).exists()
     dtype = _DTYPES.get(plan.dtype)
@@ -209,7 +209,7 @@ def sampled(
     return replace(source, negative_prompt=negative_prompt, **more)
 
 
-def finished_names(root: Path, rows: Sequence[PromptRow], each: int = 1) -> tuple[str, ...]:
+def finished_names(rows: Sequence[PromptRow], each: int, there: Callable[[str], bool]) -> tuple[str, ...]:
     """The files of finished pictures: by the protocol's own names, by the ids, or by number (`000000.png`).
 
     One that is nowhere keeps its number's name, and reading it says that it is missing.
@@ -221,40 +221,50 @@ def finished_names(root: Path, rows: Sequence[PromptRow], each: int = 1) -> tupl
         if each == 1:
             stems = [
                 *([row.picture.rsplit(".", 1)[0]] if row.picture else []),
-                f"{row.category}/{row.id}",
+                *([f"{row.category}/{row.id}"] if is_plain(row.category) else []),
                 row.id,
                 *stems,
             ]
             stems += [row.picture.rsplit("/", 1)[-1].rsplit(".", 1)[0]] if row.picture else []
-        there = (f"{stem}{ending}" for stem in stems for ending in _ENDINGS)
-        names.append(next((n for n in there if (root / n).is_file()), f"{i:06d}.png"))
+        possible = (f"{stem}{ending}" for stem in stems for ending in _ENDINGS)
+        names.append(next(filter(there, possible), f"{i:06d}.png"))
     return tuple(names)
 
 
-def _reference(plan: Plan, rows: Sequence[PromptRow], extractor: Extractor | None) -> Reference | None:
+def _reference(plan: Plan, extractor: Extractor | None) -> Reference | None:
     if extractor is None or not plan.reference:
         return None
     kept = plan.path(plan.output) / "reference"
     if plan.reference == "protocol":
-        return protocol_reference(plan.protocol, plan.path(plan.folder), rows, kept)
+        return protocol_reference(plan.protocol, plan.path(plan.folder), kept)
     path = plan.path(plan.reference)
     if path.suffix == ".safetensors":
         return Reference(path.name, statistics=load_statistics(path))
+    return folder_reference(path, kept)
+
+
+def folder_reference(path: Path, kept: Path) -> Reference:
+    """All pictures of a folder to compare with; what had to be left out is in its notes."""
     found = read_folder(path, recursive=True, prompts_from="none")
-    return Reference(path.name, GivenPictures(found.pictures), folder=kept)
+    left_out = (*found.broken, *found.skipped)
+    notes: tuple[str, ...] = ()
+    if left_out:
+        name, why = left_out[0]
+        notes = (f"{len(left_out):,} files of the reference, {path.name}, are left out; {name} {why}.",)
+    return Reference(path.name, GivenPictures(found.pictures), folder=kept, notes=notes)
 
 
-def protocol_reference(protocol: str, folder: Path, rows: Sequence[PromptRow], kept: Path) -> Reference | None:
-    """The real pictures of a protocol's prompts; for one's own prompts, all of its `pictures` folder; None: no such.
+def protocol_reference(protocol: str, folder: Path, kept: Path) -> Reference | None:
+    """All the real pictures of a protocol, however many prompts are sampled; for one's own prompts, its folder of them.
 
-    Pictures are compared as they are: papers that crop the real ones to a square first do so on disk.
+    So papers do: 30,000 of COCO's prompts are compared with the whole validation set (Imagen, arXiv 2205.11487).
+    None where there are none. Pictures are compared as they are: papers that crop the real ones to a square first
+    do so on disk.
     """
     known = PROTOCOLS[protocol]
-    if all(row.picture for row in rows):
+    if known.layout in NAMES_PICTURES:
+        rows = read_protocol(protocol, folder, count=ALL)
         names = tuple(row.picture for row in rows)
         return Reference(known.title, NamedFiles(folder, names), tuple(r.category for r in rows), folder=kept)
-    places = [folder / name for name in known.pictures if name != "." and (folder / name).is_dir()]
-    if not places:
-        return None
-    found = read_folder(places[0], recursive=True, prompts_from="none")
-    return Reference(places[0].name, GivenPictures(found.pictures), folder=kept)
+    places = [folder / name for name in known.pictures if (folder / name).is_dir()]
+    return folder_reference(places[0], kept) if places else None

@@ -18,10 +18,13 @@ from typing import Any, NamedTuple
 
 from ..loaders.errors import InputError
 from ..loaders.texts import check_prompts
+from .settings import OVERALL
 
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
+MAX_CATEGORIES = 200  # a report has a row and a chart's bar for each
+ALL = -1  # as `count`: every prompt there is
 MAX_METADATA_BYTES = 2**28  # COCO's captions of 82,783 pictures have 64 MiB
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
@@ -107,35 +110,52 @@ def read_protocol(name: str, folder: Path, *, count: int = 0, seed: int = 0) -> 
     Args:
         name: a key of `PROTOCOLS`.
         folder: where its metadata is, and its real pictures if it has any.
-        count: how many; 0 is as published, or all where there are fewer. Where there are categories, as many of
-            each as can be.
+        count: how many; 0 is as published, or all where there are fewer; `ALL` is all. Where there are categories, as
+            many of each as can be.
         seed: which, where not all are taken.
 
     Raises:
         InputError: a name that does not exist, metadata that is missing or not laid out so, naming the entry;
             categories that are missing; more prompts asked for than there are.
     """
-    if name not in PROTOCOLS:
-        raise InputError("protocol", name, f"Pick one of {', '.join(PROTOCOLS)}.")
-    known = PROTOCOLS[name]
-    path = next((p for n in known.metadata if (p := folder / n).is_file()), None)
-    if path is None:
-        wanted = " or ".join(known.metadata)
-        raise InputError("folder", folder.name, f"{known.title} needs {wanted} in it. {known.source}")
+    known = _known(name)
+    path = metadata_file(name, folder)
     layout = "tsv" if path.suffix == ".tsv" else known.layout
     rows = _LAYOUTS[layout](_text(path), path.name, known, seed)
     if not 1 <= len(rows) <= MAX_ROWS:
         raise InputError("metadata", f"{len(rows):,} prompts in {path.name}", f"There must be 1 to {MAX_ROWS:,}.")
     check_prompts([row.prompt for row in rows], path.name)
-    missing = sorted(set(known.categories) - {row.category for row in rows})
+    categories = {row.category for row in rows}
+    if len(categories) > MAX_CATEGORIES:
+        raise InputError("metadata", f"{len(categories):,} categories in {path.name}", f"At most {MAX_CATEGORIES}.")
+    if OVERALL in categories:
+        raise InputError("metadata", OVERALL, f"{path.name} has it as a category; a report means all of them by it.")
+    missing = sorted(set(known.categories) - categories)
     if missing:
         raise InputError("metadata", ", ".join(missing), f"{path.name} has no prompt of these categories.")
     if count > len(rows):
         raise InputError("count", count, f"{path.name} has {len(rows):,} prompts.")
     if not count and len(rows) < known.count:
         log.warning("%s is published with %d prompts; %s has %d.", known.title, known.count, path.name, len(rows))
-    rows = chosen(rows, count or min(known.count or len(rows), len(rows)), seed)
+    if count != ALL:
+        rows = chosen(rows, count or min(known.count or len(rows), len(rows)), seed)
     return [row._replace(picture=_found(folder, known, row)) for row in rows]
+
+
+def _known(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise InputError("protocol", name, f"Pick one of {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]
+
+
+def metadata_file(name: str, folder: Path) -> Path:
+    """The file that holds a protocol's prompts. Raises InputError where there is no such protocol or file."""
+    known = _known(name)
+    path = next((p for n in known.metadata if (p := folder / n).is_file()), None)
+    if path is None:
+        wanted = " or ".join(known.metadata)
+        raise InputError("folder", folder.name, f"{known.title} needs {wanted} in it. {known.source}")
+    return path
 
 
 def chosen(rows: Sequence[PromptRow], count: int, seed: int) -> list[PromptRow]:
@@ -190,9 +210,14 @@ def _wrong(where: str, entry: object, what: str) -> InputError:
     return InputError("metadata", printable(str(entry)[:80]), f"{where} is not laid out so: {what}")
 
 
+def is_plain(value: str) -> bool:
+    """Whether a text from metadata may become part of a path."""
+    return _NAME.fullmatch(value) is not None and ".." not in value
+
+
 def _plain(where: str, value: object, what: str) -> str:
     """A value that may become part of a file's name. Raises InputError."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value) or ".." in value:
+    if not isinstance(value, str) or not is_plain(value):
         raise _wrong(where, value, f"{what} must be a plain name of letters, digits, _ . and -.")
     return value
 
@@ -274,3 +299,4 @@ _LAYOUTS: Mapping[str, Callable[[str, str, Protocol, int], list[PromptRow]]] = {
     "tsv": _tsv,
     "lines": _lines,
 }
+NAMES_PICTURES = ("mjhq", "coco")  # layouts whose every row has a real picture

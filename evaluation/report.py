@@ -23,7 +23,7 @@ from ..rewards.table import ScoreTable
 from .blocks import written
 from .chart import chart, figures, sections
 from .distance import Estimate
-from .measures import LOWER_IS_BETTER
+from .measures import DIVERSITY, LOWER_IS_BETTER
 from .result import Evaluation
 
 SHOWN = 8  # best, and as many worst, on a contact sheet
@@ -63,10 +63,13 @@ def make_report(evaluations: Sequence[Evaluation]) -> Report:
 
 
 def check_alike(evaluations: Sequence[Evaluation]) -> None:
-    """Raises InputError where models were measured with different networks or references: no table may mix them."""
+    """Raises InputError where models were not measured alike (network, reference, prompts): no table mixes them."""
     first = evaluations[0]
     for other in evaluations[1:]:
-        for key in ("features", "reference", "reference_id"):
+        if other.protocol != first.protocol:
+            found = other.protocol or "connected prompts"
+            raise InputError("protocol", found, f"{first.title} was measured with another; measure both alike.")
+        for key in ("features", "reference", "reference_id", "prompts"):
             if first.about.get(key) != other.about.get(key):
                 found = f"{key} {other.about.get(key)}"
                 raise InputError("evaluation", found, f"{first.title} was measured with another; measure both alike.")
@@ -120,7 +123,8 @@ def table_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[
         for evaluation in evaluations:
             values = evaluation.sections.get(section)
             if values:
-                count = max(estimate.count for estimate in values.values())
+                counts = [estimate.count for n, estimate in values.items() if n != DIVERSITY]  # which counts prompts
+                count = max(counts, default=evaluation.about.get("pictures", 0))
                 rows.append([section, evaluation.title, f"{count:,}", *(shown(values.get(n)) for n in names)])
     return heading, rows
 
@@ -148,6 +152,9 @@ def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference])
             f"FID and KID against {first['reference']}, read by {read['extractor']}, resized {read['resize']}."
         )
     notes += [f"{name}: {about['meaning']} {about['source']}" for name, about in first.get("rewards", {}).items()]
+    asked = {evaluation.about.get("asked") for evaluation in evaluations}
+    if len(asked) > 1 and first.get("features"):
+        notes.append("The models have different numbers of pictures, and FID falls with more: do not compare theirs.")
     shared = [n for n in evaluations[0].notes if all(n in e.notes for e in evaluations)]
     notes += shared
     for evaluation in evaluations:

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ..rewards.page import policy_hash
-from .measures import LOWER_IS_BETTER, OVERALL
+from .measures import LOWER_IS_BETTER
 from .report import Report, report_notes, table_rows
 from .result import Evaluation
+from .settings import OVERALL
 
 _STYLE = """
 :root { --ground: #16181d; --panel: #21242b; --line: #3a3e48; --text: #eceef2; --dim: #9ba2b0; --gold: #f5c451;

@@ -24,6 +24,7 @@ class Reference:
         categories: one for each of them; None: they have none.
         statistics: used where there is no source.
         folder: where their features are kept, so that they are read once for all models.
+        notes: what to be careful about, such as files that were left out.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Reference:
     categories: tuple[str, ...] | None = None
     statistics: FeatureStatistics | None = None
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..sampling.settings import MAX_SEED, check_fields, setting
 
 MAX_PICTURES = 100_000
+OVERALL = "overall"  # what all categories together are called
 EXTRACTORS = ("tiny-vision", "inception-v3")
 RESIZES = ("clean", "legacy")
 
@@ -22,7 +23,7 @@ class EvaluationSettings:
         0, "The first picture is made from this seed, the next from one more.", low=0, high=MAX_SEED - MAX_PICTURES
     )
     kid_subsets: int = setting(100, "Subsets KID is the mean of.", low=1, high=1000)
-    kid_subset_size: int = setting(1000, "Pictures in a subset of KID.", low=2, high=10_000)
+    kid_subset_size: int = setting(1000, "Pictures in a subset of KID.", low=2, high=5_000)
     resamples: int = setting(
         20, "Times FID is computed again of pictures drawn anew, for its interval. 0: no interval.", low=0, high=1000
     )

@@ -110,10 +110,11 @@ def _pair_shares(rows: Iterable[VoteRow]) -> dict[str, float]:
 def wins_table(rows: Iterable[VoteRow]) -> tuple[list[str], np.ndarray]:
     """Names of the models, and (M, M) how often the row's model won against the column's; a pair adds 1 in all."""
     rows = list(rows)
-    names = sorted({name for row in rows for name in row.pair.models})
-    models = {row.pair.key: row.pair.models for row in rows}
+    shares = _pair_shares(rows)
+    models = {row.pair.key: row.pair.models for row in rows if row.pair.key in shares}
+    names = sorted({name for pair in models.values() for name in pair})
     table = np.zeros((len(names), len(names)))
-    for key, share in _pair_shares(rows).items():
+    for key, share in shares.items():
         i, j = (names.index(name) for name in models[key])
         table[i, j] += share
         table[j, i] += 1 - share

@@ -15,7 +15,16 @@ from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationS
 from ..loaders.errors import InputError
 from ..sampling import SampleSettings
 from . import host
-from .fid import FEATURES_TIP, RESIZE_TIP, Phases, extractor_for, pictures_input
+from .fid import (
+    FEATURES_TIP,
+    NOT_STORED,
+    RESIZE_TIP,
+    Phases,
+    extractor_for,
+    pictures_input,
+    stored_input,
+    stored_statistics,
+)
 from .widgets import widgets
 from .wires import (
     CATEGORY,
@@ -106,6 +115,7 @@ class TastemakerEvaluate(io.ComfyNode):
                 io.String.Input("negative_prompt", default="", tooltip="What should not be in the pictures."),
                 *widgets(EvaluationSettings, *MEASURING),
                 *widgets(SampleSettings, *SAMPLING),
+                stored_input(),
             ],
             outputs=[
                 TasteEvaluation.Output(display_name="evaluation", tooltip="For Report."),
@@ -116,12 +126,15 @@ class TastemakerEvaluate(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, protocol: str, folder: str, **_: Any) -> str:
         """Run again when the folder of a protocol changes."""
+        from ..evaluation.protocols import metadata_file
+        from ..loaders.fingerprint import changes as file_changes
         from ..rewards.folder import changes
 
         if protocol == CONNECTED:
             return ""
         try:
-            return changes(host.picture_folder(folder), recursive=True)
+            place = host.picture_folder(folder)
+            return f"{changes(place, recursive=True)} {file_changes(metadata_file(protocol, place))}"
         except InputError as e:  # execute says it to the user
             return str(e)
 
@@ -141,6 +154,7 @@ class TastemakerEvaluate(io.ComfyNode):
         reward: Reward | None = None,
         reference: torch.Tensor | Pictures | None = None,
         options: SampleOptions | None = None,
+        stored: str = NOT_STORED,
         **settings: Any,
     ) -> io.NodeOutput:
         from ..evaluation.evaluate import evaluate
@@ -152,11 +166,11 @@ class TastemakerEvaluate(io.ComfyNode):
         if (model is None) == (images is None):
             raise InputError("model", "both" if model else "nothing", "Connect a model to sample, or images: one.")
         rows = _rows(protocol, folder, count, told, prompts)
-        source = _source(model, images, rows, told, sampling, negative_prompt, options)
+        source = _source(model, images, rows, told, sampling, negative_prompt, options, named=protocol != CONNECTED)
         place = host.evaluations_folder(title) / _digest(rows, source)
         source = _into(source, place)
         extractor = None if features == NO_FEATURES else extractor_for(features, resize)
-        known = _reference(protocol, folder, rows, reference, extractor)
+        known = _reference(protocol, folder, reference, stored, extractor)
         with host.loading():
             found = evaluate(
                 title,
@@ -204,6 +218,8 @@ def _source(
     sampling: SampleSettings,
     negative_prompt: str,
     options: SampleOptions | None,
+    *,
+    named: bool,
 ) -> Source:
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import sampled
@@ -211,12 +227,35 @@ def _source(
     from ..rewards.reward import check_images
 
     if images is not None:
-        whole = hasattr(images, "rows")
-        return GivenPictures(as_pictures(images if whole else check_images(images)))
+        whole = as_pictures(images if hasattr(images, "rows") else check_images(images))
+        return GivenPictures(_by_name(whole, rows, told.images_per_prompt) if named else whole)
     if len(rows) * told.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
         raise InputError("images_per_prompt", told.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
     return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.place)
+
+
+def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
+    """Pictures in the order of a protocol's prompts: files by their names, a batch as it is.
+
+    Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
+    """
+    from ..evaluation.plan import finished_names
+    from ..rewards.pictures import FilePictures
+
+    if not isinstance(pictures, FilePictures):
+        return pictures
+    places = {file.name: i for i, file in enumerate(pictures.files)}
+    names = finished_names(rows, each, places.__contains__)
+    missing = [name for name in names if name not in places]
+    if missing:
+        row = rows[names.index(missing[0]) // each]
+        raise InputError(
+            "images",
+            f"no file for prompt {row.id} ({len(missing):,} in all)",
+            "Name the files as the protocol does (its id, or category/id), or by number: 000000.png and so on.",
+        )
+    return pictures.rows([places[name] for name in names])
 
 
 def _digest(rows: list[PromptRow], source: Source) -> str:
@@ -243,11 +282,11 @@ def _rewards(reward: Reward | None) -> list[Reward]:
 def _reference(
     protocol: str,
     folder: str,
-    rows: list[PromptRow],
     pictures: torch.Tensor | Pictures | None,
+    stored: str,
     extractor: Extractor | None,
 ) -> Reference | None:
-    """What is connected; else the protocol's own pictures; else none."""
+    """What is connected; else the stored statistics; else the protocol's own pictures; else none."""
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import protocol_reference
     from ..evaluation.result import Reference
@@ -255,14 +294,20 @@ def _reference(
     from ..rewards.reward import check_images
 
     if extractor is None:
-        if pictures is not None:
+        if pictures is not None or stored != NOT_STORED:
             raise InputError("features", NO_FEATURES, "FID against a reference needs features; pick what reads them.")
         return None
     kept = host.evaluations_folder() / "reference"
+    if pictures is not None and stored != NOT_STORED:
+        raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:
         whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures))
         return Reference("the connected reference", GivenPictures(whole), folder=kept)
-    return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), rows, kept)
+    if stored != NOT_STORED:
+        statistics = stored_statistics(stored)
+        name = statistics.about.get("name") or statistics.about.get("title") or stored
+        return Reference(str(name), statistics=statistics)
+    return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), kept)
 
 
 class TastemakerReport(io.ComfyNode):

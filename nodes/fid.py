@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..evaluation.settings import EXTRACTORS, RESIZES, EvaluationSettings
+from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
 from ..loaders.errors import InputError
 from . import host
 from .widgets import widgets
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..evaluation.features import Extractor
+    from ..evaluation.statistics import FeatureStatistics
     from ..rewards.pictures import Pictures
 
 FEATURES_TIP = (
@@ -25,6 +26,42 @@ FEATURES_TIP = (
     "inception-v3 is what papers use; the error says where to get its file. "
 )
 RESIZE_TIP = "How pictures reach Inception's size. clean: antialiased, as papers do now. legacy: as the first ones did."
+
+
+NOT_STORED = "none"
+MAX_STORED = 500  # files listed
+STORED_TIP = (
+    "Statistics that an Evaluate kept, to compare with instead of pictures: no KID then, which needs the pictures. "
+    "Reload the page for new ones."
+)
+
+
+def stored_input() -> io.Input:
+    """The combo of stored statistics; it came later, so a prompt written before it still runs."""
+    return io.Combo.Input(
+        "stored", options=[NOT_STORED, *stored_files()], default=NOT_STORED, optional=True, tooltip=STORED_TIP
+    )
+
+
+def stored_files() -> list[str]:
+    """Statistics under the evaluations' folder, as `TITLE/RUN/statistics-....safetensors`, the newest first."""
+    root = host.evaluations_folder()
+    try:
+        found = [p for p in root.glob("*/*/statistics*.safetensors") if p.is_file() and not p.is_symlink()]
+        newest = sorted(found, key=lambda p: -p.stat().st_mtime_ns)[:MAX_STORED]
+    except OSError:
+        return []
+    names = (p.relative_to(root).as_posix() for p in newest)
+    return [name for name in names if name.isprintable()]
+
+
+def stored_statistics(name: str) -> FeatureStatistics:
+    """Statistics from that list. Raises InputError for what is not in it, ModelFileError for a damaged file."""
+    from ..evaluation.statistics import load_statistics
+
+    if name not in stored_files():
+        raise InputError("stored", name, "Pick one of the list; Evaluate makes them, where it has a reference.")
+    return load_statistics(host.evaluations_folder() / name)
 
 
 def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Input:
@@ -76,12 +113,15 @@ class TastemakerFID(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 pictures_input("images", "The pictures to judge: from Sample, Load Images or any other node."),
-                pictures_input("reference", "The real pictures, or those of another model."),
+                pictures_input(
+                    "reference", "The real pictures, or those of another model. Or pick stored ones.", optional=True
+                ),
                 io.Combo.Input(
                     "features", options=list(EXTRACTORS), default=EXTRACTORS[0], tooltip=FEATURES_TIP.strip()
                 ),
                 io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=RESIZE_TIP),
                 *widgets(EvaluationSettings, "kid_subsets", "kid_subset_size", "resamples", "seed"),
+                stored_input(),
             ],
             outputs=[
                 io.Float.Output(display_name="FID"),
@@ -96,31 +136,39 @@ class TastemakerFID(io.ComfyNode):
     def execute(
         cls,
         images: torch.Tensor | Pictures,
-        reference: torch.Tensor | Pictures,
         features: str,
         resize: str,
+        reference: torch.Tensor | Pictures | None = None,
+        stored: str = NOT_STORED,
         **settings: Any,
     ) -> io.NodeOutput:
-        from ..evaluation.measures import FID, KID, OVERALL, distances
+        from ..evaluation.measures import FID, KID, FeatureSet, distances
         from ..evaluation.report import shown
+        from ..evaluation.statistics import check_comparable
 
         told = EvaluationSettings(**settings)
+        if (reference is None) == (stored == NOT_STORED):
+            found = "nothing" if reference is None else "two"
+            raise InputError("reference", found, "Connect pictures to compare with, or pick stored statistics: one.")
+        known = None if stored == NOT_STORED else stored_statistics(stored)
         extractor = extractor_for(features, resize)
+        if known is not None:
+            check_comparable(extractor.about, known.about)
         progress, notes = Phases(), []
         with host.loading():
-            sets = [
-                _features(name, value, extractor, progress, notes)
-                for name, value in (("images", images), ("reference", reference))
-            ]
-            found, more = distances(*sets, told)
+            sets = [_features("images", images, extractor, progress, notes)]
+            if known is not None:
+                sets.append(FeatureSet(known.about, None, (), known))
+            else:
+                sets.append(_features("reference", reference, extractor, progress, notes))
+            found, more = distances(*sets, told, progress)
         values = found[OVERALL]
-        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID)]
+        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
         counts = " and ".join(f"{s.statistics.count:,}" for s in sets)
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)
-        return io.NodeOutput(
-            values[FID].value, values[KID].value, text, ui={"tastemaker_report": [text], "text": [text]}
-        )
+        kid = values[KID].value if KID in values else host.blocked("Stored statistics have no KID.")
+        return io.NodeOutput(values[FID].value, kid, text, ui={"tastemaker_report": [text], "text": [text]})
 
 
 def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Phases, notes: list[str]):

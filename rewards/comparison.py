@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,12 +63,34 @@ def win_rate(before: torch.Tensor, after: torch.Tensor) -> Interval:
     return wilson_interval(wins, len(before))
 
 
-def difference(name: str, before: torch.Tensor, after: torch.Tensor) -> Difference:
-    """Compare paired scores. Shape: both (B,), B at least 1; an interval of the change needs 2."""
+def mean_reach(values: torch.Tensor, groups: Sequence[Hashable] | None = None) -> float:
+    """How far the 95% interval of a mean reaches to either side (Student's). Shape: (B,), B at least 2.
+
+    `groups` says which prompt each value is of: pictures of one prompt are alike, so what counts is the spread of the
+    C prompts' sums (cluster-robust: Liang & Zeger 1986, times C / (C - 1)). With one value of each prompt it is
+    the usual one. Of a single prompt it is over its pictures, and holds for that prompt alone.
+    """
+    places = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
+    if len(places) < 2:
+        groups = range(len(values))
+        places = {i: i for i in groups}
+    apart = values.double() - values.double().mean()
+    sums = apart.new_zeros(len(places)).index_add_(0, torch.tensor([places[g] for g in groups or ()]), apart)
+    error = math.sqrt(len(places) / (len(places) - 1) * float(sums.square().sum())) / len(values)
+    return t95(len(places) - 1) * error
+
+
+def difference(
+    name: str, before: torch.Tensor, after: torch.Tensor, prompts: Sequence[Hashable] | None = None
+) -> Difference:
+    """Compare paired scores. Shape: both (B,), B at least 1; an interval of the change needs 2.
+
+    The change's interval is over prompts where they are given; the win rate's takes the pairs for independent.
+    """
     before, after = before.double(), after.double()
     change = after - before
     mean = float(change.mean())
-    half = t95(len(change) - 1) * float(change.std()) / math.sqrt(len(change)) if len(change) > 1 else math.inf
+    half = mean_reach(change, prompts) if len(change) > 1 else math.inf
     means = float(before.mean()), float(after.mean())
     return Difference(name, *means, mean, mean - half, mean + half, win_rate(before, after))
 
@@ -121,7 +143,7 @@ def compare(before: ScoreTable, after: ScoreTable) -> list[Difference]:
         raise InputError("after", after.main, f"before was scored with {before.main}; score both with the same reward.")
     before, after = paired(before, after)
     names = [before.main, *(n for n in before.scores if n != before.main and n in after.scores)]
-    return [difference(name, before.scores[name], after.scores[name]) for name in names]
+    return [difference(name, before.scores[name], after.scores[name], before.prompts) for name in names]
 
 
 def in_words(found: Difference) -> str:

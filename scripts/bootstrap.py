@@ -64,6 +64,18 @@ def pip(*arguments: str) -> None:
         sys.exit(f"{done.stdout}\n[tastemaker] This command failed: {' '.join(command)}")
 
 
+def make_environment() -> None:
+    """Make `.venv`; one that cannot have pip is taken away again, with what to install."""
+    say(f"making {VENV.name} with Python {sys.version.split()[0]}")
+    try:
+        venv.create(VENV, with_pip=True)
+    except (subprocess.CalledProcessError, OSError) as e:
+        shutil.rmtree(VENV, ignore_errors=True)
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        advice = f"On Debian and Ubuntu: apt install {package}, then run this again."
+        sys.exit(f"[tastemaker] This Python cannot make an environment with pip in it ({e}). {advice}")
+
+
 def install_reference() -> None:
     """The library that FID is compared with, in a folder of its own without its `tests`; the tests look there."""
     pip("install", "--no-deps", "--upgrade", "--target", str(REFERENCES), REFERENCE)
@@ -116,8 +128,9 @@ def main() -> None:
     from scripts.comfy.locate import find_or_get
 
     if not PYTHON.exists():
-        say(f"making {VENV.name} with Python {sys.version.split()[0]}")
-        venv.create(VENV, with_pip=True)
+        make_environment()
+    if not ask("import pip; print(pip.__version__)"):
+        sys.exit(f"[tastemaker] {VENV} has no pip. Delete that folder, or put pip into it, and run this again.")
     host = find_or_get(PYTHON)
     requirements = (host / "requirements.txt").read_text(encoding="utf-8")
     # an environment with the test packages serves the demo too

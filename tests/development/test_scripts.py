@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from scripts import bootstrap
 from scripts.bootstrap import without_torch
 from scripts.comfy import locate
 from scripts.comfy.graph import to_prompt, widget_names
@@ -28,6 +31,20 @@ INFO = {
 def test_requirements_without_the_torch_family() -> None:
     text = "torch\ntorchvision\ntorchaudio\ntorchsde\n# a comment\nnumpy>=1.25.0  # why\n\n"
     assert without_torch(text) == ["torchsde", "numpy>=1.25.0"]
+
+
+def test_a_python_that_cannot_make_environments_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(folder: Path, with_pip: bool) -> None:
+        (folder / "bin").mkdir(parents=True)
+        raise subprocess.CalledProcessError(1, ["ensurepip"])
+
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(bootstrap, "venv", SimpleNamespace(create=half))
+    with pytest.raises(SystemExit, match="apt install python3"):
+        bootstrap.make_environment()
+    assert not (tmp_path / ".venv").exists()  # so that the next try starts anew
 
 
 def test_widgets_in_the_order_the_page_saves_them() -> None:

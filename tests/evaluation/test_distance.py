@@ -197,6 +197,29 @@ def test_the_bootstrap_covers_the_true_distance() -> None:
     assert covered >= 16
 
 
+def test_the_bootstrap_draws_prompts_not_pictures() -> None:
+    """Each picture four times over: the interval of the 50 different ones, not the narrower one of 200."""
+    x = features(50, 4, 3).double()
+    other = statistics_of([features(400, 4, 4)])
+    many = x.repeat_interleave(4, 0)
+    settings = {"resamples": 60, "seed": 1}
+    single = frechet_interval(lambda i: x[i], 50, statistics_of([x]), other, **settings)
+    alone = frechet_interval(lambda i: many[i], 200, statistics_of([many]), other, **settings)
+    groups = [i // 4 for i in range(200)]
+    grouped = frechet_interval(lambda i: many[i], 200, statistics_of([many]), other, groups=groups, **settings)
+    reach = [found.high - found.value for found in (single, grouped, alone)]
+    assert reach[1] == pytest.approx(reach[0], rel=0.1)
+    assert reach[2] < 0.75 * reach[0]
+
+
+def test_large_subsets_of_kid_are_summed_in_parts() -> None:
+    x, y = features(1500, 4, 1).double(), features(1300, 4, 2, 0.1).double()
+    inside = [polynomial_kernel(z, z) for z in (x, y)]
+    within = [float(k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1)) for k in inside]
+    wanted = within[0] + within[1] - 2 * float(polynomial_kernel(x, y).mean())
+    assert squared_mmd(x, y) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_few_pictures_have_the_same_distance_either_way() -> None:
     """20 rows of 50 features: by their covariance, and by the products of rows, one of them drawn three times."""
     x = features(20, 50, 1).double()

@@ -19,7 +19,7 @@ from tastemaker.evaluation.blocks import BLOCK, Share, StoredFeatures
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.features import load_extractor, read_features
 from tastemaker.evaluation.gather import features_folder
-from tastemaker.evaluation.measures import FeatureTensor, diversity, mean_interval
+from tastemaker.evaluation.measures import FeatureTensor, distances, diversity, feature_set, mean_interval, means
 from tastemaker.evaluation.pictures import GivenPictures, NamedFiles, SampledPictures
 from tastemaker.evaluation.plan import protocol_reference
 from tastemaker.evaluation.protocols import PromptRow, read_protocol
@@ -156,7 +156,7 @@ def test_another_reward_costs_only_itself(done: tuple[Path, Evaluation], files: 
     phases = []
     red = replace(BRIGHT, name="red", score=lambda images, prompts: images[..., 0].mean((1, 2)), fingerprint="e" * 16)
     result = run(done[0], files, tiny, rewards=[BRIGHT, red], on_progress=lambda phase, *_: phases.append(phase))
-    assert set(phases) == {"scoring with red", "measuring"}
+    assert {p for p in phases if not p.startswith(("FID", "KID"))} == {"scoring with red", "measuring"}
     assert {"brightness", "red"} <= set(result.sections["odd"])
 
 
@@ -257,6 +257,44 @@ def test_means_have_students_interval() -> None:
     assert (found.value, found.low, found.count) == (2.0, pytest.approx(2 - 2.484, abs=1e-3), 3)
 
 
+def test_pictures_of_one_prompt_are_no_independent_ones() -> None:
+    """Three prompts, each picture twice: the interval of the three, not a narrower one of six."""
+    values, prompts = [1.0, 1.0, 2.0, 2.0, 3.0, 3.0], ["a", "a", "b", "b", "c", "c"]
+    three, six = mean_interval([1.0, 2.0, 3.0]), mean_interval(values, groups=prompts)
+    assert (six.low, six.high) == pytest.approx((three.low, three.high))
+    assert mean_interval(values, groups=["a"] * 6) == mean_interval(values)  # of one prompt: over its pictures
+    found = means({"r": values}, ["x"] * 6, prompts)
+    assert found["overall"]["r"] == six
+
+
+def test_progress_is_told_of_every_resample_so_that_a_cancel_works(tiny: Any) -> None:
+    class Cancelled(Exception):
+        pass
+
+    sets = [feature_set(FeatureTensor(torch.rand(30, 4)), [""] * 30, {}) for _ in range(2)]
+    told: list[tuple[str, int, int]] = []
+    distances(*sets, EvaluationSettings(resamples=3, kid_subsets=2, kid_subset_size=5), lambda *at: told.append(at))
+    assert told == [("FID, overall", i, 3) for i in range(3)] + [("KID x1000, overall", i, 2) for i in range(2)]
+
+    def cancel(phase: str, done: int, total: int) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        distances(*sets, EvaluationSettings(), cancel)
+
+
+def test_stored_statistics_say_what_they_were_made_of(done: tuple[Path, Evaluation], tiny: Any) -> None:
+    about = load_statistics(done[0] / f"statistics-{tiny.key}.safetensors").about
+    assert (about["title"], about["protocol"]) == ("mine", "Own prompts")
+    assert about["of"]["count"] == COUNT
+
+
+def test_a_reference_of_one_picture_is_refused_before_any_work(tmp_path: Path, files: NamedFiles, tiny: Any) -> None:
+    with pytest.raises(InputError, match="at least two"):
+        run(tmp_path / "run", files, tiny, reference=Reference("one", GivenPictures(batch(1, 1))))
+    assert not (tmp_path / "run").exists()
+
+
 def test_sampled_pictures_are_the_samplers_and_resume(tmp_path: Path, tiny_sdxl: Any) -> None:
     from tastemaker.sampling import sample
 
@@ -283,7 +321,7 @@ def test_sampled_pictures_are_the_samplers_and_resume(tmp_path: Path, tiny_sdxl:
 def test_protocols_run_on_folders_of_the_real_layout(tmp_path: Path, tiny: Any, name: str) -> None:
     folder = {"mjhq-30k": mjhq, "coco-2014": coco}[name](tmp_path / "data")
     rows = read_protocol(name, folder)
-    reference = protocol_reference(name, folder, rows, tmp_path / "reference")
+    reference = protocol_reference(name, folder, tmp_path / "reference")
     mine = tmp_path / "mine"
     mine.mkdir()
     for i in range(len(rows)):
@@ -349,6 +387,10 @@ def test_what_was_measured_differently_is_not_put_into_one_table(done: tuple[Pat
     models = two(done)
     with pytest.raises(InputError, match="measured with another"):
         make_report([models[0], replace(models[1], about={**models[1].about, "reference": "else"})])
+    with pytest.raises(InputError, match="protocol"):
+        make_report([models[0], replace(models[1], protocol="MJHQ-30K")])
+    more = replace(models[1], about={**models[1].about, "asked": COUNT + 1})
+    assert "different numbers of pictures" in make_report([models[0], more]).text
     with pytest.raises(InputError, match="same name"):
         make_report([models[0], models[0]])
     with pytest.raises(InputError, match="no figures"):

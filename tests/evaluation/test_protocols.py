@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tastemaker.evaluation.plan import finished_names, read_plan, sampling_for
+from tastemaker.evaluation.plan import finished_names, protocol_reference, read_plan, sampling_for
 from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, chosen, read_protocol
 from tastemaker.loaders.errors import InputError, ModelFileError
-from tests.evaluation.protocol_files import coco, mjhq, parti
+from tests.evaluation.protocol_files import coco, mjhq, parti, picture
 
 
 def test_mjhq(tmp_path: Path) -> None:
@@ -124,8 +124,41 @@ def test_finished_pictures_are_found_by_name_id_or_number(tmp_path: Path) -> Non
     for name in ("art/a1.png", "b2.jpg", "000002.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert finished_names(tmp_path, rows) == ("art/a1.png", "b2.jpg", "000002.webp")
-    assert finished_names(tmp_path / "empty", rows)[1] == "000001.png"
+    assert finished_names(rows, 1, lambda name: (tmp_path / name).is_file()) == ("art/a1.png", "b2.jpg", "000002.webp")
+    assert finished_names(rows, 1, lambda name: False)[1] == "000001.png"
+
+
+@pytest.mark.parametrize("category", ["../secret", "/etc", "a/b", ""])
+def test_a_category_of_a_table_becomes_no_path(category: str) -> None:
+    asked: list[str] = []
+    assert finished_names([PromptRow("1", "x", category)], 1, lambda name: bool(asked.append(name))) == ("000000.png",)
+    assert asked
+    assert all("/" not in name for name in asked)
+
+
+def test_categories_are_few_and_none_is_called_as_all_of_them(tmp_path: Path) -> None:
+    for categories, wrong in ((["art", "overall"], "overall"), ([f"c{i}" for i in range(201)], "201 categories")):
+        (tmp_path / "prompts.tsv").write_text("Prompt\tCategory\n" + "\n".join(f"x\t{c}" for c in categories))
+        with pytest.raises(InputError, match=wrong):
+            read_protocol("own", tmp_path)
+
+
+def test_the_reference_is_every_real_picture_however_few_prompts(tmp_path: Path) -> None:
+    coco(tmp_path, count=6)
+    assert len(read_protocol("coco-2014", tmp_path, count=2)) == 2
+    assert len(protocol_reference("coco-2014", tmp_path, tmp_path / "kept").source) == 6
+
+
+def test_files_of_a_reference_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a heart")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(2):
+        picture(i).save(folder / f"{i}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    found = protocol_reference("own", tmp_path, tmp_path / "kept")
+    assert len(found.source) == 2
+    assert "1 files of the reference, pictures, are left out; broken.png" in found.notes[0]
 
 
 GOOD: dict[str, Any] = {

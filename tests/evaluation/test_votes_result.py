@@ -136,6 +136,11 @@ def test_the_table_of_wins_counts_a_pair_once() -> None:
     assert wins.tolist() == [[0, 1, 0.5 + 0.5], [0, 0, 0], [0.5 + 1 + 0.5, 0, 0]]
 
 
+def test_a_model_that_was_only_skipped_takes_no_part() -> None:
+    rows = [*votes("sf"), vote(9, "skip", models=("base", "other"))]
+    assert wins_table(rows)[0] == ["base", "tuned"]
+
+
 # --- agreement ------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,52 @@ def test_fid_of_two_batches(server: Any, client: ComfyClient) -> None:
     assert "cannot have full rank" in text
 
 
+def test_statistics_that_were_kept_serve_as_a_reference(server: Any, client: ComfyClient) -> None:
+    assert client.run(graph(client)).status == "success"
+    spec = client.get("/object_info/TastemakerFID")["TastemakerFID"]["input"]["optional"]["stored"]
+    names = spec[0] if isinstance(spec[0], list) else spec[1]["options"]
+    known = next(name for name in names if name.startswith("reference/"))
+    prompt = graph(client)
+    for name in ("5", "6", "7"):
+        del prompt[name]
+    fid = {**defaults(client, "TastemakerFID"), "images": ["4", 0], "stored": known, "resamples": 2}
+    prompt["9"] = {"class_type": "TastemakerFID", "inputs": fid}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    text = result.outputs["9"]["text"][0]
+    assert float(text.split()[1]) < 1e-6  # the very pictures they are of
+    assert "no KID" in text
+    for wrong in ({"reference": ["4", 0]}, {"stored": "none"}):
+        prompt["9"]["inputs"] = {**fid, **wrong}
+        assert "one" in str(client.run(prompt).error)
+    prompt["9"]["inputs"] = {**fid, "stored": "../../x.safetensors"}
+    with pytest.raises(PromptRefused, match="stored"):
+        client.run(prompt)
+
+
+def test_finished_files_of_a_protocol_go_to_their_prompts_by_name(server: Any, client: ComfyClient) -> None:
+    folder = server.base / "input" / "mjhq"
+    if not folder.exists():
+        mjhq(folder, each=2)
+    changes = {"protocol": "mjhq-30k", "folder": "input/mjhq", "images_per_prompt": 1, "images": ["8", 0]}
+    prompt = graph(client, **changes)
+    for name in ("3", "4", "6", "7"):
+        del prompt[name]
+    for wire in ("prompts", "reference", "model"):
+        del prompt["5"]["inputs"][wire]
+    loaded = {**defaults(client, "TastemakerLoadImages"), "folder": "input/mjhq/mjhq30k_imgs", "subfolders": True}
+    prompt["8"] = {"class_type": "TastemakerLoadImages", "inputs": loaded}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    overall = next(line for line in result.outputs["5"]["text"][0].splitlines() if line.startswith("| overall"))
+    assert float(overall.split(" | ")[3].split()[0]) < 1e-6  # against themselves: every one is where it belongs
+    prompt["5"]["inputs"].update(protocol="own", folder="input/own")
+    own = server.base / "input" / "own"
+    own.mkdir(exist_ok=True)
+    (own / "prompts.txt").write_text("\n".join(f"prompt {i}" for i in range(20)))
+    assert "no file for prompt 1" in str(client.run(prompt).error)
+
+
 def test_a_protocol_from_the_input_folder(server: Any, client: ComfyClient) -> None:
     folder = server.base / "input" / "mjhq"
     if not folder.exists():
