@@ -113,8 +113,7 @@ def test_statistics_that_were_kept_serve_as_a_reference(server: Any, client: Com
         prompt["9"]["inputs"] = {**fid, **wrong}
         assert "one" in str(client.run(prompt).error)
     prompt["9"]["inputs"] = {**fid, "stored": "../../x.safetensors"}
-    with pytest.raises(PromptRefused, match="stored"):
-        client.run(prompt)
+    assert "stored" in str(client.run(prompt).error)
 
 
 def test_finished_files_of_a_protocol_go_to_their_prompts_by_name(server: Any, client: ComfyClient) -> None:
