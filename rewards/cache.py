@@ -25,7 +25,7 @@ from .reward import Reward
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_APPLICATION, _VERSION = 0x7A57E5C0, 1  # the version changes with what is stored, and with how files are decoded
+_APPLICATION, _VERSION = 0x7A57E5C0, 2  # the version changes with what is stored, and with how files are decoded
 _WAIT_SECONDS = 2.0  # for another server that writes
 _MAX_ROWS = 2_000_000  # beyond it the oldest go; about 400 MB
 _FRESH_SECONDS = 2  # a file changed a moment ago may change again within the same tick of its clock

@@ -147,7 +147,7 @@ def picture_of(pictures: Pictures, i: int) -> torch.Tensor:
     try:
         return pictures.picture(i)
     except PictureError as e:
-        raise InputError("images", pictures.name(i), f"The file of a picture {e}.") from e
+        raise InputError("images", pictures.name(i), f"The file of a picture {e}; read its folder again.") from e
 
 
 def stacked(pictures: Pictures, on_picture: Callable[[int], None] | None = None) -> torch.Tensor:

@@ -179,7 +179,7 @@ def test_a_file_that_was_changed_stops_only_the_images_it_is_in(client) -> None:
     assert len(shown(result, 1)) == 4
     notes = " ".join(summary(result)["notes"])
     assert "The output 'best' is empty" in notes
-    assert "was changed since its folder was read. Found: 'picture 1.png'" in notes
+    assert "was changed since its folder was read; read its folder again. Found: 'picture 1.png'" in notes
 
 
 def test_what_belongs_to_the_best_comes_along(client) -> None:
