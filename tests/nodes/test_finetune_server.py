@@ -106,8 +106,11 @@ def test_more_epochs_go_on_and_a_finished_run_is_not_trained_again(server, clien
     first = client.run(graph(client, run_name="longer", epochs=1))
     assert first.status == "success", first.error
     before = records(server, "longer")
+    samples = runs(server) / "longer" / "samples"
+    (samples / "epoch-000001 (1).png").write_bytes((samples / "epoch-000001.png").read_bytes())  # somebody's own copy
     again = client.run(graph(client, run_name="longer", epochs=3))
     assert again.status == "success", again.error
+    assert [g["epoch"] for g in last_message(again)["grids"]] == [0, 1, 2, 3]
     after = records(server, "longer")
     assert [r["epoch"] for r in after] == [1, 2, 3]
     assert after[0] == before[0]
@@ -159,6 +162,29 @@ def test_bad_settings_are_named(client, changes: dict[str, Any], words: str) -> 
     result = client.run(graph(client, **changes))
     assert result.status == "error"
     assert words in result.error["exception_message"]
+
+
+def with_held_out(prompt: dict[str, Any]) -> dict[str, Any]:
+    """A graph of Fine-Tune with prompts and a reward that it does not train on."""
+    prompt["8"] = {"class_type": "TastemakerPrompts", "inputs": {"text": "a small pink moon on a white background"}}
+    prompt["9"] = {
+        "class_type": "TastemakerLoadReward",
+        "inputs": {"reward": "jpeg-compressibility", "dtype": "auto"},
+    }
+    prompt["5"]["inputs"] |= {"held_out_prompts": ["8", 0], "watched_reward": ["9", 0]}
+    return prompt
+
+
+def test_comparisons_on_prompts_and_a_reward_that_are_not_trained_on(server, client) -> None:
+    changes = {"evaluate_every": 1, "evaluate_samples": 2, "sample_every": 0}
+    prompt = with_held_out(graph(client, run_name="compared", epochs=1, settings_changes=changes))
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    [record] = records(server, "compared")
+    assert record["evaluation"]["held_out_prompts"]
+    assert list(record["evaluation"]["rewards"]) == ["tiny-imagereward", "watched: jpeg-compressibility"]
+    refused = client.run(with_held_out(graph(client, run_name="not compared", epochs=1)))
+    assert "held_out_prompts: No comparison is made that would use it" in refused.error["exception_message"]
 
 
 def test_another_model_or_prompt_in_the_same_run_is_refused(client) -> None:

@@ -80,6 +80,29 @@ def test_what_the_node_shows_is_not_saved_with_the_workflow(opened: Any) -> None
     assert "rows" not in json.dumps(saved)
 
 
+NODE = "window.app.graph._nodes.find(n => n.type === 'TastemakerFineTune')"
+SHOW = f"changes => {NODE}.onExecuted({{tastemaker_training: [{{state: 'done', epoch: 1, epochs: 1, ...changes}}]}})"
+
+
+def test_another_runs_grids_are_shown_though_they_are_as_many(opened: Any) -> None:
+    grids = opened.evaluate(f"() => {NODE}.tastemakerTraining.grids")
+    assert len(grids) > 1
+    shown = "() => document.querySelector('.tastemaker-training img').getAttribute('src')"
+    opened.evaluate(SHOW, {"grids": grids})
+    before = opened.evaluate(shown)
+    opened.evaluate(SHOW, {"grids": grids[::-1]})
+    assert opened.evaluate(shown) != before
+
+
+def test_what_comparisons_found_is_a_curve(opened: Any) -> None:
+    row = {"reward": 1, "evaluation": {"rewards": {"a": {"tuned": 3}, "watched: b": {"tuned": 4}}}}
+    opened.evaluate(SHOW, {"rows": [row]})
+    labels = opened.evaluate(
+        "() => [...document.querySelectorAll('.tastemaker-training svg')].map(e => e.getAttribute('aria-label'))"
+    )
+    assert "reward in comparisons: 4.00 after 1 epochs" in labels
+
+
 def test_a_hostile_name_is_shown_as_text(opened: Any) -> None:
     hostile = "<img src=x onerror='window.hacked=1'>"
     opened.evaluate(
