@@ -67,7 +67,9 @@ class TastemakerSample(io.ComfyNode):
                 io.Image.Input(
                     "image", optional=True, tooltip="A picture to start from, or one for each; denoise says how freely."
                 ),
-                io.Latent.Input("latent", optional=True, tooltip="The same as a latent, in place of image."),
+                io.Latent.Input(
+                    "latent", optional=True, tooltip="The same as a latent, in place of image. Its mask is kept to."
+                ),
                 TasteModel.Input(
                     "refiner",
                     optional=True,
@@ -111,6 +113,7 @@ class TastemakerSample(io.ComfyNode):
                 seeds=range(seed, seed + len(texts)),
                 images=None if image is None else image.clone(),
                 latents=None if latent is None else latent["samples"] * model.latent_scale,
+                mask=None if latent is None else latent.get("noise_mask"),
                 refiner=refiner,
                 options=options,
                 on_step=_StepProgress(model),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
@@ -78,6 +79,26 @@ def picture_size(
             raise InputError(name, value, f"{model.name} makes sizes that are multiples of {model.size_multiple}.")
         sizes.append(int(value))
     return sizes[0], sizes[1]
+
+
+def latent_mask(
+    model: DiffusionModel, mask: torch.Tensor | None, size: tuple[int, int], count: int, *, start: bool
+) -> torch.Tensor | None:
+    """(count, 1, h, w) float32 on the CPU, 1 where the start is made anew, scaled as the host scales it; or None.
+
+    Shape: mask (..., H, W), of any size; one, or one for each of `count` pictures. Raises InputError.
+    """
+    if mask is None:
+        return None
+    if not start:
+        raise InputError("mask", tuple(mask.shape), "It says what of an image or latent to keep: connect one.")
+    if mask.ndim < 2 or not mask.numel() or not ((mask >= 0) & (mask <= 1)).all():
+        raise InputError("mask", tuple(mask.shape), "It must be (H, W) or (B, H, W), from 0 (kept) to 1 (made anew).")
+    mask = mask.float().cpu().reshape(-1, 1, *mask.shape[-2:])
+    if len(mask) not in (1, count):
+        raise InputError("mask", len(mask), f"Give one, or one for each of the {count} pictures.")
+    scaled = F.interpolate(mask, [n // model.downscale for n in size], mode="bilinear")
+    return scaled.expand(count, -1, -1, -1)
 
 
 def starting_latents(

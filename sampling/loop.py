@@ -15,7 +15,7 @@ from ..loaders.lora import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images, picture_bytes
 from .guidance import Network
-from .inputs import check_refiner, check_seeds, picture_size, prompts_each, starting_latents
+from .inputs import check_refiner, check_seeds, latent_mask, picture_size, prompts_each, starting_latents
 from .memory import fitting, in_parts, unet_bytes
 from .noise import ImageNoise
 from .prompts import Encoded, PromptCache, shared_cache, unguided
@@ -75,6 +75,7 @@ def sample(
     width: int = 0,
     images: torch.Tensor | None = None,
     latents: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
     denoise: float = 1.0,
     refiner: DiffusionModel | None = None,
     options: SampleOptions | None = None,
@@ -96,6 +97,7 @@ def sample(
         height, width: pixels; 0 is the model's own, or that of `images` or `latents`.
         images: (1 or B, H, W, 3) in [0, 1] to start from, with `denoise` below 1.
         latents: (1 or B, C, h, w) to start from instead, scaled as the UNet sees them.
+        mask: (H, W) or (1 or B, H, W) from 0 to 1, of any size: 1 where the start is made anew, 0 where it is kept.
         denoise: how much of the start is made anew: the last `steps` of int(steps / denoise) are run.
         refiner: a `"sdxl-refiner"` (or another SDXL model) that takes over at `options.refiner_start`.
         options: what is rarely changed.
@@ -121,12 +123,17 @@ def sample(
         place=place or _stay,
         on_step=on_step,
     )
+    if mask is not None and run.scheduler == "dpmpp_sde":
+        raise InputError(
+            "scheduler", "dpmpp_sde", "It looks between its steps, where a mask cannot be kept. Pick dpmpp_2m."
+        )
     schedules = run.schedules()  # every setting is checked before anything runs
     tiled = run.options.vae_tiling == "on"
     vae, working = ("vae",) if model.vae else (), picture_bytes(model, *run.size, tiled=tiled)
+    run.mask = latent_mask(model, mask, run.size, len(seeds), start=images is not None or latents is not None)
     with run.place(model, vae if images is not None else (), working):
-        start = starting_latents(model, images, latents, len(seeds), partial(encode_images, tiled=tiled))
-    x = run.stage(0, schedules[0], texts, negative_prompt, start)
+        run.start = starting_latents(model, images, latents, len(seeds), partial(encode_images, tiled=tiled))
+    x = run.stage(0, schedules[0], texts, negative_prompt, run.start)
     if refiner is not None:
         x = run.stage(1, schedules[1], texts, negative_prompt, x)
     with run.place(model, vae, working):
@@ -157,8 +164,10 @@ class _Run:
         self.settings, self.options, self.seeds, self.size = settings, options, seeds, size
         self.place, self._on_step, self._done = place, on_step, 0
         own = settings.scheduler == "model default"
-        self._scheduler = default_scheduler(model.scheduler_config) if own else settings.scheduler
+        self.scheduler = default_scheduler(model.scheduler_config) if own else settings.scheduler
         self._noise_states: list[torch.Tensor] | None = None
+        self.start: torch.Tensor | None = None
+        self.mask: torch.Tensor | None = None
         height, width = size
         self._shape = (model.channels, height // model.downscale, width // model.downscale)
         self._cache: PromptCache = shared_cache()
@@ -169,9 +178,9 @@ class _Run:
         config, edge = self.models[stage].scheduler_config, self.options.refiner_start
         try:
             if stage > 0:  # the rest of the schedule that the base was given, from image to image too
-                return make_schedule(config, self._scheduler, int(steps / denoise), eta, start=edge)
+                return make_schedule(config, self.scheduler, int(steps / denoise), eta, start=edge)
             stop = edge if len(self.models) > 1 else 1.0
-            return make_schedule(config, self._scheduler, steps, eta, denoise=denoise, stop=stop)
+            return make_schedule(config, self.scheduler, steps, eta, denoise=denoise, stop=stop)
         except InputError as e:
             if e.name != "start":
                 raise
@@ -251,6 +260,25 @@ class _Run:
             return known, None
         return known[:-1], unguided(model, negative_prompt, known[-1])
 
+    def _keeping(
+        self, schedule: Schedule, noise: ImageNoise, part: slice, device: torch.device, *, last: bool
+    ) -> Callable[[torch.Tensor, int], torch.Tensor]:
+        """Puts what the mask keeps back into the sample at `timesteps[index]`, as diffusers' inpainting does.
+
+        It is the start with the noise the run began with, or clean past the end of the last stage.
+        """
+        if self.mask is None:
+            return lambda x, index: x
+        mask, clean = self.mask[part].to(device), self.start[part].to(device)
+        first = ImageNoise(noise.seeds, noise.shape).draw(device)
+
+        def keep(x: torch.Tensor, index: int) -> torch.Tensor:
+            if index < len(schedule.timesteps):
+                return torch.lerp(schedule.noised(clean, first, index), x, mask)
+            return torch.lerp(clean, x, mask) if last else x  # the next stage does it at its own level
+
+        return keep
+
     @torch.no_grad()
     def _denoise(
         self,
@@ -264,8 +292,9 @@ class _Run:
     ) -> torch.Tensor:
         """One part of the batch through one schedule. The schedule's arithmetic is float32."""
         device = model.device
+        keep = self._keeping(schedule, noise, part, device, last=stage == len(self.models) - 1)
         if stage > 0:
-            x = start[part].to(device)  # what the base left, noise included
+            x = keep(start[part].to(device), 0)  # what the base left, noise included
         elif start is None:
             x = schedule.begin(noise.draw(device))
         else:
@@ -274,6 +303,7 @@ class _Run:
         for index in range(len(times)):
             output = network(schedule.network_input(index, x), times[index], index / len(times))
             x, x0 = schedule.step(index, x, output, noise)
+            x = keep(x, index + 1)
             self._done += len(x)
             if self._on_step is not None:
                 self._on_step(StepInfo(self._done, self._total, part.start, x0))

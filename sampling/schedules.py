@@ -44,8 +44,8 @@ class Schedule(Protocol):
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
         """Unit noise to the sample at `timesteps[0]`, starting from nothing."""
 
-    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """A clean sample noised to the level of `timesteps[0]`: image to image."""
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor, index: int = 0) -> torch.Tensor:
+        """A clean sample noised to the level of `timesteps[index]`: image to image, and what a mask keeps."""
 
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
         """What the network sees of the sample at `timesteps[index]`."""
@@ -121,8 +121,8 @@ class VarianceKeeping(GaussianSchedule):
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
         return noise
 
-    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        level = self.coefficients[0].a_t
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor, index: int = 0) -> torch.Tensor:
+        level = self.coefficients[index].a_t
         return level.sqrt() * x0 + (1 - level).sqrt() * noise
 
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
@@ -144,8 +144,8 @@ class EulerAncestral(GaussianSchedule):
     def begin(self, noise: torch.Tensor) -> torch.Tensor:
         return noise * self._initial
 
-    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        return x0 + noise * self.sigmas[0].sigma_t
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor, index: int = 0) -> torch.Tensor:
+        return x0 + noise * self.sigmas[index].sigma_t
 
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:
         return x / (self.sigmas[index].sigma_t ** 2 + 1) ** 0.5

@@ -50,11 +50,11 @@ class SolverSchedule:
             return noise
         return noise * initial_sigma(self._scheduler, self._part.start)
 
-    def noised(self, x0: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """A clean sample noised to the level of `timesteps[0]`. Shapes: (B, C, H, W)."""
+    def noised(self, x0: torch.Tensor, noise: torch.Tensor, index: int = 0) -> torch.Tensor:
+        """A clean sample noised to the level of `timesteps[index]`. Shapes: (B, C, H, W)."""
         if self._in_sigmas:
-            return x0 + noise * self._scheduler.sigmas[self._part.start]
-        level = self._level(0)
+            return x0 + noise * self._scheduler.sigmas[self._part[index]]
+        level = self._level(index)
         return level.sqrt() * x0 + (1 - level).sqrt() * noise
 
     def network_input(self, index: int, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Sample, in a process of its own with the host's classes: values that come over wires, and previews."""
+"""Sample, in a process of its own with the host's classes: what comes over wires, and previews."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ for value in (0, -1, 257, 2**40, 2.0, True, "3", None):
 refused("images_per_prompt", prompts=node.PromptList(("a",) * 4000), images_per_prompt=2)
 for value in (-1, 2**63, 1.5, True, None):
     refused("seed", seed=value)
+""",
+    "a latent's mask is kept to": """
+model = load_diffusion_model("tiny-sdxl")
+start, mask = torch.ones(1, 4, 16, 16), torch.zeros(1, 1, 64, 64)
+mask[..., 32:] = 1
+common = dict(images_per_prompt=1, seed=0, denoise=1.0, scheduler="ddim", steps=1, guidance_scale=1.0, eta=0.0)
+made = node.TastemakerSample.execute(
+    model, "", prompts="a red star", height=0, width=0, latent={"samples": start, "noise_mask": mask}, **common
+).args[2]["samples"]
+assert torch.allclose(made[..., :8], start[..., :8]) and not torch.allclose(made[..., 8:], start[..., 8:])
 """,
     "pixels are their own preview": """
 from types import SimpleNamespace

@@ -17,6 +17,7 @@ from diffusers import (
     PNDMPipeline,
     PNDMScheduler,
     StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
 )
 from diffusers.models.unets.unet_2d import UNet2DOutput
 
@@ -105,6 +106,34 @@ def test_image_to_image_equals_the_pipeline(tiny_sdxl, scheduler: str, denoise: 
     for i, generator in enumerate(generators()):
         want = pipeline(PROMPTS[i], image=start[i : i + 1], generator=generator, **call).images.permute(0, 2, 3, 1)
         assert (got[i] - want).abs().max() <= ATOL
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler_ancestral", "dpmpp_2m"])
+def test_inpainting_equals_the_pipeline(tiny_sdxl, scheduler: str) -> None:
+    """A mask keeps the left half, and all of a row of latents; where it keeps, the latents are the start's."""
+    start = sample(tiny_sdxl, PROMPTS, steps=4, seeds=[1, 2]).latents
+    mask = torch.ones(64, 64)
+    mask[:, :32] = mask[40:44] = 0
+    pipeline = sdxl_pipeline(tiny_sdxl, SCHEDULERS[scheduler], StableDiffusionXLInpaintPipeline)
+    call = {"strength": 0.5, "num_inference_steps": 8, "guidance_scale": 4.0, "output_type": "pt"}
+    call |= {"mask_image": mask[None, None], "height": 64, "width": 64}
+    got = sample(
+        tiny_sdxl,
+        PROMPTS,
+        scheduler=scheduler,
+        steps=4,
+        seeds=SEEDS,
+        latents=start,
+        mask=mask,
+        denoise=0.5,
+        options=ONE_AT_A_TIME,
+    )
+    kept = mask[::4, ::4] == 0
+    assert torch.equal(got.latents[:, :, kept], start[:, :, kept])
+    assert (got.latents[:, :, ~kept] - start[:, :, ~kept]).abs().mean() > 0.1
+    for i, generator in enumerate(generators()):
+        want = pipeline(PROMPTS[i], image=start[i : i + 1], generator=generator, **call).images.permute(0, 2, 3, 1)
+        assert (got.images[i] - want).abs().max() <= ATOL
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "euler_ancestral"])

@@ -202,6 +202,34 @@ def test_a_hand_over_without_steps_is_said_of_refiner_start(tiny_sdxl, call: dic
         sample(model, PROMPT, latents=start, refiner=model, options=options, **call)
 
 
+def test_a_mask_is_kept_through_the_refiner_and_by_halves(tiny_sdxl) -> None:
+    start = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    mask = torch.linspace(0, 1, 16).expand(2, 16, 16)
+    call = {"steps": 4, "seeds": [1, 2], "latents": start, "refiner": tiny_sdxl, "options": SampleOptions(at_once=1)}
+    made, free = sample(tiny_sdxl, PROMPT, mask=mask, **call), sample(tiny_sdxl, PROMPT, **call)
+    assert torch.equal(made.latents[..., 0], start[..., 0].expand(2, -1, -1))
+    assert not torch.equal(made.latents[..., 8], free.latents[..., 8])
+    everywhere = sample(tiny_sdxl, PROMPT, mask=torch.ones(1, 1, 64, 64), **call)
+    assert torch.equal(everywhere.latents, free.latents)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"latents": None}, "mask: .* connect one"),
+        ({"mask": torch.full((8, 8), 1.5)}, "mask: .* from 0"),
+        ({"mask": torch.full((8, 8), float("nan"))}, "mask: .* from 0"),
+        ({"mask": torch.ones(8)}, "mask: "),
+        ({"mask": torch.ones(3, 8, 8)}, "one for each of the 1"),
+        ({"scheduler": "dpmpp_sde"}, "scheduler: .* a mask cannot be kept"),
+    ],
+)
+def test_a_mask_that_cannot_be_kept_is_refused(tiny_sdxl, call: dict, message: str) -> None:
+    start = {"latents": torch.zeros(1, 4, 16, 16), "mask": torch.ones(8, 8)}
+    with pytest.raises(InputError, match=message):
+        sample(tiny_sdxl, PROMPT, **start | call)
+
+
 def test_an_unconditional_model_refuses_text(tiny_ddpm) -> None:
     with pytest.raises(InputError, match="unconditional"):
         sample(tiny_ddpm, "a cat", steps=2)
