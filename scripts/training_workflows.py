@@ -7,19 +7,29 @@ from typing import Any
 from .model_workflows import AMBER, BLUE, GREEN
 from .workflow_builder import Group, Node, build
 
-PRACTICE = """a small yellow star at the top of a purple background
-a small red heart at the top of a white background
-a small green ring at the top of a blue background
-a small white moon at the top of a red background
-a small orange circle at the top of a green background
-a small blue square at the top of a yellow background
-a small pink triangle at the top of a blue background
-a small purple cross at the top of a white background"""
+COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
+_GROUNDS = ("red", "blue", "green", "white", "yellow", "purple", "pink")
+_SHAPES = ("circle", "star", "square", "ring", "moon", "triangle")  # hearts and crosses are never practised on
 
-HELD_OUT = """a small red star at the top of a blue background
-a small white heart at the top of a purple background
-a small yellow ring at the top of a green background
-a small green moon at the top of a pink background"""
+
+def _at_the_top(colour: str, shape: str, background: str) -> str:
+    return f"a small {colour} {shape} at the top of a {background} background"
+
+
+PRACTICE = "\n".join(  # each colour three times, each shape four times
+    _at_the_top(colour, _SHAPES[(i + 2 * k) % 6], _GROUNDS[(i + 2 * k + 1) % 7])
+    for k in range(3)
+    for i, colour in enumerate(COLOURS)
+)
+HELD_OUT = "\n".join(
+    _at_the_top(*words)
+    for words in (
+        ("red", "cross", "blue"),
+        ("white", "heart", "purple"),
+        ("yellow", "heart", "green"),
+        ("green", "cross", "pink"),
+    )
+)
 
 FINETUNE_NOTE = """## Teach a model your taste
 
@@ -30,7 +40,7 @@ it paints *at the top* wherever it likes. The reward reads them. So the reward c
 2. **Prompts**: what to practise on.
 3. **Fine-Tune** paints 128 pictures an epoch, has the reward score them, and makes what led to the
    better ones more likely (DDPO, reinforcement learning). Watch the curves on the node.
-4. **Sample** the model as it was and as it is, with prompts it never practised on, from the same seeds.
+4. **Sample** the model as it was and as it is, with shapes it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
 
 The 10 epochs of this example take about six minutes on two processor cores. Its learning rate is bold: shapes
@@ -94,7 +104,7 @@ def ddpo_finetune(info: dict[str, Any]) -> dict[str, Any]:
     prompts = Node("TastemakerPrompts", (340, 420), (300, 190), {"text": PRACTICE}, title="what to practise on")
     unseen = Node("TastemakerPrompts", (340, 680), (300, 170), {"text": HELD_OUT}, title="what it never practised on")
     wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
-    values = {"run_name": "at the top", **TRAINING, "epochs": 10}
+    values = {"run_name": "at the top", **TRAINING, "epochs": 16}
     tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
     curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
     compared = _before_and_after(model, tune, reward, SAMPLING, unseen, None)
