@@ -60,12 +60,14 @@ def finetune(
         on_progress: told after each denoising step and each batch of learning; what it raises stops the run.
         held_out_prompts: for the comparison every `evaluate_every` epochs; None takes the training
             prompts, with seeds that are not trained on.
-        watched_reward: a reward that is not trained on, for the comparison and for stopping early.
+        watched_reward: a reward that is not trained on, for the comparison and for stopping early. It and
+            `held_out_prompts` need `evaluate_every` above 0.
         processes: several processes that train together; see `training.processes`.
 
     Raises:
         InputError: what cannot be trained or resumed, by name, before anything runs.
         ModelFileError: no checkpoint of the run folder can be read.
+        OutOfMemoryError: learning, or an epoch's pictures, would take more than is free.
     """
     texts = check_prompt_list(model, prompts, negative_prompt)
     held_out = HeldOut(model, config, texts, held_out_prompts, watched_reward)
