@@ -221,6 +221,22 @@ def test_an_unconditional_model_learns_from_what_its_pictures_are_compared_with(
     assert records(server, "unconditional")[0]["pictures"] == 4
 
 
+def test_a_full_fine_tune_samples_what_it_learned(server, client) -> None:
+    """The host places the policy, and the base that KL compares with, and then the tuned network."""
+    changes = {"train": "full", "kl_weight": 0.01, "sample_every": 0}
+    prompt = graph(client, run_name="full", epochs=1, learning_rate=1e-4, settings_changes=changes)
+    del prompt["7"]  # there is no LoRA to save
+    sample = {"prompts": ["3", 0], "negative_prompt": "", "images_per_prompt": 1, "seed": 9, "scheduler": "ddim"}
+    sample |= {"steps": 2, "guidance_scale": 2.0, "eta": 0.0, "height": 0, "width": 0, "denoise": 1.0}
+    prompt["8"] = {"class_type": "TastemakerSample", "inputs": {"model": ["5", 0], **sample}}
+    prompt["9"] = {"class_type": "PreviewImage", "inputs": {"images": ["8", 0]}}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert records(server, "full")[0]["kl"] > 0
+    assert not (runs(server) / "full" / "lora.safetensors").exists()
+    assert np.asarray(Image.open(io.BytesIO(client.file(result.outputs["9"]["images"][0])))).std() > 10
+
+
 @pytest.mark.parametrize("text", [None, PROMPTS])
 def test_an_unconditional_model_needs_one_text_for_a_reward_that_reads(client, text: str | None) -> None:
     prompt = graph(client, run_name="unread", epochs=1)
