@@ -411,7 +411,7 @@ STATES: list[tuple[str, Any, str]] = [
     ("a dict", {"a": {"b": torch.ones(2)}}, "not a plain tensor"),
     ("a sparse tensor", {"a": torch.eye(3).to_sparse()}, "more than tensors"),
     ("a tensor on no device", {"a": torch.ones(2, device="meta")}, "more than tensors"),
-    ("one number, endlessly", {"a": torch.ones(1).expand(2**40)}, "larger than the file"),
+    ("one number, endlessly", {"a": torch.ones(1).expand(2**40)}, "much larger than the file"),
 ]
 
 
