@@ -12,8 +12,6 @@ from .free_memory import free_bytes
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["fitting", "free_bytes", "in_parts", "is_out_of_memory"]
-
 log = logging.getLogger(__name__)
 
 _SHARE = 0.7  # of the free memory that a first guess may fill

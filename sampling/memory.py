@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..loaders.memory import fitting, free_bytes, in_parts, is_out_of_memory
+from ..loaders.memory import fitting, in_parts, is_out_of_memory
 from ..loaders.model import DiffusionModel
 
-__all__ = ["fitting", "free_bytes", "in_parts", "is_out_of_memory", "unet_bytes", "vae_bytes"]
+__all__ = ["fitting", "in_parts", "is_out_of_memory", "unet_bytes", "vae_bytes"]
 
 # Live activations at the widest place, in tensors of that place's size.
 _UNET_TENSORS, _VAE_TENSORS = 6, 8

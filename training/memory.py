@@ -7,7 +7,6 @@ contents, so that counting what a backward pass would keep costs a fraction of a
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..loaders.errors import OutOfMemoryError
-from ..loaders.memory import free_bytes
+from ..loaders.free_memory import free_bytes
 from ..loaders.model import DiffusionModel
 from .adapter import LoraAdapter, recomputed_blocks
 from .config import DDPOConfig
@@ -169,31 +168,9 @@ def kept_bytes(config: DDPOConfig, elements: int, size: tuple[int, int], process
     return 4 * (pictures * each + compared * pixels)  # those of the base stay for the next comparison
 
 
-def available_bytes(device: torch.device) -> int | None:
-    """Memory that can be had on a device, None where it cannot be asked.
-
-    On a CPU what the system could free counts too: most of a busy computer's memory caches files. psutil, which
-    ComfyUI has, knows it on every system, Linux itself tells it too.
-    """
-    if device.type != "cpu":
-        return free_bytes(device)
-    try:
-        import psutil
-
-        return int(psutil.virtual_memory().available)
-    except ImportError:
-        pass
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
-
-
 def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:
     """Raises OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
-    free = available_bytes(device)
+    free = free_bytes(device)
     if free is not None and needed > free:
         advice = [f"lower train_batch_size ({config.train_batch_size})"] if config.train_batch_size > 1 else []
         advice += ["set gradient_checkpointing to on"] if config.gradient_checkpointing == "off" else []
@@ -205,7 +182,7 @@ def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:
 
 def check_kept(config: DDPOConfig, needed: int) -> None:
     """Raises OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
-    free = available_bytes(torch.device("cpu"))
+    free = free_bytes(torch.device("cpu"))
     if free is not None and needed > free:
         compared = f", evaluate_samples ({config.evaluate_samples})" if config.evaluate_every else ""
         raise OutOfMemoryError(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tastemaker.loaders import free_memory
-from tastemaker.loaders.memory import free_bytes
+from tastemaker.loaders.free_memory import free_bytes
 
 CPU = torch.device("cpu")
 MIB = 2**20

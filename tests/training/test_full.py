@@ -100,7 +100,7 @@ def test_too_little_memory_is_said_before_anything_is_copied(
         raise AssertionError("copied")
 
     monkeypatch.setattr(learner, "_own_copy", never)
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 2**18)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**18)
     with pytest.raises(OutOfMemoryError, match="Learning would take .* or train a lora"):
         finetune(small_ddpm, brightness, "", quick(train="full", samples_per_epoch=4))
 
