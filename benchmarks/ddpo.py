@@ -76,8 +76,8 @@ TASKS = {
         reward="jpeg-compressibility",
         watched="tiny-imagereward",
         prompt="a {} {} on a {} background",
-        minutes=6,
-        settings=_PIXELS,
+        minutes=9,
+        settings=_PIXELS | {"decay_updates": 40},
         about=_FLAT,
     ),
     "imagereward": Task(
