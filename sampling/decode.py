@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ..loaders.errors import NonFiniteError
+from ..loaders.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
-from .memory import fitting, in_parts, vae_bytes
+from .memory import vae_bytes
 
 TILE, OVERLAP = 64, 16  # in latents
 

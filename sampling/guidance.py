@@ -84,9 +84,7 @@ class Network:
         if model.conditional:
             rows = [*([negative] * self._count if self._guided else ()), *prompts]
             text = stack(rows, model.device)  # a UNet may run in another format than the encoders
-            self._conditioning = text._replace(
-                context=text.context.to(model.dtype), pooled=text.pooled.to(model.dtype)
-            )
+            self._conditioning = text._replace(context=text.context.to(model.dtype), pooled=text.pooled.to(model.dtype))
             ids = [size_ids(model, *size, options, negative=True)] * (len(rows) - self._count)
             ids += [size_ids(model, *size, options, negative=False)] * self._count
             self._added = torch.tensor(ids, dtype=model.dtype, device=model.device)

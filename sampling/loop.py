@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -12,13 +12,14 @@ import torch
 
 from ..loaders.errors import InputError, NonFiniteError
 from ..loaders.lora import applied_loras, merged_bytes
+from ..loaders.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images, picture_bytes
 from .guidance import Network
 from .inputs import check_refiner, check_seeds, latent_mask, picture_size, prompts_each, starting_latents
-from .memory import fitting, in_parts, unet_bytes
+from .memory import check_room, unet_bytes
 from .noise import ImageNoise
-from .prompts import Encoded, PromptCache, shared_cache, unguided
+from .prompts import PromptCache, encode_with_negative, shared_cache
 from .scheduler_config import default_scheduler
 from .schedules import Schedule, make_schedule
 from .settings import SampleOptions, SampleSettings
@@ -128,6 +129,7 @@ def sample(
             "scheduler", "dpmpp_sde", "It looks between its steps, where a mask cannot be kept. Pick dpmpp_2m."
         )
     schedules = run.schedules()  # every setting is checked before anything runs
+    check_room(len(seeds), run.size)
     tiled = run.options.vae_tiling == "on"
     vae, working = ("vae",) if model.vae else (), picture_bytes(model, *run.size, tiled=tiled)
     run.mask = latent_mask(model, mask, run.size, len(seeds), start=images is not None or latents is not None)
@@ -209,7 +211,9 @@ class _Run:
         """All images through one model: (B, C, h, w) float32 on the CPU."""
         model = self.models[stage]
         guided = model.conditional and self.settings.guidance_scale > 1.0 and model.guidance_embedding is None
-        encoded, negative = self._encode(model, texts, negative_prompt if guided else None)
+        encoded, negative = encode_with_negative(
+            self._cache, model, texts, negative_prompt if guided else None, self.place
+        )
         rows = 2 if guided else 1
         each = unet_bytes(model, *self.size, rows)
         states: list[torch.Tensor] = []
@@ -242,23 +246,6 @@ class _Run:
             x = torch.cat(list(in_parts(len(self.seeds), size, work, what="sampling", each=one)))
         self._noise_states = states
         return x
-
-    def _encode(
-        self, model: DiffusionModel, texts: list[str], negative_prompt: str | None
-    ) -> tuple[list[Encoded], Encoded | None]:
-        """Each image's prompt and the negative one. Text encoders are placed only for what is not known yet."""
-        if not model.conditional:
-            return [Encoded(torch.empty(0), torch.empty(0))] * len(texts), None
-        wanted = texts if negative_prompt is None else [*texts, negative_prompt]
-        encoders = model.text_encoders if self._cache.missing(model, wanted) else ()
-        with ExitStack() as stack:
-            if encoders:
-                stack.enter_context(self.place(model, encoders, merged_bytes(model, encoders)))
-                stack.enter_context(applied_loras(model, encoders))
-            known = self._cache.get(model, wanted)  # once: what it forgets would be encoded again, without the LoRAs
-        if negative_prompt is None:
-            return known, None
-        return known[:-1], unguided(model, negative_prompt, known[-1])
 
     def _keeping(
         self, schedule: Schedule, noise: ImageNoise, part: slice, device: torch.device, *, last: bool

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..loaders.memory import fitting, in_parts, is_out_of_memory
-from ..loaders.model import DiffusionModel
+import torch
 
-__all__ = ["fitting", "in_parts", "is_out_of_memory", "unet_bytes", "vae_bytes"]
+from ..loaders.errors import OutOfMemoryError
+from ..loaders.free_memory import free_bytes
+from ..loaders.model import DiffusionModel
 
 # Live activations at the widest place, in tensors of that place's size.
 _UNET_TENSORS, _VAE_TENSORS = 6, 8
@@ -23,3 +24,13 @@ def vae_bytes(model: DiffusionModel, height: int, width: int, rows: int) -> int:
         return 0
     widest = 2 * model.vae.config.block_out_channels[0]
     return rows * height * width * widest * _VAE_TENSORS * model.vae.dtype.itemsize
+
+
+def check_room(count: int, size: tuple[int, int]) -> None:
+    """Raises OutOfMemoryError where so many finished pictures, (H, W) each, take more than the computer has free."""
+    needed, free = 12 * count * size[0] * size[1], free_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise OutOfMemoryError(
+            f"{count:,} pictures of {size[1]} x {size[0]} take {needed / 2**30:,.1f} GB of the computer's memory and "
+            f"{free / 2**30:.1f} GB are free. Sample fewer at once, or smaller ones."
+        )

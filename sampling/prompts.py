@@ -9,15 +9,20 @@ windows of 75 tokens, each encoded by itself, and a token of weight w stands at
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ..loaders.errors import InputError, NonFiniteError
+from ..loaders.lora import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .prompt_syntax import Weighted, parse_weights
+
+if TYPE_CHECKING:
+    from .loop import Place
 
 _SHARED_BYTES = 256 * 2**20
 _WHOLE_WORDS = 8  # a run of fewer tokens is not cut by the end of a window
@@ -28,6 +33,9 @@ class Encoded(NamedTuple):
 
     context: torch.Tensor
     pooled: torch.Tensor
+
+
+UNPROMPTED = Encoded(torch.empty(0), torch.empty(0))  # what an unconditional model is given
 
 
 class Conditioning(NamedTuple):
@@ -189,19 +197,29 @@ def _bytes_of(encoded: Encoded) -> int:
     return encoded.context.nbytes + encoded.pooled.nbytes
 
 
-def unguided(model: DiffusionModel, negative_prompt: str, encoded: Encoded) -> Encoded:
-    """The unguided half of classifier-free guidance, from the encoded negative prompt.
+def encode_with_negative(
+    cache: PromptCache, model: DiffusionModel, prompts: Sequence[str], negative_prompt: str | None, place: Place
+) -> tuple[list[Encoded], Encoded | None]:
+    """Each prompt, and the unguided half of classifier-free guidance: None without a negative prompt.
 
-    An empty negative prompt is zeros where the model was trained so (SDXL, Playground v2).
+    An empty negative prompt is zeros where the model was trained so (SDXL, Playground v2). `place` puts the text
+    encoders where they compute, with their LoRAs, only for what is not known yet. Unconditional models read nothing.
     """
+    if not model.conditional:
+        return [UNPROMPTED] * len(prompts), None
+    wanted = list(prompts) if negative_prompt is None else [*prompts, negative_prompt]
+    encoders = model.text_encoders if cache.missing(model, wanted) else ()
+    with ExitStack() as stack:
+        if encoders:
+            stack.enter_context(place(model, encoders, merged_bytes(model, encoders)))
+            stack.enter_context(applied_loras(model, encoders))
+        known = cache.get(model, wanted)  # once: what it forgets would be encoded again, without the LoRAs
+    if negative_prompt is None:
+        return known, None
+    negative = known.pop()
     if not negative_prompt and model.zero_empty_prompt:
-        return Encoded(torch.zeros_like(encoded.context), torch.zeros_like(encoded.pooled))
-    return encoded
-
-
-def encode_negative(cache: PromptCache, model: DiffusionModel, negative_prompt: str) -> Encoded:
-    """`unguided` of a negative prompt that is in the cache, or encoded now."""
-    return unguided(model, negative_prompt, cache.get(model, [negative_prompt])[0])
+        negative = Encoded(torch.zeros_like(negative.context), torch.zeros_like(negative.pooled))
+    return known, negative
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from ..sampling.decode import decode
 from ..sampling.guidance import Network
 from ..sampling.inputs import picture_size
 from ..sampling.memory import unet_bytes, vae_bytes
-from ..sampling.prompts import Encoded, PromptCache, encode_negative
+from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
 from ..sampling.schedules import GaussianSchedule
 from ..sampling.settings import SampleSettings
 from .config import DDPOConfig
@@ -31,7 +31,6 @@ from .trajectory import Trajectory, learnable_steps
 if TYPE_CHECKING:
     from ..sampling.loop import Place
 
-UNPROMPTED = Encoded(torch.empty(0), torch.empty(0))
 _DECODED = 8  # pictures between two chances to cancel
 
 
@@ -95,15 +94,8 @@ class Worker:
 
     def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
         """Prompts and the negative one; text encoders are in place only for what is not known yet."""
-        if not self.model.conditional:
-            return [UNPROMPTED] * len(prompts), None
-        wanted = [*prompts, self.negative_prompt] if self.guided else list(prompts)
-        if self._cache.missing(self.model, wanted):
-            encoders = self.model.text_encoders
-            with self._place(self.model, encoders, 0), applied_loras(self.model, encoders):
-                self._cache.get(self.model, wanted)
-        negative = encode_negative(self._cache, self.model, self.negative_prompt) if self.guided else None
-        return self._cache.get(self.model, prompts), negative
+        negative = self.negative_prompt if self.guided else None
+        return encode_with_negative(self._cache, self.model, prompts, negative, self._place)
 
     def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
         """The guided network of some rows, for learning."""

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tastemaker.loaders.errors import OutOfMemoryError
-from tastemaker.sampling import SampleOptions, sample
-from tastemaker.sampling.memory import fitting, in_parts, is_out_of_memory, unet_bytes
+from tastemaker.loaders.memory import fitting, in_parts, is_out_of_memory
+from tastemaker.sampling import SampleOptions, memory, sample
+from tastemaker.sampling.memory import unet_bytes
 
 PROMPT = "a large red heart on a blue background"
 
@@ -94,3 +95,9 @@ def test_at_once_limits_the_rows_of_a_call(tiny_sdxl, monkeypatch) -> None:
     monkeypatch.setattr(tiny_sdxl.unet, "forward", counting)
     sample(tiny_sdxl, PROMPT, steps=1, seeds=range(5), options=SampleOptions(at_once=2))
     assert rows == [4, 4, 2]
+
+
+def test_more_pictures_than_the_computer_can_hold_are_refused(tiny_sdxl, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 2**30)
+    with pytest.raises(OutOfMemoryError, match=r"1,000 pictures of 1024 x 1024 take 11\.7 GB .* 4\.0 GB are free"):
+        sample(tiny_sdxl, PROMPT, seeds=range(1000), height=1024, width=1024)
