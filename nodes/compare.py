@@ -56,8 +56,8 @@ class TastemakerCompare(io.ComfyNode):
         from ..rewards.comparison import compare, in_words
         from ..rewards.comparison_sheet import comparison_sheet
 
-        if not 1 <= pairs <= MAX_PAIRS:
-            raise InputError("pairs", pairs, f"It must be from 1 to {MAX_PAIRS}.")
+        if type(pairs) is not int or not 1 <= pairs <= MAX_PAIRS:
+            raise InputError("pairs", pairs, f"It must be a whole number from 1 to {MAX_PAIRS}.")
         found = compare(before, after)
         picture = comparison_sheet(before, after, pairs=pairs)
         image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]

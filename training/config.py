@@ -203,6 +203,12 @@ class DDPOConfig:
         high=10_000,
     )
     evaluate_samples: int = setting(32, "Pictures in a comparison.", low=2, high=4096)
+    evaluate_steps: int = setting(
+        25,
+        "Steps of its second half, sampled as one samples afterwards: ddim without fresh noise. 0 leaves it out.",
+        low=0,
+        high=1000,
+    )
     patience: int = setting(
         0,
         "Stop when that comparison was not better than its best for this many times, by watched_reward where one is "
@@ -267,7 +273,7 @@ def untrainable(name: str, scheduler: str) -> InputError:
 
 # what changes nothing in what is learned beyond rounding, so that a run may go on with other values
 _FREE = (
-    *("epochs", "checkpoint_every", "sample_every", "evaluate_every", "evaluate_samples", "patience"),
+    *("epochs", "checkpoint_every", "sample_every", "evaluate_every", "evaluate_samples", "evaluate_steps", "patience"),
     *("train_batch_size", "rollout_batch_size", "gradient_checkpointing"),
 )
 

@@ -11,9 +11,7 @@ from typing import Any
 
 import torch
 
-from ..loaders.model import DiffusionModel
 from ..rewards.comparison import win_rate
-from ..sampling.loop import sample
 from .advantages import check_rewards
 from .rewarding import scored
 
@@ -66,24 +64,6 @@ def compare(
         }
     found["diversity_base"], found["diversity_tuned"] = diversity(base, prompts), diversity(tuned, prompts)
     return found
-
-
-def compare_models(
-    base: DiffusionModel,
-    tuned: DiffusionModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    rewards: Sequence[tuple[str, Any]],
-    **settings: Any,
-) -> dict[str, Any]:
-    """Sample both models with the same seeds, any scheduler, and compare; `settings` are `sample`'s.
-
-    Another sampler than the one trained with measures something else: report both.
-    """
-    texts = list(prompts) if base.conditional else ""
-    pictures = [sample(model, texts, seeds=seeds, **settings).images for model in (base, tuned)]
-    labels = list(prompts) if base.conditional else [""] * len(seeds)
-    return compare(*pictures, labels, rewards)
 
 
 def best_so_far(values: Sequence[float], patience: int) -> bool:

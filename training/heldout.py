@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,9 @@ import torch
 from ..loaders.errors import InputError
 from ..loaders.model import DiffusionModel
 from ..loaders.texts import check_prompts
+from ..sampling.loop import sample
 from ..sampling.prompts import check_readable
+from ..sampling.settings import SampleOptions
 from .config import DDPOConfig
 from .evaluate import compare
 from .randomness import derived_seed
@@ -53,11 +56,12 @@ class HeldOut:
         self.seeds = [derived_seed(config.seed, "held out", i) for i in range(count)]
         self.watched_reward = watched
         self._base: torch.Tensor | None = None
+        self._base_afterwards: torch.Tensor | None = None
 
     def evaluate(
         self, worker: Worker, judges: Sequence[Judge], counting: Callable[[int], Callable[[int], None]]
     ) -> dict[str, Any]:
-        """Base against tuned with the training sampler; the figures of `compare`."""
+        """Base against tuned by the training sampler: the figures of `compare`; `afterwards` has them by a user's."""
         steps = len(self.prompts) * len(worker.schedule.timesteps)
         counter = counting(steps if self._base is not None else 2 * steps)
         if self._base is None:
@@ -66,8 +70,41 @@ class HeldOut:
         rewards = [(j.name, j.score) for j in judges]
         if self.watched_reward is not None:
             rewards.append((_watched_name(self.watched_reward), self.watched_reward))
-        compared = compare(self._base, tuned, self.prompts, rewards, lambda more: counter(0))
-        return {"held_out_prompts": self._fresh, **compared}
+        cancel = partial(counter, 0)
+        found = {
+            "held_out_prompts": self._fresh,
+            **compare(self._base, tuned, self.prompts, rewards, lambda more: cancel()),
+        }
+        if worker.config.evaluate_steps:
+            pictures = self._afterwards(worker, cancel)
+            found["afterwards"] = compare(*pictures, self.prompts, rewards, lambda more: cancel())
+        return found
+
+    def _afterwards(self, worker: Worker, cancel: Callable[[], None]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures of base and tuned as they are sampled after training. Shape: both (B, H, W, 3)."""
+        config = worker.config
+
+        def pictures(model: DiffusionModel) -> torch.Tensor:
+            told: dict[str, Any] = {"height": worker.size[0], "width": worker.size[1]}
+            if model.conditional:
+                told |= {"guidance_scale": config.guidance_scale, "negative_prompt": worker.negative_prompt}
+            return sample(
+                model,
+                self.prompts if model.conditional else "",
+                seeds=self.seeds,
+                scheduler="ddim",
+                steps=config.evaluate_steps,
+                eta=0.0,
+                options=SampleOptions(at_once=config.rollout_batch_size),
+                on_step=lambda info: cancel(),
+                place=worker.place,
+                **told,
+            ).images
+
+        if self._base_afterwards is None:
+            self._base_afterwards = pictures(worker.model)
+        with worker.learner.as_sampled() as tuned:
+            return self._base_afterwards, pictures(tuned)
 
     def watched(self, evaluations: Sequence[Mapping[str, Any]], judges: Sequence[Judge]) -> list[float]:
         """The figures that stop a run early: means of the watched reward, or of the first trained one.

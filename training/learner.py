@@ -119,6 +119,15 @@ class Learner:
             modules = {**self.base.modules, "unet": unet}
             return replace(self.base, modules=modules, fingerprint=_fingerprint(self.base, unet))
 
+    @contextmanager
+    def as_sampled(self) -> Iterator[DiffusionModel]:
+        """The tuned model to sample with, for the length of the block: a full fine-tune's is not copied for it."""
+        if self.adapter is not None:
+            yield self.tuned(f"{self.base.name} tuned")
+            return
+        with self._result():
+            yield self.policy
+
     def lora_state(self) -> dict[str, torch.Tensor]:
         """The LoRA in kohya's keys, on the CPU. Raises InputError for a full fine-tune."""
         if self.adapter is None:

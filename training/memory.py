@@ -165,7 +165,8 @@ def kept_bytes(config: DDPOConfig, elements: int, size: tuple[int, int], process
     pixels, compared = 3 * size[0] * size[1], config.evaluate_samples if config.evaluate_every else 0
     pictures = max(config.samples_per_epoch // processes, compared)
     each = (config.steps + 1) * elements + 2 * pixels
-    return 4 * (pictures * each + compared * pixels)  # those of the base stay for the next comparison
+    bases = 2 if config.evaluate_steps else 1  # sampled as in training, and as afterwards
+    return 4 * (pictures * each + bases * compared * pixels)  # those of the base stay for the next comparison
 
 
 def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:

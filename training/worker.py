@@ -47,7 +47,7 @@ class Worker:
     ) -> None:
         self.model, self.config, self.processes = model, config, processes
         self.negative_prompt = negative_prompt
-        self._place = place or (lambda *_: nullcontext())
+        self.place = place or (lambda *_: nullcontext())
         settings = SampleSettings(height=config.height, width=config.width)
         self.size = picture_size(model, settings, None, None)
         self.schedule = training_schedule(model, config)
@@ -78,14 +78,14 @@ class Worker:
 
     def placed(self, model: DiffusionModel, working_bytes: int = 0) -> AbstractContextManager[None]:
         """The UNet where it computes."""
-        return self._place(model, ("unet",), working_bytes)
+        return self.place(model, ("unet",), working_bytes)
 
     def placed_to_learn(self) -> AbstractContextManager[None]:
         """All that learning runs where it computes: the policy's UNet, and the base's own that KL compares with."""
         model, names = self.learner.policy, ("unet",)
         if self.config.kl_weight and model.unet is not self.model.unet:
             model, names = replace(model, modules={**model.modules, "base": self.model.unet}), ("unet", "base")
-        return self._place(model, names, self.learning_bytes)
+        return self.place(model, names, self.learning_bytes)
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +95,7 @@ class Worker:
     def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
         """Prompts and the negative one; text encoders are in place only for what is not known yet."""
         negative = self.negative_prompt if self.guided else None
-        return encode_with_negative(self._cache, self.model, prompts, negative, self._place)
+        return encode_with_negative(self._cache, self.model, prompts, negative, self.place)
 
     def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
         """The guided network of some rows, for learning."""
@@ -127,7 +127,7 @@ class Worker:
             trajectory = rollout(
                 model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step, starts
             )
-        with self._place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
+        with self.place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
             return trajectory, self._decoded(trajectory.latents[:, -1], on_step)
 
     def _decoded(self, latents: torch.Tensor, told: Callable[[int], None]) -> torch.Tensor:

@@ -100,6 +100,7 @@ def quick(**changes: Any) -> DDPOConfig:
             "sample_every": 0,
             "updates_per_epoch": 2,
             "train_batch_size": 4,
+            "evaluate_steps": 2,
             **changes,
         }
     )

@@ -122,7 +122,7 @@ def test_what_an_epoch_keeps_by_hand() -> None:
     assert kept_bytes(quick(steps=4), 48, (4, 4), 1) == 8 * (5 * 48 + 2 * 48) * 4
     assert kept_bytes(quick(steps=4), 48, (4, 4), 4) == 2 * (5 * 48 + 2 * 48) * 4
     compared = quick(steps=4, evaluate_every=1, evaluate_samples=16)
-    assert kept_bytes(compared, 48, (4, 4), 1) == (16 * (5 * 48 + 2 * 48) + 16 * 48) * 4
+    assert kept_bytes(compared, 48, (4, 4), 1) == (16 * (5 * 48 + 2 * 48) + 2 * 16 * 48) * 4  # the base's, two ways
 
 
 def test_more_pictures_than_memory_are_refused_by_name(
