@@ -43,9 +43,10 @@ it paints *at the top* wherever it likes. The reward reads them. So the reward c
 4. **Sample** the model as it was and as it is, with shapes it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
 
-The 10 epochs of this example take about six minutes on two processor cores. Its learning rate is bold: shapes
-soon move to the top, and some pictures break on the way. Raise **epochs** and press **Run** again: it
-goes on where it stopped. Or lower **learning_rate**, with a new run name, and let it take longer.
+The 16 epochs of this example take about seven minutes on two processor cores. In the picture of this template the
+tuned model won 79% of 24 pairs (60 to 91%) of hearts and crosses, which it never practised on. For more raise
+**epochs** and press **Run** again: it goes on where it stopped. When pictures break, lower **learning_rate**, with
+a new run name.
 
 Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
 Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
