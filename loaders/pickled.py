@@ -135,10 +135,9 @@ def _check_state(state: Any, where: str, size: int) -> None:
     """Raises ModelFileError unless this is a dict of names to plain tensors that a file of `size` bytes can hold."""
     import torch
 
-    total = 0
-
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ModelFileError(f"{where} is not a state dict (names and tensors) but a {type(state).__name__}.")
+    total = 0
     for key, value in state.items():
         plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout == torch.strided
         if not plain or value.device.type != "cpu" or value.is_quantized:

@@ -43,6 +43,11 @@ def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOpti
     return [*row, height, width]
 
 
+def is_guided(model: DiffusionModel, scale: float) -> bool:
+    """Whether a second, unguided row is run for each picture: not at scale 1, nor where the UNet is told the scale."""
+    return model.conditional and scale > 1.0 and model.guidance_embedding is None
+
+
 def guidance_embedding(scale: float, width: int) -> torch.Tensor:
     """The guidance scale as a UNet distilled with it is told it: (1, width) float32.
 

@@ -15,7 +15,7 @@ from ..loaders.lora import applied_loras, merged_bytes
 from ..loaders.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images, picture_bytes
-from .guidance import Network
+from .guidance import Network, is_guided
 from .inputs import check_refiner, check_seeds, latent_mask, picture_size, prompts_each, starting_latents
 from .memory import check_room, unet_bytes
 from .noise import ImageNoise
@@ -210,7 +210,7 @@ class _Run:
     ) -> torch.Tensor:
         """All images through one model: (B, C, h, w) float32 on the CPU."""
         model = self.models[stage]
-        guided = model.conditional and self.settings.guidance_scale > 1.0 and model.guidance_embedding is None
+        guided = is_guided(model, self.settings.guidance_scale)
         encoded, negative = encode_with_negative(
             self._cache, model, texts, negative_prompt if guided else None, self.place
         )

@@ -13,7 +13,7 @@ from ..loaders.errors import InputError
 from ..loaders.lora import applied_loras
 from ..loaders.model import DiffusionModel
 from ..sampling.decode import decode
-from ..sampling.guidance import Network
+from ..sampling.guidance import Network, is_guided
 from ..sampling.inputs import picture_size
 from ..sampling.memory import unet_bytes, vae_bytes
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
@@ -54,7 +54,7 @@ class Worker:
         check_window(self.schedule, config)
         height, width = self.size
         self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
-        self.guided = model.conditional and config.guidance_scale > 1.0
+        self.guided = is_guided(model, config.guidance_scale)
         self._cache = PromptCache(4096)
         self.learner = self._learner()
         self.objective = Objective(
