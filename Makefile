@@ -19,7 +19,7 @@ lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 workflows: env
-	@$(VENV) -m scripts.make_workflows
+	@$(VENV) -m scripts.workflows
 
 benchmark: env
 	@$(VENV) -m benchmarks.main_job

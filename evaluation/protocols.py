@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..loaders.errors import InputError
-from ..loaders.texts import check_prompts
+from ..core.errors import InputError
+from ..core.texts import check_prompts
 from .settings import OVERALL
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ def _json(text: str, where: str) -> Any:
 
 
 def _wrong(where: str, entry: object, what: str) -> InputError:
-    from ..rewards.folder import printable
+    from ..images.folder import printable
 
     return InputError("metadata", printable(str(entry)[:80]), f"{where} is not laid out so: {what}")
 
@@ -266,7 +266,7 @@ def _coco(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
 
 def _tsv(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
     """A heading with Prompt, and perhaps Category; then a line each."""
-    from ..rewards.folder import printable
+    from ..images.folder import printable
 
     try:
         lines = list(csv.reader(text.splitlines(), delimiter="\t"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tastemaker.loaders import ModelFileError
-from tastemaker.loaders.pickled import read_pickled
+from tastemaker.loaders.formats.pickled import read_pickled
 from tests.loaders.test_hostile import with_program
 
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tastemaker.loaders.errors import InputError
-from tastemaker.training.curve import LINE, curve, panels, ticks
-from tastemaker.training.report import EpochReport
+from tastemaker.core.errors import InputError
+from tastemaker.training.run.curve import LINE, curve, panels, ticks
+from tastemaker.training.run.report import EpochReport
 
 
 def report(epoch: int, **figures) -> EpochReport:

@@ -1,0 +1,1 @@
+"""Files, tensors and folders of images, and the prompts in them. Imports only `core`."""
