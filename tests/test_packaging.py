@@ -13,17 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.test_imports import FILES
 
-TREE = (
-    "setup.py",
-    "pyproject.toml",
-    "requirements.txt",
-    "README.md",
-    "LICENSE",
-    "__init__.py",
-    "assets",
-    "web",
-    "workflows",
-)
+TREE = ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "__init__.py")
+DATA = ("assets", "web", "workflows")
 
 
 @pytest.fixture(scope="module")
