@@ -13,7 +13,15 @@ from PIL import Image
 
 from tastemaker.rewards import load_reward
 from tests.conftest import GOLDENS, OFFICIAL
-from tests.rewards.official_files import GOLDEN, PICTURES, PROMPTS, blip_folder, imagereward_folder
+from tests.rewards.official_files import (
+    GOLDEN,
+    PICTURES,
+    PROMPTS,
+    aesthetic_folder,
+    blip_folder,
+    imagereward_folder,
+    small_clip,
+)
 
 MED_CONFIG = OFFICIAL / "imagereward" / "med_config.json"
 
@@ -41,6 +49,26 @@ def test_the_picture_is_as_wide_as_the_vit_whatever_the_config_says(tmp_path: Pa
     for prompt, wanted in GOLDEN["blip_score"].items():
         got = blip.picture_score(pictures, [prompt] * len(pictures)).tolist()
         assert got == pytest.approx([wanted[name] for name in names], abs=1e-4)
+
+
+def test_rewards_load_from_the_format_before_pytorch_1_6(tmp_path: Path) -> None:
+    """BLIP's files may be of it; the same scores, bit by bit."""
+    imagereward_folder(tmp_path)
+    blip_folder(tmp_path)
+    clip, config = small_clip("quick_gelu", projection_dim=768)
+    aesthetic_folder(tmp_path, clip, config)
+    names = ("imagereward-v1.0", "blip-score", "aesthetic-v2")
+    pictures = [Image.open(p) for p in PICTURES[:2]]
+
+    def scores() -> list[torch.Tensor]:
+        return [load_reward(name, source=tmp_path).picture_score(pictures, PROMPTS[:1] * 2) for name in names]
+
+    wanted = scores()
+    for name in ("ImageReward.pt", "model_large.pth", "sac+logos+ava1-l14-linearMSE.pth"):
+        state = torch.load(tmp_path / name, map_location="cpu", weights_only=True)
+        torch.save(state, tmp_path / name, _use_new_zipfile_serialization=False)
+        assert (tmp_path / name).read_bytes()[:2] != b"PK"
+    assert all(torch.equal(*pair) for pair in zip(wanted, scores(), strict=True))
 
 
 @pytest.mark.slow
