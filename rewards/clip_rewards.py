@@ -5,15 +5,18 @@ Legend: B pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ..loaders.errors import ModelFileError
 from ..loaders.weights import fill
 from .clip import image_features, text_features
+from .files import AESTHETIC_HEAD
 from .imagereward import reward_mlp
 from .network import PixelNetwork
 from .weights import read_weights
@@ -55,15 +58,35 @@ class AestheticModel(nn.Module):
 
 
 def load_head(path: Path, width: int) -> nn.Sequential:
-    """The aesthetic head of `sac+logos+ava1-l14-linearMSE.pth`, float32, for embeddings of `width`.
+    """Load the aesthetic head of `sac+logos+ava1-l14-linearMSE.pth`, float32, for embeddings of `width`.
 
-    It has ImageReward's layers. Raises ModelFileError.
+    It has ImageReward's layers. Raises ModelFileError, naming the file that is wanted for one that holds another head.
     """
-    state = read_weights(path, torch.float32)
+    state = {key.removeprefix("layers."): value for key, value in read_weights(path, torch.float32).items()}
     with torch.device("meta"):
         head = reward_mlp(width)
-    fill(head, {key.removeprefix("layers."): value for key, value in state.items()}, where=path.name)
+    other = _other_head(state, head)
+    if other:
+        raise ModelFileError(
+            f"{path.name} {other}. aesthetic-v2 is read from {AESTHETIC_HEAD.names[1]}; to get it: "
+            f"{AESTHETIC_HEAD.command}\n"
+        )
+    fill(head, state, where=path.name)
     return head.requires_grad_(False).eval()
+
+
+def _other_head(state: Mapping[str, torch.Tensor], head: nn.Sequential) -> str:
+    """What a file holds in place of the head; empty for the head."""
+    wanted = head.state_dict()
+    if state.keys() == wanted.keys():
+        width, found = wanted["0.weight"].shape[1], tuple(state["0.weight"].shape)
+        other = len(found) == 2 and found[1] != width
+        return f"reads embeddings of {found[1]} numbers, and the CLIP model makes {width}" if other else ""
+    if state.keys() == {"weight", "bias"}:
+        return "is a head of LAION's first aesthetic predictor: one layer"
+    if all(re.fullmatch(r"\d+\.(weight|bias)", key) for key in state):
+        return "has other layers, as the heads with activations between them (reluMSE) have"
+    return "holds no aesthetic head"
 
 
 def aesthetic_network(clip: CLIPModel, head: nn.Sequential) -> PixelNetwork:

@@ -109,6 +109,39 @@ def test_aesthetic_equals_its_definition(tmp_path: Path) -> None:
     assert "text_model" not in "".join(reward.modules["network"].state_dict())
 
 
+def _linear(*sizes: int) -> dict[str, torch.Tensor]:
+    return {"weight": torch.zeros(*sizes), "bias": torch.zeros(sizes[0])}
+
+
+def _relu_head() -> dict[str, torch.Tensor]:
+    """Layers 0, 3, 6, 9 and 11: an activation and a dropout behind the first three, an activation behind the fourth."""
+    sizes = [(1024, 768), (128, 1024), (64, 128), (16, 64), (1, 16)]
+    layers = zip((0, 3, 6, 9, 11), sizes, strict=True)
+    return {f"layers.{i}.{key}": value for i, size in layers for key, value in _linear(*size).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "said"),
+    [
+        ("sa_0_4_vit_l_14_linear.pth", _linear(1, 768), "first aesthetic predictor"),
+        ("ava+logos-l14-reluMSE.pth", _relu_head(), "reluMSE"),
+        ("something.pth", {"conv.weight": torch.zeros(2, 2)}, "no aesthetic head"),
+    ],
+)
+def test_another_head_is_named_and_the_wanted_one_too(tmp_path: Path, name: str, state: dict, said: str) -> None:
+    model, config = small_clip("quick_gelu", projection_dim=768)
+    folder = aesthetic_folder(tmp_path, model, config)
+    torch.save(state, folder / name)
+    with pytest.raises(ModelFileError, match=rf"(?s){said}.*sac\+logos\+ava1-l14-linearMSE\.pth.*curl"):
+        load_reward("aesthetic-v2", source=[folder / name, folder])
+
+
+def test_a_clip_of_another_width_is_named(tmp_path: Path) -> None:
+    model, config = small_clip("quick_gelu", projection_dim=48)
+    with pytest.raises(ModelFileError, match="embeddings of 768 numbers, and the CLIP model makes 48"):
+        load_reward("aesthetic-v2", source=aesthetic_folder(tmp_path, model, config))
+
+
 # --- HPS v2.1 and OpenCLIP --------------------------------------------------------------------
 
 
