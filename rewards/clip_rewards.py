@@ -15,6 +15,7 @@ from torch import nn
 
 from ..loaders.errors import ModelFileError
 from ..loaders.weights import fill
+from .clean_text import CleaningTokenizer
 from .clip import image_features, text_features
 from .files import AESTHETIC_HEAD
 from .imagereward import reward_mlp
@@ -22,7 +23,9 @@ from .network import PixelNetwork
 from .weights import read_weights
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel, CLIPTokenizerFast
+    from transformers import CLIPModel
+
+    from .clip import ClipTokenizer
 
 
 def _image_size(network: CLIPModel) -> int:
@@ -30,19 +33,22 @@ def _image_size(network: CLIPModel) -> int:
 
 
 def cosine_network(
-    network: CLIPModel, tokenizer: CLIPTokenizerFast, *, scaled: bool = False, whole: bool = False
+    network: CLIPModel, tokenizer: ClipTokenizer, *, scaled: bool = False, whole: bool = False
 ) -> PixelNetwork:
-    """The cosine of picture and text; `scaled` times the model's own logit scale.
+    """Return the cosine of picture and text as a network; `scaled` times the model's own logit scale.
 
-    That is PickScore, whose published code prepares pictures by transformers. `whole` shows it the whole
-    picture (HPS v2) instead of the middle square.
+    That is PickScore, whose published code prepares pictures by transformers: RGB first, the middle counted down.
+    `whole` shows it the whole picture (HPS v2) instead of the middle square.
     """
 
     def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         cosines = (image_features(network, pixels) * text_features(network, tokenizer, prompts)).sum(-1)
         return cosines * network.logit_scale.float().exp() if scaled else cosines
 
-    return PixelNetwork(network, scores, _image_size(network), whole, floor=scaled)
+    settings = ("RGB first",) if scaled else ()
+    if isinstance(tokenizer, CleaningTokenizer):
+        settings = (tokenizer.about,)
+    return PixelNetwork(network, scores, _image_size(network), whole, scaled, scaled, settings)
 
 
 class AestheticModel(nn.Module):
