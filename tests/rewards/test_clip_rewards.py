@@ -17,6 +17,8 @@ from tastemaker.loaders import InputError, ModelFileError
 from tastemaker.loaders.embedded import asset_folder
 from tastemaker.rewards import load_reward
 from tastemaker.rewards.clip import CLIP_H, CLIP_L, from_open_clip
+from tastemaker.rewards.folder import read_folder
+from tastemaker.rewards.scoring import score_pictures
 from tests.rewards.official_files import (
     HEAD,
     PICTURES,
@@ -92,6 +94,53 @@ def test_pickscore_equals_transformers(tmp_path: Path) -> None:
     many = reward.picture_columns(pictures()[:3], SHORT)["pickscore-v1"]
     each = [reward.picture_columns([p], t)["pickscore-v1"].item() for p, t in zip(pictures()[:3], SHORT, strict=True)]
     assert many.tolist() == pytest.approx(each, abs=1e-3)
+
+
+def stored_otherwise(folder: Path) -> list[Path]:
+    """One picture as files of every mode a PNG has, the transparent ones with colours below their transparency."""
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 256, (9, 11, 4), dtype=np.uint8)).resize((300, 260))
+    made = {"RGBA": smooth, "LA": smooth.convert("LA"), "RGB": smooth.convert("RGB"), "L": smooth.convert("L")}
+    made |= {"P": smooth.convert("RGB").quantize(13), "1": smooth.convert("L").convert("1")}
+    for mode, picture in made.items():
+        assert picture.mode == mode
+        picture.save(folder / f"{mode}.png")
+    return [folder / f"{mode}.png" for mode in made]
+
+
+def test_pickscore_of_files_of_every_mode_equals_transformers(tmp_path: Path) -> None:
+    """Its processor makes RGB first. Transparency is dropped, as in the transformers of PickScore's time: since 5 they
+    put white behind it."""
+    from transformers import CLIPImageProcessor
+
+    try:
+        from transformers import CLIPImageProcessorPil as Processor
+    except ImportError:
+        Processor = CLIPImageProcessor
+    model, config = small_clip()
+    model.logit_scale.data.fill_(math.log(100))
+    source = clip_folder(tmp_path / "PickScore_v1", model, config).parent
+    reward, files = load_reward("pickscore-v1", source=source), stored_otherwise(tmp_path)
+    opened = [Image.open(path) for path in files]
+    opaque = [picture.convert("RGB") if "A" in picture.mode else picture for picture in opened]
+    with torch.no_grad():
+        pixels = Processor()(opaque, return_tensors="pt").pixel_values
+        want = model(pixel_values=pixels, **tokens([SHORT[1]])).logits_per_image[:, 0]
+    assert (reward.picture_columns(files, SHORT[1])["pickscore-v1"] - want).abs().max() <= 1e-4 * 100
+    last = load_reward("clip-score", source=source / "PickScore_v1").picture_columns(files, SHORT[1])["clip-score"]
+    assert ((100 * last - want).abs() > 1e-3).tolist() == [True, True, False, False, True, True]  # so the order counts
+
+
+@pytest.mark.parametrize("name", ["pickscore-v1", "clip-score"])
+def test_files_of_a_folder_score_as_they_do_one_by_one(tmp_path: Path, name: str) -> None:
+    model, config = small_clip()
+    reward = load_reward(name, source=clip_folder(tmp_path / "PickScore_v1", model, config))
+    files = stored_otherwise(tmp_path)
+    found = read_folder(tmp_path, default_prompt=SHORT[1])
+    table = score_pictures(found.pictures, found.prompts, reward).table
+    want = dict(zip([p.name for p in files], reward.picture_columns(files, SHORT[1])[name].tolist(), strict=True))
+    got = {found.pictures.name(i): score for i, score in enumerate(table.scores[name].tolist())}
+    assert got == pytest.approx(want, abs=1e-5)
 
 
 def test_aesthetic_equals_its_definition(tmp_path: Path) -> None:
