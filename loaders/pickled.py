@@ -22,7 +22,7 @@ from .errors import ModelFileError
 from .files import write_atomic
 from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES
 from .pickle_survey import ForeignCallError, SurveyError, survey
-from .weights import DtypeOf, dtype_of, own_copy
+from .weights import DtypeOf, describe_file, dtype_of, own_copy
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +110,9 @@ def _check_file(path: Path, where: str) -> bool:
     except SurveyError as e:
         raise ModelFileError(f"{where} is not a state dict as PyTorch writes it: {e}.") from e
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as e:
+        kind = describe_file(path)
+        if kind.startswith(("an empty file", "a web page", "a Git LFS pointer")):
+            raise ModelFileError(f"{where} is not a PyTorch file but {kind}.") from e
         raise ModelFileError(f"{where} is not a PyTorch file, or is cut short. Download it again.") from e
 
 

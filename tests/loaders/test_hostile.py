@@ -458,7 +458,7 @@ def test_a_pickle_cut_short_is_damaged(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "model.bin"
     torch.save({"a": torch.ones(1000)}, path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelFileError, match="cut short|damaged"):
+    with pytest.raises(ModelFileError, match="cut short|damaged|an empty file"):
         read_pickled(path)
 
 

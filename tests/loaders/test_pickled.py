@@ -126,6 +126,21 @@ def test_a_program_under_two_spellings_of_its_name_is_refused(tmp_path: Path) ->
         read_pickled(tmp_path / "model.bin")
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "an empty file"),
+        (b"<!doctype html><html>" * 9, "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1786880927\n", "a Git LFS pointer"),
+        (b"\x80\x04\x95" + bytes(99), "or is cut short"),
+    ],
+)
+def test_what_a_download_left_in_place_of_weights_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "ImageReward.pt").write_bytes(data)
+    with pytest.raises(ModelFileError, match=f"is not a PyTorch file.*{said}"):
+        read_pickled(tmp_path / "ImageReward.pt")
+
+
 def test_torchscript_is_named(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "ViT-L-14.pt"))
     with pytest.raises(ModelFileError, match="TorchScript"):
@@ -237,7 +252,7 @@ def test_a_legacy_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
     data = (tmp_path / "model.bin").read_bytes()
     for keep in range(len(data)):
         (tmp_path / "model.bin").write_bytes(data[:keep])
-        with pytest.raises(ModelFileError, match="cut short|its pickle is broken"):
+        with pytest.raises(ModelFileError, match="cut short|its pickle is broken|an empty file"):
             read_pickled(tmp_path / "model.bin")
 
 
