@@ -1,0 +1,48 @@
+"""Run inside a process of its own: kinds of LoRA against ComfyUI's own loader. The argument is a folder to write in.
+
+Prints one JSON object, case -> strength -> largest difference as a share of the weight's largest number, infinite where
+ComfyUI does not read the case; `test_lora_kinds.py` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scripts.comfy.inside import enter
+
+
+def host_weight(state: dict[str, torch.Tensor], weight: torch.Tensor, strength: float) -> torch.Tensor | None:
+    """What ComfyUI makes of a weight, None when it does not read the state."""
+    import comfy.lora
+
+    patches = comfy.lora.load_lora(dict(state), {"lora_unet_conv_in": "conv_in.weight"})
+    if "conv_in.weight" not in patches:
+        return None
+    patch = (strength, patches["conv_in.weight"], 1.0, None, None)
+    return comfy.lora.calculate_weight([patch], weight.clone(), "conv_in.weight")
+
+
+def main() -> None:
+    enter()
+    from tests.loaders.test_lora_kinds import CASES, layer_of, state_of
+
+    folder, answer = Path(sys.argv[1]), {}
+    for case, golden in CASES.items():
+        weight, state = golden["before"], state_of(case)
+        found: dict[str, Any] = {}
+        for strength in (1.0, 0.6, -0.5):
+            expected = host_weight({f"lora_unet_conv_in.{n}": t for n, t in state.items()}, weight, strength)
+            ours = layer_of(folder, state).applied(weight, strength)
+            size = weight.abs().max()
+            found[str(strength)] = float("inf") if expected is None else float((ours - expected).abs().max() / size)
+        answer[case] = found
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
