@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, ModelFileError, NonFiniteError
 from .lora_keys import UNET, kohya_name, spellings
-from .lora_layers import AppliedLora, Key, Layer, Lora, LoraLayer
+from .lora_layers import AppliedLora, FullLayer, Key, Layer, Lora, LoraLayer
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ __all__ = [
     "Lora",
     "LoraLayer",
     "applied_loras",
+    "host_layers",
     "lora_state",
     "make_lora",
     "match",
@@ -275,6 +276,22 @@ def lora_state(layers: Mapping[Key, Layer]) -> dict[str, torch.Tensor]:
         for part, tensor in layer.saved().items():
             state[f"{name}.{part}"] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return state
+
+
+def host_layers(model: DiffusionModel, index: int) -> dict[Key, Layer]:
+    """Return the layers of `model.loras[index]` in kinds of which ComfyUI computes what is computed here.
+
+    The other kinds become whole differences, as large as the weights, of the weight with the LoRAs before on it.
+    """
+    layers: dict[Key, Layer] = {}
+    for (component, path), layer in model.loras[index].targets.items():
+        if not layer.host_exact:
+            weight = model.modules[component].get_submodule(path).weight
+            before = [(a.strength_of(component), a.targets.get((component, path))) for a in model.loras[:index]]
+            start = merged_weight(weight.detach().float(), [(s, other) for s, other in before if other is not None])
+            layer = FullLayer((layer.applied(start, 1.0) - start).to(weight.dtype), bias=layer.bias)
+        layers[component, path] = layer
+    return layers
 
 
 def read_lora(path: str | Path) -> Lora:

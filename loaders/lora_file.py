@@ -105,7 +105,7 @@ def _ia3_factors(name: str, scaled: set[str]) -> KeyName | None:
 
 
 def _note(file: str, what: str, count: int) -> str:
-    note = f"{file}: {what} ({count} tensor{'s' if count > 1 else ''}) is left out."
+    note = f"{file}: left out {what} ({count} tensor{'s' if count > 1 else ''})."
     _log.warning(note)
     return note
 

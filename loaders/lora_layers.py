@@ -28,14 +28,12 @@ class Layer(ABC):
         magnitude: DoRA's magnitudes, (out, 1) or (1, in), with as many ones after them as the weight has.
         bias: what is added to the module's bias, (out,).
         NAMES: attribute -> what the tensor is called at the end of a kohya or LyCORIS key.
-        host_exact: whether ComfyUI's own loader computes the same from the same tensors.
     """
 
     magnitude: Tensor | None = None
     bias: Tensor | None = None
 
     NAMES: ClassVar[Mapping[str, str]] = {}
-    host_exact: ClassVar[bool] = True
 
     def tensors(self) -> dict[str, Tensor]:
         """Return its tensors by attribute, those that are there."""
@@ -56,6 +54,11 @@ class Layer(ABC):
     def misfit(self) -> bool:
         """Whether its factors do not fit each other."""
         return False
+
+    @property
+    def host_exact(self) -> bool:
+        """Whether ComfyUI computes the same of the same tensors: with DoRA's norm of each input, not of each output."""
+        return self.magnitude is None or self.magnitude.shape[0] == 1
 
     @property
     @abstractmethod
@@ -186,7 +189,10 @@ class SetLayer(Layer):
     value: Tensor
 
     NAMES = {"value": "set_weight"}
-    host_exact = False  # ComfyUI sets it whatever the strength
+
+    @property
+    def host_exact(self) -> bool:
+        return False  # ComfyUI sets it whatever the strength
 
     @property
     def shape(self) -> tuple[int, ...]:

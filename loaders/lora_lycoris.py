@@ -95,6 +95,10 @@ class LokrLayer(ScaledLayer):
         one, two = self._shapes
         return () if one is None or two is None else (one[0] * two[0], one[1] * two[1], *two[2:])
 
+    @property
+    def host_exact(self) -> bool:
+        return super().host_exact and self.t2 is None  # torch.kron refuses what ComfyUI makes of a core
+
     def added(self, weight: Tensor) -> Tensor:
         w1 = like(self.w1, weight) if self.w1 is not None else _product(weight, None, self.w1_a, self.w1_b)
         w2 = like(self.w2, weight) if self.w2 is not None else _product(weight, self.t2, self.w2_a, self.w2_b)
@@ -145,7 +149,10 @@ class Ia3Layer(Layer):
     on_input: bool
 
     NAMES = {"factors": "weight"}
-    host_exact = False  # ComfyUI does not read them
+
+    @property
+    def host_exact(self) -> bool:
+        return False  # ComfyUI does not read them
 
     @property
     def settings(self) -> str:
@@ -182,7 +189,10 @@ class OftLayer(Layer):
     rescale: Tensor | None = None
 
     NAMES = {"blocks": "oft_blocks", "rescale": "rescale"}
-    host_exact = False  # ComfyUI takes the constraint by itself and squares the strength
+
+    @property
+    def host_exact(self) -> bool:
+        return False  # ComfyUI takes another constraint and the strength twice
 
     @property
     def settings(self) -> str:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..loaders.architectures import UNET as PREFIX
 from ..loaders.errors import InputError
-from ..loaders.lora import lora_state
+from ..loaders.lora import host_layers, lora_state
 from ..loaders.lora_keys import TEXT, TEXT_2
 from ..loaders.original_layout import unet_sources
 from . import host, host_native
@@ -108,8 +108,12 @@ def to_native(model: DiffusionModel) -> tuple[Any, Any, Any]:
         return host_native.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
 
     native = host_native.native_model(owner, prediction(model), zero_snr(model), states)
-    for applied in model.loras:
-        native = host_native.native_lora(native, lora_state(applied.targets), applied.strength, applied.strength_text)
+    for index, applied in enumerate(model.loras):
+        layers = host_layers(model, index)
+        count = sum(bool(layer.shape) + (layer.bias is not None) for layer in layers.values())
+        native = host_native.native_lora(
+            native, lora_state(layers), applied.strength, applied.strength_text, count=count
+        )
     return native
 
 

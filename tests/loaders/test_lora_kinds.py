@@ -17,8 +17,8 @@ import torch
 from safetensors import safe_open
 
 from scripts.comfy.locate import find
-from tastemaker.loaders import lora_state, read_lora
-from tastemaker.loaders.lora import merged_bias
+from tastemaker.loaders import applied_loras, lora_state, read_lora
+from tastemaker.loaders.lora import host_layers, merged_bias
 from tastemaker.loaders.lora_kinds import butterfly, cayley
 from tests.conftest import GOLDENS, ROOT
 from tests.loaders.lora_files import write
@@ -131,6 +131,27 @@ def test_a_lora_trained_in_comfyui_keeps_its_constraint(tmp_path) -> None:
     state = {"oft_blocks": blocks, "alpha": torch.tensor(0.25)}
     assert layer_of(tmp_path, state).limit == 0.25 * 16
     assert layer_of(tmp_path, state, "diffusion_model.input_blocks.0.0").limit == 0.25
+
+
+def test_what_comfyui_computes_otherwise_goes_there_as_a_difference(tmp_path, tiny_sdxl) -> None:
+    """Those of DIFFERS, OFT and BOFT; the difference on top of an earlier LoRA gives what both give here."""
+    odd = {case for case in CASES if not layer_of(tmp_path, state_of(case)).host_exact}
+    assert odd == {case for case in CASES if "oft" in case or any(mark in case for mark in DIFFERS)}
+
+    weight = tiny_sdxl.unet.conv_in.weight.detach()  # (64, 4, 3, 3)
+    generator = torch.Generator().manual_seed(6)
+    plain = {"lora_up.weight": torch.randn(64, 2, 1, 1, generator=generator) * 0.1}
+    plain["lora_down.weight"] = torch.randn(2, 4, 3, 3, generator=generator) * 0.1
+    dora = plain | {"dora_scale": torch.rand(64, 1, 1, 1, generator=generator) + 0.5}
+    model = tiny_sdxl
+    for state, strength in ((plain, 0.8), (dora, 0.6)):
+        path = write(tmp_path / "lora.safetensors", {f"lora_unet_conv_in.{n}": t for n, t in state.items()})
+        model = model.with_lora(read_lora(path), strength)
+    (first,), (second,) = (host_layers(model, i).values() for i in (0, 1))
+    assert first is model.loras[0].targets["unet", "conv_in"]
+    there = (weight + 0.8 * first.added(weight).reshape(weight.shape)) + 0.6 * second.diff
+    with applied_loras(model, ("unet",)):
+        assert (tiny_sdxl.unet.conv_in.weight - there).abs().max() < 1e-6
 
 
 # --- the papers ---------------------------------------------------------------------------------
