@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
@@ -27,12 +28,14 @@ class Layer(ABC):
     Attributes:
         magnitude: DoRA's magnitudes, (out, 1) or (1, in), with as many ones after them as the weight has.
         bias: what is added to the module's bias, (out,).
+        KIND: what artists call it.
         NAMES: attribute -> what the tensor is called at the end of a kohya or LyCORIS key.
     """
 
     magnitude: Tensor | None = None
     bias: Tensor | None = None
 
+    KIND: ClassVar[str] = ""
     NAMES: ClassVar[Mapping[str, str]] = {}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -129,6 +132,7 @@ class LoraLayer(ScaledLayer):
     alpha: float
     mid: Tensor | None = None
 
+    KIND = "LoRA"
     NAMES = {"up": "lora_up.weight", "down": "lora_down.weight", "mid": "lora_mid.weight"}
 
     @property
@@ -172,6 +176,7 @@ class FullLayer(Layer):
 
     diff: Tensor | None = None
 
+    KIND = "whole difference"
     NAMES = {"diff": "diff"}
 
     @property
@@ -188,6 +193,7 @@ class SetLayer(Layer):
 
     value: Tensor
 
+    KIND = "whole weight"
     NAMES = {"value": "set_weight"}
 
     @property
@@ -217,6 +223,12 @@ class Lora:
     fingerprint: str
     layers: Mapping[Key, Layer]
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Return what it holds in a line, and its notes, a line each."""
+        kinds = Counter("DoRA" if layer.magnitude is not None else layer.KIND for layer in self.layers.values())
+        counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+        return "\n".join((f"{self.name}: {len(self.layers):,} layers ({counted}).", *self.notes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ class LohaLayer(ScaledLayer):
     t1: Tensor | None = None
     t2: Tensor | None = None
 
+    KIND = "LoHa"
     NAMES = {n: f"hada_{n}" for n in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")}
 
     @property
@@ -68,6 +69,7 @@ class LokrLayer(ScaledLayer):
     w2_b: Tensor | None = None
     t2: Tensor | None = None
 
+    KIND = "LoKr"
     NAMES = {n: f"lokr_{n}" for n in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")}
 
     @property
@@ -115,6 +117,7 @@ class GloraLayer(ScaledLayer):
     b2: Tensor
     alpha: float
 
+    KIND = "GLoRA"
     NAMES = {n: f"{n}.weight" for n in ("a1", "a2", "b1", "b2")}
 
     @property
@@ -148,6 +151,7 @@ class Ia3Layer(Layer):
     factors: Tensor
     on_input: bool
 
+    KIND = "(IA)^3"
     NAMES = {"factors": "weight"}
 
     @property
@@ -188,6 +192,7 @@ class OftLayer(Layer):
     limit: float = 0.0
     rescale: Tensor | None = None
 
+    KIND = "OFT"
     NAMES = {"blocks": "oft_blocks", "rescale": "rescale"}
 
     @property

@@ -27,11 +27,33 @@ def host_weight(state: dict[str, torch.Tensor], weight: torch.Tensor, strength: 
     return comfy.lora.calculate_weight([patch], weight.clone(), "conv_in.weight")
 
 
+def trained(folder: Path) -> dict[str, dict[str, float]]:
+    """LoRAs as Train LoRA of ComfyUI makes them, on a linear layer and a convolution: their own forward and ours."""
+    from comfy.weight_adapter import adapter_maps
+
+    from tests.loaders.test_lora_kinds import layer_of
+
+    found = {}
+    for algorithm, adapter in adapter_maps.items():
+        for place, shape in {"linear": (16, 6), "conv": (16, 4, 3, 3)}.items():
+            weight = torch.randn(shape)
+            trains = adapter.create_train(weight, rank=2, alpha=1.0)
+            for name, parameter in trains.named_parameters():
+                if name != "alpha":
+                    parameter.data = torch.randn_like(parameter) * 0.4
+            state = {name: parameter.data for name, parameter in trains.named_parameters()}
+            ours = layer_of(folder, state, "diffusion_model.input_blocks.0.0").applied(weight, 1.0)
+            found[f"{algorithm}-{place}"] = {"1.0": float((ours - trains(weight)).abs().max() / weight.abs().max())}
+    return found
+
+
+@torch.no_grad()
 def main() -> None:
     enter()
     from tests.loaders.test_lora_kinds import CASES, layer_of, state_of
 
-    folder, answer = Path(sys.argv[1]), {}
+    folder = Path(sys.argv[1])
+    answer = {"trained": trained(folder)}
     for case, golden in CASES.items():
         weight, state = golden["before"], state_of(case)
         found: dict[str, Any] = {}

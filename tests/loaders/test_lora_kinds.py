@@ -125,6 +125,12 @@ def test_where_comfyui_differs(host, case) -> None:
     assert host[case]["1.0"] > 1e-3, DIFFERS
 
 
+def test_loras_that_comfyui_trains(host) -> None:
+    """Of every algorithm of its Train LoRA node, on linear layers and convolutions, which it writes flattened."""
+    assert {name.split("-")[0] for name in host["trained"]} >= {"LoRA", "LoHa", "LoKr", "OFT"}
+    assert all(found["1.0"] < 4e-6 for found in host["trained"].values()), host["trained"]
+
+
 def test_a_lora_trained_in_comfyui_keeps_its_constraint(tmp_path) -> None:
     """Its OFT limits the norm by alpha itself; LyCORIS by alpha for each output channel. The spelling tells."""
     blocks = torch.randn(4, 4, 4, generator=torch.Generator().manual_seed(1))
