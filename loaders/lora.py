@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, ModelFileError, NonFiniteError
 from .lora_keys import UNET, kohya_name, spellings
 from .lora_layers import AppliedLora, FullLayer, Key, Layer, Lora, LoraLayer
+from .weights import all_finite
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +74,7 @@ def _check_layer(layer: Layer, where: str) -> None:
     for part, tensor in tensors.items():
         if not tensor.is_floating_point() or not 1 <= tensor.ndim <= 4 or 0 in tensor.shape:
             raise ModelFileError(f"{where} has a {part} of {tensor.dtype} {tuple(tensor.shape)}, which is no LoRA's.")
-        if not tensor.float().isfinite().all():
+        if not all_finite(tensor):
             raise ModelFileError(f"{where} holds NaN or infinity in its {part} matrix. Download the LoRA again.")
     if layer.misfit:
         shapes = ", ".join(f"{part} {tuple(tensor.shape)}" for part, tensor in tensors.items())
