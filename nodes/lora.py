@@ -87,4 +87,5 @@ class TastemakerLoadLoRA(io.ComfyNode):
             if loaded is None:
                 loaded = _loras[stamp] = read_lora(stamp[0])
             changed = model.with_lora(loaded, strength, strength_text)
-            return io.NodeOutput(changed, lora_state(changed.loras[-1].targets))
+            state = lora_state(changed.loras[-1].targets)
+        return io.NodeOutput(changed, state, ui={"tastemaker_report": [loaded.summary()]})

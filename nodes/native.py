@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from ..loaders.layout.architectures import UNET as PREFIX
 from ..loaders.layout.original import unet_sources
-from ..loaders.lora.apply import lora_state
+from ..loaders.lora.apply import host_layers, lora_state
 from ..loaders.lora.keys import TEXT, TEXT_2
 from . import host
 from .host import native as host_native
@@ -109,8 +109,12 @@ def to_native(model: DiffusionModel) -> tuple[Any, Any, Any]:
         return host_native.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
 
     native = host_native.native_model(owner, prediction(model), zero_snr(model), states)
-    for applied in model.loras:
-        native = host_native.native_lora(native, lora_state(applied.targets), applied.strength, applied.strength_text)
+    for index, applied in enumerate(model.loras):
+        layers = host_layers(model, index)
+        count = sum(bool(layer.shape) + (layer.bias is not None) for layer in layers.values())
+        native = host_native.native_lora(
+            native, lora_state(layers), applied.strength, applied.strength_text, count=count
+        )
     return native
 
 

@@ -1,10 +1,11 @@
-// What Load Images and Score have to say, on the node: how many pictures, and what is wrong with which file.
+// What Load Images, Load Taste LoRA, Score and others have to say, on the node: how many, and what is wrong with which.
 // Plain DOM, so it works with both renderers of the page; texts go in as textContent only.
 
 import { app } from "../../scripts/app.js";
 
 const HEIGHT = {
   TastemakerLoadImages: 150,
+  TastemakerLoadLoRA: 50,
   TastemakerScore: 70,
   TastemakerVoteResult: 190,
   TastemakerEvaluate: 150,

@@ -218,7 +218,7 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, where: str) ->
         raise ModelFileError(
             f"The weights of {where} do not fit its config: {odd[0]} is stored as {state[odd[0]].dtype}."
         )
-    bad = [k for k, v in state.items() if v.is_floating_point() and not _all_finite(v)]
+    bad = [k for k, v in state.items() if v.is_floating_point() and not all_finite(v)]
     if bad:
         kind = str(state[bad[0]].dtype).removeprefix("torch.")
         raise ModelFileError(
@@ -233,7 +233,7 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], *, where: str) ->
         raise ModelFileError(f"The weights of {where} leave {_some(left)} without a value.")
 
 
-def _all_finite(tensor: torch.Tensor) -> bool:
+def all_finite(tensor: torch.Tensor) -> bool:
     """Whether no value is NaN or infinite. The extremes tell, 16 to 40 times as fast as a mask does."""
     import torch
 

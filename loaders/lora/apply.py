@@ -1,8 +1,8 @@
-"""LoRA files (Hu et al. 2021, arXiv 2106.09685): reading, using without a trace, writing.
+"""LoRAs: reading, using without a trace, writing. The kinds themselves are in `lora_layers` and `lora_kinds`.
 
-A layer's weight W (out, in, ...) becomes W + strength * alpha / rank * up @ down, with up (out, rank)
-and down (rank, in, ...). A model handle only remembers its LoRAs; `applied_loras` puts merged weights
-in place for the length of a `with` block, and the very Parameters that were there back afterwards.
+A model handle only remembers its LoRAs; `applied_loras` puts adapted weights in place for the length of a
+`with` block, and the very Parameters that were there back afterwards. Several LoRAs on one weight are
+applied one after the other, in the order in which the handle got them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, ModelFileError, NonFiniteError
+from ..formats.weights import all_finite
 from .keys import UNET, kohya_name, spellings
+from .layers import AppliedLora, FullLayer, Key, Layer, Lora, LoraLayer
 
 if TYPE_CHECKING:
     import torch
@@ -24,94 +26,41 @@ if TYPE_CHECKING:
 
     from ..model import DiffusionModel
 
+__all__ = [
+    "AppliedLora",
+    "Lora",
+    "LoraLayer",
+    "applied_loras",
+    "host_layers",
+    "lora_state",
+    "make_lora",
+    "match",
+    "merged_bytes",
+    "read_lora",
+    "with_lora",
+]
+
 MAX_STRENGTH = 20.0
+MAX_RANK = 16_384  # no layer of SDXL is wider
 _SHOWN = 5
 _MERGED = "_tastemaker_merged"  # marks a Parameter that stands in for the model's own
 
 
-@dataclass(frozen=True, eq=False)
-class LoraLayer:
-    """One layer's change: up (out, rank[, 1, 1]), down (rank, in[, kH, kW]).
-
-    LoCon's Tucker form has mid (rank, rank, kH, kW) between the two, and a down of (rank, in[, 1, 1]).
-    """
-
-    up: torch.Tensor
-    down: torch.Tensor
-    alpha: float
-    mid: torch.Tensor | None = None
-
-    @property
-    def rank(self) -> int:
-        return int(self.down.shape[0])
-
-    @property
-    def scale(self) -> float:
-        """alpha / rank."""
-        return self.alpha / self.rank
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """(kH, kW) of the convolution it changes, without ones; () for a linear layer."""
-        return _kernel(self.down if self.mid is None else self.mid)
-
-    def matrices(self, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """(out, rank) and (rank, in * kH * kW), whose product is the change before `scale`."""
-        import torch
-
-        up = self.up.to(device, dtype).flatten(1)
-        down = self.down.to(device, dtype).flatten(1)
-        if self.mid is not None:  # Yeh et al. 2023 (LyCORIS, arXiv 2309.14859), Tucker decomposition
-            down = torch.einsum("ijhw,jc->ichw", self.mid.to(device, dtype), down).flatten(1)
-        return up, down
-
-
-@dataclass(frozen=True, eq=False)
-class Lora:
-    """A LoRA file's contents, not tied to a model.
-
-    Attributes:
-        name: for messages.
-        fingerprint: names the contents; equal contents, equal name.
-        layers: (component, flat name) to layer; `match` finds a model's modules for them.
-    """
-
-    name: str
-    fingerprint: str
-    layers: Mapping[tuple[str, str], LoraLayer]
-
-
-@dataclass(frozen=True, eq=False)
-class AppliedLora:
-    """A LoRA on a model: its layers by (component, module path), and how strongly each side takes it."""
-
-    lora: Lora
-    strength: float
-    strength_text: float
-    targets: Mapping[tuple[str, str], LoraLayer]
-
-    def strength_of(self, component: str) -> float:
-        return self.strength if component == UNET else self.strength_text
-
-
-def _kernel(tensor: torch.Tensor) -> tuple[int, ...]:
-    return () if all(n == 1 for n in tensor.shape[2:]) else tuple(tensor.shape[2:])
-
-
-def make_lora(name: str, layers: Mapping[tuple[str, str], LoraLayer]) -> Lora:
-    """A `Lora` of layers at hand; checks that each one is a LoRA layer of finite numbers.
+def make_lora(name: str, layers: Mapping[Key, Layer], notes: tuple[str, ...] = ()) -> Lora:
+    """Return a `Lora` of layers at hand; checks that each is of finite numbers whose shapes fit each other.
 
     Raises ModelFileError naming the layer and what is wrong with it.
     """
     digest = hashlib.sha256()
-    for (component, flat), layer in sorted(layers.items()):
+    for (component, flat), layer in sorted(layers.items(), key=lambda item: item[0]):
         _check_layer(layer, f"{name}: {component}.{flat}")
-        digest.update(f"{component}.{flat}:{layer.alpha!r}".encode())
-        for tensor in (layer.up, layer.down, layer.mid):
-            if tensor is not None:
-                digest.update(f":{tensor.dtype}:{tuple(tensor.shape)}".encode())
-                digest.update(_bytes(tensor))
-    return Lora(name, digest.hexdigest()[:16], dict(layers))
+        kind = "" if isinstance(layer, LoraLayer) else type(layer).__name__
+        digest.update(f"{component}.{flat}:{kind}{layer.settings}".encode())
+        for part, tensor in layer.tensors().items():
+            named = "" if part in LoraLayer.NAMES else f":{part}"
+            digest.update(f"{named}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            digest.update(_bytes(tensor))
+    return Lora(name, digest.hexdigest()[:16], dict(layers), notes)
 
 
 def _bytes(tensor: torch.Tensor) -> Any:
@@ -120,26 +69,26 @@ def _bytes(tensor: torch.Tensor) -> Any:
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
 
 
-def _check_layer(layer: LoraLayer, where: str) -> None:
-    tensors = {"up": layer.up, "down": layer.down} | ({} if layer.mid is None else {"mid": layer.mid})
+def _check_layer(layer: Layer, where: str) -> None:
+    tensors = layer.tensors()
     for part, tensor in tensors.items():
-        if not tensor.is_floating_point() or tensor.ndim not in (2, 4) or 0 in tensor.shape:
+        if not tensor.is_floating_point() or not 1 <= tensor.ndim <= 4 or 0 in tensor.shape:
             raise ModelFileError(f"{where} has a {part} of {tensor.dtype} {tuple(tensor.shape)}, which is no LoRA's.")
-        if not tensor.float().isfinite().all():
+        if not all_finite(tensor):
             raise ModelFileError(f"{where} holds NaN or infinity in its {part} matrix. Download the LoRA again.")
-    shapes = ", ".join(f"{part} {tuple(tensor.shape)}" for part, tensor in tensors.items())
-    middle = (layer.rank, layer.rank) if layer.mid is None else tuple(layer.mid.shape[:2])
-    fits = layer.up.shape[1] == middle[0] and layer.down.shape[0] == middle[1] and not _kernel(layer.up)
-    if not fits or (layer.mid is not None and _kernel(layer.down)):
+    if layer.misfit:
+        shapes = ", ".join(f"{part} {tuple(tensor.shape)}" for part, tensor in tensors.items())
         raise ModelFileError(f"The matrices of {where} do not fit each other ({shapes}).")
-    if not math.isfinite(layer.alpha):
+    if not math.isfinite(getattr(layer, "alpha", 0.0)):
         raise ModelFileError(f"{where} has the alpha {layer.alpha}; it must be a finite number.")
+    if getattr(layer, "rank", 1) > MAX_RANK:
+        raise ModelFileError(f"{where} has the rank {layer.rank:,}; no layer of SDXL is wider than {MAX_RANK:,}.")
 
 
 # --- on a model ---------------------------------------------------------------------------------
 
 
-def match(lora: Lora, model: DiffusionModel) -> dict[tuple[str, str], LoraLayer]:
+def match(lora: Lora, model: DiffusionModel) -> dict[Key, Layer]:
     """Find the model's module for every layer: (component, module path) to layer.
 
     Raises ModelFileError when a layer has no module in this model, two have the same one, or a shape
@@ -147,42 +96,50 @@ def match(lora: Lora, model: DiffusionModel) -> dict[tuple[str, str], LoraLayer]
     """
     modules = {c: _changeable(module) for c, module in model.modules.items() if c != "vae"}
     names = {c: spellings(c, found) for c, found in modules.items()}
-    targets: dict[tuple[str, str], LoraLayer] = {}
-    unknown = []
-    for (component, flat), layer in lora.layers.items():
-        path = names.get(component, {}).get(flat)
-        if path is None:
-            unknown.append(f"{component}.{flat}")
-            continue
-        if (component, path) in targets:
-            raise ModelFileError(f"{lora.name} names {component}.{path} twice, in two spellings.")
-        _check_fit(layer, modules[component][path], f"{lora.name}: {component}.{path}")
-        targets[component, path] = layer
+    paths = {(c, flat): names.get(c, {}).get(flat) for c, flat in lora.layers}
+    unknown = sorted(f"{c}.{flat}" for (c, flat), path in paths.items() if path is None)
     if unknown:
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise ModelFileError(
-            f"{lora.name} was made for another model: {len(unknown)} of its {len(lora.layers)} layers are not in "
-            f"{model.name} ({', '.join(sorted(unknown)[:_SHOWN])}{more}). Pick a LoRA made for {model.name}."
+            f"{lora.name} was made for {_origin(lora)}: {len(unknown)} of its {len(lora.layers)} layers are not in "
+            f"{model.name} ({', '.join(unknown[:_SHOWN])}{more}). Pick a LoRA made for {model.name}."
         )
+    targets: dict[Key, Layer] = {}
+    for (component, flat), layer in lora.layers.items():
+        path = paths[component, flat]
+        if (component, path) in targets:
+            raise ModelFileError(f"{lora.name} names {component}.{path} twice, in two spellings.")
+        _check_fit(layer, modules[component][path], f"{lora.name}: {component}.{path}", lora)
+        targets[component, path] = layer
     return targets
 
 
 def _changeable(module: nn.Module) -> dict[str, nn.Module]:
-    """The modules a LoRA can change: linear layers and convolutions, by path."""
-    from torch import nn
-
-    return {path: m for path, m in module.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    """The modules a LoRA can change, by path: linear layers and convolutions, and with whole differences all others."""
+    return {path: m for path, m in module.named_modules() if m._parameters.get("weight") is not None}
 
 
-def _check_fit(layer: LoraLayer, module: nn.Module, where: str) -> None:
+def _check_fit(layer: Layer, module: nn.Module, where: str, lora: Lora) -> None:
     shape = tuple(module.weight.shape)
-    wanted = (shape[0], shape[1], _kernel(module.weight))
-    found = (layer.up.shape[0], layer.down.shape[1], layer.kernel)
-    if found != wanted:
+    if not layer.fits(shape):
+        found = tuple(layer.shape)
+        magnitude = "" if layer.magnitude is None else f" with magnitudes of shape {tuple(layer.magnitude.shape)}"
         raise ModelFileError(
-            f"{where} does not fit: it changes a weight of shape {(*found[:2], *found[2])}, the model's is {shape}. "
-            "It was made for another model."
+            f"{where} does not fit: it changes a weight of shape {found}{magnitude}, the model's is {shape}. "
+            f"It was made for {_origin(lora)}."
         )
+    if layer.bias is not None and ("bias" not in module._parameters or layer.bias.numel() != shape[0]):
+        raise ModelFileError(
+            f"{where} does not fit: it changes a bias of {layer.bias.numel()} numbers, and the model has "
+            f"{shape[0] if 'bias' in module._parameters else 'none there'}. It was made for {_origin(lora)}."
+        )
+
+
+def _origin(lora: Lora) -> str:
+    from .origin import origin_of_layers
+
+    shapes = {flat: layer.shape for (component, flat), layer in lora.layers.items() if component == UNET}
+    return origin_of_layers({flat: shape[1] for flat, shape in shapes.items() if len(shape) > 1}) or "another model"
 
 
 def with_lora(
@@ -203,48 +160,60 @@ def with_lora(
     )
 
 
-def _changes(model: DiffusionModel, components: Sequence[str]) -> dict[tuple[str, str], list[tuple[float, LoraLayer]]]:
-    """(component, module path) to the (strength * scale, layer) pairs that change it; zeros change nothing."""
-    found: dict[tuple[str, str], list[tuple[float, LoraLayer]]] = {}
+def _changes(model: DiffusionModel, components: Sequence[str]) -> dict[Key, list[tuple[float, Layer]]]:
+    """(component, module path) to the (strength, layer) pairs that change it; strength 0 changes nothing."""
+    found: dict[Key, list[tuple[float, Layer]]] = {}
     for applied in model.loras:
         for (component, path), layer in applied.targets.items():
-            factor = applied.strength_of(component) * layer.scale
-            if component in components and factor:
-                found.setdefault((component, path), []).append((factor, layer))
+            strength = applied.strength_of(component)
+            if component in components and strength:
+                found.setdefault((component, path), []).append((strength, layer))
     return found
 
 
 def merged_bytes(model: DiffusionModel, components: Sequence[str]) -> int:
-    """Memory that `applied_loras` takes for its merged weights, in bytes."""
-    weights = [model.modules[c].get_submodule(path).weight for c, path in _changes(model, components)]
-    return sum(w.numel() * w.element_size() for w in weights)
+    """Return the memory that `applied_loras` takes for its adapted weights and biases, in bytes."""
+    total = 0
+    for (component, path), changes in _changes(model, components).items():
+        weight = model.modules[component].get_submodule(path).weight
+        numbers = weight.numel() if any(layer.shape for _, layer in changes) else 0
+        numbers += weight.shape[0] if any(layer.bias is not None for _, layer in changes) else 0
+        total += numbers * weight.element_size()
+    return total
 
 
 @contextmanager
 def applied_loras(model: DiffusionModel, components: Sequence[str]) -> Iterator[None]:
-    """For the length of the block the named components run with the model's LoRAs merged in.
+    """For the length of the block the named components run with the model's LoRAs on them.
 
-    Merged in float32, then in each weight's own dtype, on its device. Afterwards, whatever happened,
-    the original Parameter objects are back, untouched. Components the model does not have are passed
-    over, so that `("text_encoder", "text_encoder_2")` serves refiners too.
+    Computed in float32, then in each weight's own dtype, on its device: one rounding for all LoRAs together.
+    Afterwards, whatever happened, the original Parameter objects are back, untouched. Components the model
+    does not have are passed over, so that `("text_encoder", "text_encoder_2")` serves refiners too.
 
-    Raises NonFiniteError when a merged weight overflows, and RuntimeError when one of the modules
-    already runs with LoRAs merged in (a block inside another's).
+    Raises NonFiniteError when an adapted weight overflows, and RuntimeError when one of the modules
+    already runs with LoRAs on it (a block inside another's).
     """
     import torch
     from torch import nn
 
-    originals: list[tuple[nn.Module, nn.Parameter]] = []
+    originals: list[tuple[nn.Module, str, nn.Parameter | None]] = []
     finite = []
+
+    def stand_in(module: nn.Module, name: str, own: nn.Parameter | None, value: torch.Tensor) -> None:
+        merged = nn.Parameter(value, requires_grad=own is not None and own.requires_grad)
+        setattr(merged, _MERGED, True)
+        finite.append(value.isfinite().all())
+        originals.append((module, name, own))
+        setattr(module, name, merged)
+
     try:
         for (component, path), changes in _changes(model, components).items():
             module = model.modules[component].get_submodule(path)
-            weight = _own_weight(module, f"{component}.{path}")
-            merged = nn.Parameter(merged_weight(weight, changes), requires_grad=weight.requires_grad)
-            setattr(merged, _MERGED, True)
-            finite.append(merged.detach().isfinite().all())
-            originals.append((module, weight))
-            module.weight = merged
+            weight, bias = _own(module, "weight", f"{component}.{path}"), module._parameters.get("bias")
+            if any(layer.shape for _, layer in changes):
+                stand_in(module, "weight", weight, merged_weight(weight, changes))
+            if any(layer.bias is not None for _, layer in changes):
+                stand_in(module, "bias", bias, merged_bias(weight, bias, changes))
         if finite and not torch.stack([flag.cpu() for flag in finite]).all():
             names = ", ".join(f"{a.lora.name} at {a.strength:g}" for a in model.loras)
             raise NonFiniteError(
@@ -253,61 +222,87 @@ def applied_loras(model: DiffusionModel, components: Sequence[str]) -> Iterator[
             )
         yield
     finally:
-        for module, weight in reversed(originals):
-            module.weight = weight
+        for module, name, own in reversed(originals):
+            setattr(module, name, own)
 
 
-def _own_weight(module: nn.Module, where: str) -> nn.Parameter:
-    weight = module._parameters.get("weight")
-    if weight is None:
+def _own(module: nn.Module, name: str, where: str) -> nn.Parameter:
+    own = module._parameters.get(name)
+    if own is None:
         raise RuntimeError(f"{where} is wrapped by something else; LoRAs are merged into plain layers.")
-    if getattr(weight, _MERGED, False):
+    if any(getattr(p, _MERGED, False) for p in module._parameters.values()):
         raise RuntimeError(f"{where} already runs with LoRAs merged in; a model cannot be used inside its own use.")
-    return weight
+    return own
 
 
-def merged_weight(weight: torch.Tensor, changes: Sequence[tuple[float, LoraLayer]]) -> torch.Tensor:
-    """weight + sum factor * up @ down, computed in float32, in the weight's dtype; a new tensor.
+def merged_weight(weight: torch.Tensor, changes: Sequence[tuple[float, Layer]]) -> torch.Tensor:
+    """Return the weight with every (strength, layer) on it, computed in float32, in the weight's dtype; a new tensor.
 
     Shape: weight (out, in[, kH, kW]) to the same.
     """
+    total = weight.detach().float()
+    for strength, layer in changes:
+        total = layer.applied(total, strength)
+    return total.to(weight.dtype)
+
+
+def merged_bias(
+    weight: torch.Tensor, bias: torch.Tensor | None, changes: Sequence[tuple[float, Layer]]
+) -> torch.Tensor:
+    """Return the bias (out,) with every (strength, layer) on it, as `merged_weight`; a layer without one has zeros."""
     import torch
 
-    total = weight.detach().float().flatten(1)  # (out, in * kH * kW)
-    for factor, layer in changes:
-        total = torch.addmm(total, *layer.matrices(weight.device, torch.float32), alpha=factor)
-    return total.reshape(weight.shape).to(weight.dtype)
+    start = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device) if bias is None else bias.detach()
+    total = start.float()
+    for strength, layer in changes:
+        if layer.bias is not None:
+            total = total.add(layer.bias.to(total.device, torch.float32).flatten(), alpha=strength)
+    return total.to(start.dtype)
 
 
 # --- writing ------------------------------------------------------------------------------------
 
 
-def lora_state(layers: Mapping[tuple[str, str], LoraLayer]) -> dict[str, torch.Tensor]:
-    """Layers by (component, module path) as a kohya state dict, the form every host loads whole.
+def lora_state(layers: Mapping[Key, Layer]) -> dict[str, torch.Tensor]:
+    """Return layers by (component, module path) as a kohya state dict, the form every host loads whole.
 
-    Each layer gets its own alpha. The tensors are contiguous copies, ready to be saved; ComfyUI's
-    LORA_MODEL wire carries the same dictionary.
+    Kinds other than LoRA have LyCORIS' names in it. Each layer gets its own alpha. The tensors are contiguous
+    copies, ready to be saved; ComfyUI's LORA_MODEL wire carries the same dictionary.
     """
     import torch
 
     state = {}
     for (component, path), layer in layers.items():
         name = kohya_name(component, path)
-        parts = {"lora_up": layer.up, "lora_down": layer.down, "lora_mid": layer.mid}
-        for part, tensor in parts.items():
-            if tensor is not None:
-                state[f"{name}.{part}.weight"] = tensor.detach().clone(memory_format=torch.contiguous_format)
-        state[f"{name}.alpha"] = torch.tensor(float(layer.alpha))
+        for part, tensor in layer.saved().items():
+            state[f"{name}.{part}"] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return state
 
 
-def read_lora(path: str | Path) -> Lora:
-    """Read a LoRA from a safetensors file: kohya's, diffusers', peft's or ComfyUI's spelling.
+def host_layers(model: DiffusionModel, index: int) -> dict[Key, Layer]:
+    """Return the layers of `model.loras[index]` in kinds of which ComfyUI computes what is computed here.
 
-    An absent alpha is the rank. Raises ModelFileError for what is no LoRA, for other kinds of adapter
-    (DoRA, LoHa, LoKr, ...) by name, and for keys that are not understood.
+    The other kinds become whole differences, as large as the weights, of the weight with the LoRAs before on it.
+    """
+    layers: dict[Key, Layer] = {}
+    for (component, path), layer in model.loras[index].targets.items():
+        if not layer.host_exact:
+            weight = model.modules[component].get_submodule(path).weight
+            before = [(a.strength_of(component), a.targets.get((component, path))) for a in model.loras[:index]]
+            start = merged_weight(weight.detach().float(), [(s, other) for s, other in before if other is not None])
+            layer = FullLayer((layer.applied(start, 1.0) - start).to(weight.dtype), bias=layer.bias)
+        layers[component, path] = layer
+    return layers
+
+
+def read_lora(path: str | Path) -> Lora:
+    """Read a LoRA from a safetensors file: kohya's, LyCORIS', diffusers', peft's or ComfyUI's spelling.
+
+    An absent alpha is the rank, unless peft's `adapter_config.json` beside the file has it. What the file
+    holds beside its layers is named in `Lora.notes`. Raises ModelFileError for what is no LoRA for SDXL, for
+    kinds of adapter that cannot be used, by name, and for keys that are not understood.
     """
     from .file import read_layers
 
     path = Path(path)
-    return make_lora(path.stem, read_layers(path))
+    return make_lora(path.stem, *read_layers(path))

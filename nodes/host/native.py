@@ -107,10 +107,12 @@ def _check_whole(what: str, given: Mapping[str, torch.Tensor], loaded: Mapping[s
         raise InputError("model", shown, f"ComfyUI's own {what} has other weights than this model's, so it is refused.")
 
 
-def native_lora(native: Native, state: dict[str, torch.Tensor], strength: float, strength_text: float) -> Native:
+def native_lora(
+    native: Native, state: dict[str, torch.Tensor], strength: float, strength_text: float, *, count: int
+) -> Native:
     """The same models with a kohya LoRA as the host's patches: no weight is copied or changed.
 
-    Raises InputError when the host knows fewer layers than there are.
+    `count` is how many weights and biases it changes. Raises InputError when the host takes fewer.
     """
     import comfy.lora
 
@@ -118,7 +120,6 @@ def native_lora(native: Native, state: dict[str, torch.Tensor], strength: float,
     names = comfy.lora.model_lora_keys_unet(model.model, {})
     names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
     patches = comfy.lora.load_lora(state, names)
-    count = sum(key.endswith(".lora_up.weight") for key in state)
     taken = {*model.add_patches(patches, strength), *clip.add_patches(patches, strength_text)}
     if len(taken) != count:
         raise InputError("model", f"{len(taken)} of {count}", "ComfyUI does not take all layers of the model's LoRA.")

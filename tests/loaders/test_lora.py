@@ -432,36 +432,59 @@ PLAIN = {"lora_unet_conv_in.lora_up.weight": torch.ones(64, 2, 1, 1)}
 PLAIN |= {"lora_unet_conv_in.lora_down.weight": torch.ones(2, 4, 3, 3), "lora_unet_conv_in.alpha": torch.tensor(2.0)}
 UP, DOWN, ALPHA = PLAIN
 
+CONV_IN = "lora_unet_conv_in"
+LOHA = {f"{CONV_IN}.hada_w{i}_a": torch.ones(64, 2) for i in (1, 2)}
+LOHA |= {f"{CONV_IN}.hada_w{i}_b": torch.ones(2, 36) for i in (1, 2)}
 BAD_STATES = {
-    "a DoRA": PLAIN | {"lora_unet_conv_in.dora_scale": torch.ones(64, 1, 1, 1)},
-    r"is a DoRA .*magnitude": PLAIN | {"unet.conv_in.lora_magnitude_vector": torch.ones(64)},
-    "a LoHa": {"lora_unet_conv_in.hada_w1_a": torch.ones(4, 4)},
-    "a LoKr": {"lora_unet_conv_in.lokr_w1": torch.ones(4, 4)},
-    "an OFT": {"lora_unet_conv_in.oft_blocks": torch.ones(4, 4, 4)},
-    "whole weights": PLAIN | {"lora_unet_conv_out.diff": torch.ones(4, 64, 3, 3)},
-    "a LoRA with biases": PLAIN | {"unet.conv_out.lora_B.bias": torch.ones(4)},
-    "no part of a LoRA for SDXL: emb": PLAIN | {"emb_params": torch.ones(4, 4)},
+    "a DoRA, by its settings": {"unet.conv_in.lora_B.weight": PLAIN[UP], "unet.conv_in.lora_A.weight": PLAIN[DOWN]},
+    "two magnitudes": PLAIN
+    | {f"{CONV_IN}.dora_scale": torch.ones(64, 1, 1, 1), "unet.conv_in.lora_magnitude_vector": torch.ones(64)},
+    "incomplete: .* but not hada_w1_b, hada_w2_a, hada_w2_b": {f"{CONV_IN}.hada_w1_a": torch.ones(4, 4)},
+    "two kinds of LoRA: .*diff": PLAIN | {f"{CONV_IN}.diff": torch.ones(64, 4, 3, 3)},
+    "two kinds of LoRA: .*hada": PLAIN | LOHA,
+    "a LoRA with biases inside": PLAIN | {"unet.conv_out.lora_A.bias": torch.ones(4)},
+    "two biases": PLAIN | {f"{CONV_IN}.lora_up.bias": torch.ones(64), f"{CONV_IN}.diff_b": torch.ones(64)},
+    "a T-LoRA": {f"{CONV_IN}.lambda_layer": torch.ones(1, 4)},
+    "an OFT of another layout": {"unet.conv_in.oft_R": torch.ones(2, 6)},
+    r"an \(IA\)\^3 of peft": {"unet.conv_in.ia3_l": torch.ones(4)},
+    "a ControlNet-LLLite": {"lllite_unet_input_blocks_4_1.down.0.weight": torch.ones(4, 4)},
+    "a Control-LoRA": {"lora_controlnet": torch.ones(1), "input_blocks.0.0.up": torch.ones(4, 4)},
     "made for Stable Diffusion 1 or 2": PLAIN
     | {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.ones(4, 4)},
     "Is it a checkpoint": {"conv_in.weight": torch.ones(4, 4), "conv_out.weight": torch.ones(4)},
-    "holds no LoRA layers .*transformer": {"transformer.a.lora_A.weight": torch.ones(4, 4)},
-    "not both up and down": {UP: PLAIN[UP]},
-    "has alpha, but not both": PLAIN | {"lora_unet_conv_out.alpha": torch.tensor(1.0)},
+    "LoRA layers, but for a model that is not known": {"backbone.a.lora_A.weight": torch.ones(4, 4)},
+    "incomplete: .* has up, but not down": {UP: PLAIN[UP]},
+    "has alpha, but not down, up": PLAIN | {"lora_unet_conv_out.alpha": torch.tensor(1.0)},
     "two up parts": PLAIN | {"unet.conv_in.lora_B.weight": torch.ones(64, 2)},
     "do not fit each other": PLAIN | {UP: torch.ones(64, 3, 1, 1)},
+    r"do not fit each other \(w1_a": LOHA | {f"{CONV_IN}.hada_w2_b": torch.ones(3, 36)},
+    r"do not fit each other \(w1 ": {f"{CONV_IN}.lokr_w1": torch.ones(4, 2)},
+    r"do not fit each other \(w1_a .*w2 ": {
+        f"{CONV_IN}.lokr_w1_a": torch.ones(4, 2),
+        f"{CONV_IN}.lokr_w1_b": torch.ones(3, 2),
+        f"{CONV_IN}.lokr_w2": torch.ones(16, 2, 3, 3),
+    },
+    r"do not fit each other \(a1": {f"{CONV_IN}.{n}.weight": torch.ones(4, 3) for n in ("a1", "a2", "b1", "b2")},
+    r"do not fit each other \(blocks": {f"{CONV_IN}.oft_blocks": torch.ones(16, 4, 3)},
+    r"do not fit each other \(blocks \(9": {f"{CONV_IN}.oft_blocks": torch.ones(9, 16, 4, 4)},
+    "which is no LoRA's": {f"{CONV_IN}.oft_blocks": torch.ones(16, 4, 3, 2, 1)},
+    "rank 16,385": {UP: torch.ones(1, 16_385), DOWN: torch.ones(16_385, 1)},
+    "for a weight of shape .*9, 3, 3": PLAIN | {f"{CONV_IN}.reshape_weight": torch.tensor([64, 9, 3, 3])},
     "NaN or infinity in its up": PLAIN | {UP: torch.full((64, 2, 1, 1), float("nan"))},
     "NaN or infinity in its down": PLAIN | {DOWN: torch.full((2, 4, 3, 3), float("inf"))},
+    "NaN or infinity in its magnitude": PLAIN | {f"{CONV_IN}.dora_scale": torch.full((64, 1), float("nan"))},
     "alpha nan": PLAIN | {ALPHA: torch.tensor(float("nan"))},
     "an alpha is one number": PLAIN | {ALPHA: torch.ones(2)},
     "no LoRA's": PLAIN | {DOWN: torch.ones(2)},
     r"up of torch.int64": PLAIN | {UP: torch.ones(64, 2, dtype=torch.int64)},
     r"\(64, 0, 1, 1\), which is no LoRA's": PLAIN | {UP: torch.ones(64, 0, 1, 1), DOWN: torch.ones(0, 4, 3, 3)},
 }
+SETTINGS = {"a DoRA, by its settings": {"lora_adapter_metadata": '{"unet.use_dora": true}'}}
 
 
 @pytest.mark.parametrize("message", BAD_STATES)
 def test_files_that_are_no_lora_for_this(tmp_path, message) -> None:
-    path = write(tmp_path / "bad.safetensors", BAD_STATES[message])
+    path = write(tmp_path / "bad.safetensors", BAD_STATES[message], SETTINGS.get(message))
     with pytest.raises(ModelFileError, match=message):
         read_lora(path)
 
@@ -510,7 +533,7 @@ def test_a_truncated_lora(tmp_path) -> None:
         ("[1]", "no JSON object"),
         ("{", "cannot be read as JSON"),
         ('{"unet.lora_alpha": "8"}', "no number"),
-        ('{"unet.lora_alpha": NaN}', "alpha nan"),
+        ('{"unet.lora_alpha": NaN}', "out of range: nan"),
         ('{"unet.lora_alpha": 1' + "0" * 400 + "}", "out of range"),
         ('{"unet.alpha_pattern": {"(a+)+$": 1}}', "no layer's path"),
         ('{"unet.alpha_pattern": [1]}', "no JSON object"),

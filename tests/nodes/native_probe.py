@@ -15,6 +15,8 @@ import torch
 from scripts.comfy.inside import enter
 from scripts.full_size.random_sdxl import fill_randomly, modules
 
+CLIP_L_PROJECTION = "clip_l.transformer.text_projection.weight"  # which no SDXL has
+
 
 def scheduler(**changes: Any) -> dict[str, Any]:
     from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
@@ -63,6 +65,19 @@ def all_layers(model: Any) -> dict[tuple[str, str], Any]:
     return found
 
 
+def all_differences(model: Any) -> dict[tuple[str, str], Any]:
+    """A whole difference of every weight and bias of UNet and text encoders, norms and embeddings too, without data."""
+    from tastemaker.loaders.lora.layers import FullLayer
+
+    found = {}
+    for component in ("unet", "text_encoder", "text_encoder_2"):
+        for path, module in model.modules[component].named_modules():
+            own = module._parameters
+            if own.get("weight") is not None:
+                found[component, path] = FullLayer(own["weight"], bias=own.get("bias"))
+    return found
+
+
 def check_lora(model: Any, unet: Any, clip: Any) -> dict[str, Any]:
     """How many layers the host's own loader takes, and for how many different weights."""
     import comfy.lora
@@ -72,8 +87,9 @@ def check_lora(model: Any, unet: Any, clip: Any) -> dict[str, Any]:
     layers = all_layers(model)
     names = comfy.lora.model_lora_keys_clip(clip, comfy.lora.model_lora_keys_unet(unet, {}))
     taken = comfy.lora.load_lora(lora_state(layers), names)
+    whole = comfy.lora.load_lora(lora_state(all_differences(model)), names)
     attention = [k for k in layers if k[0] == "unet" and (".attn" in k[1] or ".ff." in k[1] or ".proj_" in k[1])]
-    return {"layers": len(layers), "taken": len(taken), "attention": len(attention)}
+    return {"layers": len(layers), "taken": len(taken), "attention": len(attention), "whole": sorted(whole)}
 
 
 def check_vae(model: Any) -> dict[str, Any]:
@@ -147,7 +163,10 @@ def main() -> None:
     unet, clip = host_unet(state), host_clip()
     marked = host_unet({**state, "v_pred": torch.empty(0), "ztsnr": torch.empty(0)})
     spare = {k: v for k, v in clip.clip_l.transformer.state_dict().items() if k != "text_projection.weight"}
+    parameters = {k for k, v in unet.state_dict().items() if k.startswith("diffusion_model.")}
+    parameters |= {k for k in clip.state_dict() if k.endswith((".weight", ".bias"))} - {CLIP_L_PROJECTION}
     answer = {
+        "parameters": sorted(parameters),
         "known": isinstance(unet.model_config, SDXL),
         "tensors": len(state),
         "unet": odd_names(state, unet.diffusion_model.state_dict()),

@@ -145,6 +145,47 @@ def test_the_lora_goes_to_the_hosts_own_nodes(server, client, files) -> None:
     assert all(torch.equal(saved[k], kohya[k]) for k in saved)
 
 
+def other_kinds(model) -> dict[str, torch.Tensor]:
+    """A LoHa on one attention projection, a DoRA on another, a difference of a norm, and an embedding beside them."""
+    generator = torch.Generator().manual_seed(8)
+
+    def draw(*shape: int, size: float = 0.3) -> torch.Tensor:
+        return torch.randn(shape, generator=generator) * size
+
+    base = "mid_block.attentions.0.transformer_blocks.0"
+    width = model.unet.get_submodule(f"{base}.attn1.to_q").weight.shape[0]
+    loha, dora = (f"lora_unet_{f'{base}.attn1.{end}'.replace('.', '_')}" for end in ("to_q", "to_v"))
+    state = {f"{loha}.hada_w{i}_a": draw(width, 4) for i in (1, 2)}
+    state |= {f"{loha}.hada_w{i}_b": draw(4, width) for i in (1, 2)} | {f"{loha}.alpha": torch.tensor(4.0)}
+    state |= {f"{dora}.lora_up.weight": draw(width, 4), f"{dora}.lora_down.weight": draw(4, width)}
+    state |= {f"{dora}.dora_scale": draw(width, 1).abs() + 0.5}
+    state |= {"lora_unet_conv_norm_out.diff": draw(64), "lora_unet_conv_norm_out.diff_b": draw(64)}
+    return state | {"bundle_emb.<cat>.clip_l": torch.zeros(1, 8)}
+
+
+def test_other_kinds_of_lora_work_in_a_graph(client, folder, tiny_sdxl) -> None:
+    """LoHa, DoRA and a whole difference: the library's own picture, said on the node; the neighbour stays."""
+    from tastemaker.loaders import read_lora
+    from tastemaker.sampling import sample
+
+    path = write(folder / "kinds.safetensors", other_kinds(tiny_sdxl))
+    result = client.run(graph(client, [], [{"lora": path.name, "strength": 0.8}]))
+    without, with_it = pictures(client, result)
+    (report,) = result.outputs["lora1_0"]["tastemaker_report"]
+    first, second = report.splitlines()
+    assert first.startswith("kinds: 3 layers (")
+    assert all(f"1 {kind}" in first for kind in ("LoHa", "DoRA", "whole difference"))
+    assert second == ("kinds.safetensors: left out the textual inversion embeddings bundled with it (1 tensor).")
+    model = tiny_sdxl.with_lora(read_lora(path), 0.8)
+    spec = client.get("/object_info/TastemakerSample")["TastemakerSample"]["input"]["required"]
+    settings = {
+        name: spec[name][1]["default"] for name in ("scheduler", "guidance_scale") if "default" in spec[name][1]
+    }
+    expected = sample(model, PROMPT, steps=3, seeds=[11], **settings).images[0]
+    assert np.abs(with_it.astype(float) - (expected.clamp(0, 1) * 255).round().numpy()).max() <= 1
+    assert np.abs(with_it.astype(int) - without).max() > 8
+
+
 HOSTILE = ["../kohya.safetensors", "..\\kohya.safetensors", "styles/../kohya.safetensors", "/etc/passwd", "C:\\x"]
 HOSTILE += ["\\\\host\\share\\x.safetensors", "kohya.safetensors\x00", "", ".", "CON", "x" * 300, "k\u202e.safetensors"]
 HOSTILE += ["old.pt", 5, None, True, {"a": 1}]

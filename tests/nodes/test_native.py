@@ -49,6 +49,11 @@ def test_the_host_takes_every_layer_of_a_lora(probe) -> None:
     assert lora["taken"] == lora["layers"]
 
 
+def test_the_host_takes_whole_differences_of_every_weight_and_bias(probe) -> None:
+    """Under the names that are written: norms and embeddings of the text encoders have ComfyUI's own."""
+    assert probe["lora"]["whole"] == probe["parameters"]
+
+
 def test_the_hosts_vae_computes_the_same(probe) -> None:
     """Decoded pixels and encoded means of a full-size VAE with random weights, against diffusers."""
     assert probe["vae"]["decode"] < 1e-4
