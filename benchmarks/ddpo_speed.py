@@ -15,9 +15,9 @@ import torch
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
 from tastemaker.rewards import load_reward
 from tastemaker.training import finetune, preset
+from tastemaker.training.algorithms.step import at_pairs, learn, transition
 from tastemaker.training.config import PRESETS
 from tastemaker.training.processes import Alone
-from tastemaker.training.step import at_pairs, learn, transition
 from tastemaker.training.trajectory import Pairs, learnable_steps, micro_batches
 from tastemaker.training.worker import Worker
 

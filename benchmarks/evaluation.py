@@ -22,20 +22,20 @@ import torch
 from scripts.embedded.checker import read
 from scripts.embedded.world import Jitter, Scene, caption, draw, random_scene
 from tastemaker.evaluation.__main__ import main as evaluation_command
-from tastemaker.evaluation.distance import frechet_distance, frechet_interval, kernel_distance
 from tastemaker.evaluation.evaluate import evaluate
-from tastemaker.evaluation.features import load_extractor, read_features
-from tastemaker.evaluation.inception import FILE_NAMES, Inception
+from tastemaker.evaluation.fid.distance import frechet_distance, frechet_interval, kernel_distance
+from tastemaker.evaluation.fid.features import load_extractor, read_features
+from tastemaker.evaluation.fid.inception import FILE_NAMES, Inception
+from tastemaker.evaluation.fid.statistics import statistics_of
 from tastemaker.evaluation.pictures import GivenPictures, SampledPictures
 from tastemaker.evaluation.protocols import PromptRow
-from tastemaker.evaluation.report import shown
+from tastemaker.evaluation.report.content import shown
 from tastemaker.evaluation.result import Evaluation, Reference
 from tastemaker.evaluation.settings import EvaluationSettings
-from tastemaker.evaluation.statistics import statistics_of
+from tastemaker.images.convert import to_pil
+from tastemaker.images.pictures import TensorPictures
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.pictures import TensorPictures
-from tastemaker.rewards.preprocess import to_pil
 from tastemaker.sampling.settings import SampleSettings
 
 from . import ddpo

@@ -20,11 +20,11 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tastemaker.images.folder import read_folder
+from tastemaker.ranking.cache import ScoreCache
+from tastemaker.ranking.scoring import score_pictures
+from tastemaker.ranking.table import rank_table
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.cache import ScoreCache
-from tastemaker.rewards.folder import read_folder
-from tastemaker.rewards.scoring import score_pictures
-from tastemaker.rewards.table import rank_table
 
 from .common import machine, write_section
 

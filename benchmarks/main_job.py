@@ -12,8 +12,9 @@ from diffusers import DDIMScheduler
 from scripts.comfy.server import ComfyServer
 from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import load_diffusion_model
-from tastemaker.rewards import ScoreTable, load_reward
-from tastemaker.rewards.table import rank_table
+from tastemaker.ranking import ScoreTable
+from tastemaker.ranking.table import rank_table
+from tastemaker.rewards import load_reward
 from tastemaker.sampling import sample
 
 from .common import machine, medians, write_section

@@ -24,11 +24,11 @@ from typing import Any
 import diffusers
 import torch
 
-from scripts.full_size import write_folder
-from scripts.official import official_modules
+from scripts.full_size.__main__ import write_folder
+from scripts.full_size.official import official_modules
 from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
-from tastemaker.loaders.precision import native_bfloat16
+from tastemaker.loaders.formats.precision import native_bfloat16
 from tastemaker.sampling import SampleOptions, sample
 
 from .common import machine, medians, timed, write_section

@@ -20,12 +20,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tastemaker.loaders.precision import native_bfloat16
-from tastemaker.rewards import Reward, agreement, load_reward
-from tastemaker.rewards.bert_text import official_tokenizer, tokenize
-from tastemaker.rewards.blip import MED_LARGE, VIT_LARGE
-from tastemaker.rewards.imagereward import ImageRewardModel, to_official
-from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
+from tastemaker.loaders.formats.precision import native_bfloat16
+from tastemaker.ranking import agreement
+from tastemaker.rewards import Reward, load_reward
+from tastemaker.rewards.models.bert_text import official_tokenizer, tokenize
+from tastemaker.rewards.models.blip import MED_LARGE, VIT_LARGE
+from tastemaker.rewards.models.imagereward import ImageRewardModel, to_official
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 
 from .common import machine, medians, write_section
 

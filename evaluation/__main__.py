@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from ..loaders.errors import TastemakerError
+from ..core.errors import TastemakerError
 from .blocks import Share
 from .plan import read_plan, run_plan
 

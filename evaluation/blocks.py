@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..loaders.errors import InputError
-from ..loaders.files import write_atomic
-from .features import FeatureRows
+from ..core.errors import InputError
+from ..core.files import write_atomic
+from .fid.features import FeatureRows
 
 BLOCK = 64
 _FORMAT = "tastemaker-block-1"

@@ -13,11 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from ..loaders.errors import InputError, ModelFileError
-from ..rewards.pictures import Pictures, TensorPictures
+from ..core.errors import InputError, ModelFileError
+from ..core.runs import first_difference, locked
+from ..images.pictures import Pictures, TensorPictures
+from ..ranking.scoring import score_pictures
 from ..rewards.reward import Reward
-from ..rewards.runs import first_difference, locked
-from ..rewards.scoring import score_pictures
 from .blocks import (
     BLOCK,
     Share,
@@ -28,13 +28,13 @@ from .blocks import (
     save_scores,
     written,
 )
-from .features import Extractor, FeatureRows, read_features
+from .fid.features import Extractor, FeatureRows, read_features
+from .fid.statistics import check_comparable
 from .gather import Gathering, features_folder, reference_folder, scores_folder
 from .pictures import SampledPictures, Source
 from .protocols import PromptRow
 from .result import Evaluation, Reference
 from .settings import EvaluationSettings
-from .statistics import check_comparable
 
 log = logging.getLogger(__name__)
 

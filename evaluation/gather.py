@@ -11,18 +11,18 @@ from typing import Any
 
 import torch
 
-from ..loaders.errors import InputError
-from ..rewards.pictures import FilePictures, Pictures
+from ..core.errors import InputError
+from ..images.pictures import FilePictures, Pictures
+from ..ranking.table import ScoreTable
 from ..rewards.reward import Reward
-from ..rewards.table import ScoreTable
 from .blocks import StoredFeatures, blocks_of, load_scores, written
-from .features import Extractor
+from .fid.features import Extractor
+from .fid.statistics import save_statistics
 from .measures import DIVERSITY, FeatureSet, Sections, distances, diversity, feature_set, means
 from .pictures import SampledPictures, Source
 from .protocols import PromptRow
 from .result import Evaluation, Reference
 from .settings import OVERALL, EvaluationSettings
-from .statistics import save_statistics
 
 OnProgress = Callable[[str, int, int], None]
 

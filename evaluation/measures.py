@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from ..loaders.errors import InputError
-from ..rewards.comparison import mean_reach
-from .distance import Estimate, OnStep, frechet_distance, frechet_interval, kernel_distance, too_few
+from ..core.errors import InputError
+from ..ranking.intervals import mean_reach
+from .fid.distance import Estimate, OnStep, frechet_distance, frechet_interval, kernel_distance, too_few
+from .fid.statistics import FeatureStatistics, check_comparable, statistics_of
 from .settings import OVERALL, EvaluationSettings
-from .statistics import FeatureStatistics, check_comparable, statistics_of
 
 FID, KID, DIVERSITY = "FID", "KID x1000", "diversity"
 LOWER_IS_BETTER = (FID, KID)

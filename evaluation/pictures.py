@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..images.convert import to_pil
+from ..images.decode import PictureError, check_file, open_file, shown_size
+from ..images.pictures import FilePictures, PictureFile, Pictures
 from ..loaders.model import DiffusionModel
-from ..rewards.decode import PictureError, check_file, open_file, shown_size
-from ..rewards.pictures import FilePictures, PictureFile, Pictures
-from ..rewards.preprocess import to_pil
 from ..sampling.loop import OnStep, Place, StepInfo, sample
 from ..sampling.settings import SampleOptions, SampleSettings
 from .blocks import written

@@ -20,21 +20,22 @@ from typing import Any
 
 import torch
 
+from ..core.errors import InputError
+from ..images.folder import read_folder
 from ..loaders import load_diffusion_model, read_lora
-from ..loaders.errors import InputError
-from ..loaders.weights import read_json
+from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
-from ..rewards.folder import read_folder
 from ..sampling.settings import SampleSettings
 from .blocks import Share
 from .evaluate import evaluate
-from .features import Extractor, load_extractor
+from .fid.features import Extractor, load_extractor
+from .fid.statistics import load_statistics
 from .pictures import GivenPictures, NamedFiles, SampledPictures, Source
 from .protocols import ALL, NAMES_PICTURES, PROTOCOLS, PromptRow, is_plain, read_protocol
-from .report import make_report, save_report
+from .report.content import make_report
+from .report.save import save_report
 from .result import Evaluation, Reference
 from .settings import EvaluationSettings
-from .statistics import load_statistics
 
 log = logging.getLogger(__name__)
 

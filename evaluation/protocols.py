@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..loaders.errors import InputError
-from ..loaders.folder_files import leads_out
-from ..loaders.texts import check_prompts
+from ..core.errors import InputError
+from ..core.texts import check_prompts
+from ..loaders.folder.files import leads_out
 from .settings import OVERALL
 
 log = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ def _json(text: str, where: str) -> Any:
 
 
 def _wrong(where: str, entry: object, what: str) -> InputError:
-    from ..rewards.folder import printable
+    from ..images.folder import printable
 
     return InputError("metadata", printable(str(entry)[:80]), f"{where} is not laid out so: {what}")
 
@@ -290,7 +290,7 @@ def _tsv(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
 
     Nothing is quoted, as in PartiPrompts: a quotation mark is part of its prompt, also at the beginning.
     """
-    from ..rewards.folder import printable
+    from ..images.folder import printable
 
     lines = _lines_of(text)
     first = next(lines, "")

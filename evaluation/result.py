@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..rewards.table import ScoreTable
-from .distance import Estimate
+from ..ranking.table import ScoreTable
+from .fid.distance import Estimate
+from .fid.statistics import FeatureStatistics
 from .measures import Sections
 from .pictures import Source
-from .statistics import FeatureStatistics
 
 
 @dataclass(frozen=True, eq=False)

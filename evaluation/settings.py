@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..sampling.settings import MAX_SEED, check_fields, setting
+from ..core.settings import MAX_SEED, check_fields, setting
 
 MAX_PICTURES = 100_000
 OVERALL = "overall"  # what all categories together are called

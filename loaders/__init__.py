@@ -1,9 +1,9 @@
-"""Weights on disk to modules and back. Imports nothing of ours; torch only when used."""
+"""Weights to modules and back. Imports only `core`; torch only when used."""
 
-from .embedded import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
-from .errors import InputError, ModelFileError, NonFiniteError, TastemakerError
+from ..core.assets import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
+from ..core.errors import InputError, ModelFileError, NonFiniteError, TastemakerError
 from .load import load_diffusion_model
-from .lora import Lora, applied_loras, lora_state, read_lora
+from .lora.apply import Lora, applied_loras, lora_state, read_lora
 from .model import DiffusionModel
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.assets import EMBEDDED_MODELS, asset_folder
+from ..core.errors import ModelFileError
 from .catalogue import how_to_get
-from .embedded import EMBEDDED_MODELS, asset_folder
-from .errors import ModelFileError
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +37,8 @@ def load_diffusion_model(
     """
     import torch
 
-    from .diffusers_folder import load_folder
-    from .single_file import load_single_file
+    from .folder.load import load_folder
+    from .single_file.load import load_single_file
 
     device = torch.device(device or "cpu")
     runs_on = torch.device(runs_on or device)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from .lora import AppliedLora, Lora
+    from .lora.apply import AppliedLora, Lora
 
 Architecture = Literal["sdxl", "sdxl-refiner", "ddpm"]
 
@@ -53,7 +53,7 @@ class DiffusionModel:
             InputError: a strength outside its range.
             ModelFileError: the LoRA does not fit this model.
         """
-        from .lora import with_lora
+        from .lora.apply import with_lora
 
         return with_lora(self, lora, strength, strength_text)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from . import host
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
-    from ..rewards import ScoreTable
+    from ..ranking import ScoreTable
 
 MAX_PAIRS = 64
 
@@ -53,8 +53,8 @@ class TastemakerCompare(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..rewards.comparison import compare, in_words
-        from ..rewards.comparison_sheet import comparison_sheet
+        from ..ranking.comparison import compare, in_words
+        from ..ranking.output.comparison_sheet import comparison_sheet
 
         if type(pairs) is not int or not 1 <= pairs <= MAX_PAIRS:
             raise InputError("pairs", pairs, f"It must be a whole number from 1 to {MAX_PAIRS}.")

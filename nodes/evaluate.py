@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ..core.errors import InputError
 from ..evaluation.protocols import PROTOCOLS, PromptRow
 from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationSettings
-from ..loaders.errors import InputError
 from ..sampling import SampleSettings
 from . import host
 from .fid import (
@@ -40,12 +40,12 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
-    from ..evaluation.features import Extractor
+    from ..evaluation.fid.features import Extractor
     from ..evaluation.pictures import Source
     from ..evaluation.result import Evaluation, Reference
+    from ..images.pictures import Pictures
     from ..loaders import DiffusionModel
     from ..rewards import Reward
-    from ..rewards.pictures import Pictures
     from ..sampling import SampleOptions
 
 CONNECTED, NO_FEATURES = "connected prompts", "none"
@@ -127,8 +127,8 @@ class TastemakerEvaluate(io.ComfyNode):
     def fingerprint_inputs(cls, protocol: str, folder: str, **_: Any) -> str:
         """Run again when the folder of a protocol changes."""
         from ..evaluation.protocols import metadata_file
-        from ..loaders.fingerprint import changes as file_changes
-        from ..rewards.folder import changes
+        from ..images.folder import changes
+        from ..loaders.formats.fingerprint import changes as file_changes
 
         if protocol == CONNECTED:
             return ""
@@ -158,7 +158,7 @@ class TastemakerEvaluate(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         from ..evaluation.evaluate import evaluate
-        from ..evaluation.report import as_text
+        from ..evaluation.report.content import as_text
 
         host.evaluations_folder(title)  # what is wrong with the title is said first
         told = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
@@ -223,8 +223,8 @@ def _source(
 ) -> Source:
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import sampled
-    from ..rewards.pictures import as_pictures
-    from ..rewards.reward import check_images
+    from ..images.convert import check_images
+    from ..images.pictures import as_pictures
 
     if images is not None:
         whole = as_pictures(images if hasattr(images, "rows") else check_images(images))
@@ -241,7 +241,7 @@ def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
     Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
     """
     from ..evaluation.plan import finished_names
-    from ..rewards.pictures import FilePictures
+    from ..images.pictures import FilePictures
 
     if not isinstance(pictures, FilePictures):
         return pictures
@@ -290,8 +290,8 @@ def _reference(
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import protocol_reference
     from ..evaluation.result import Reference
-    from ..rewards.pictures import as_pictures
-    from ..rewards.reward import check_images
+    from ..images.convert import check_images
+    from ..images.pictures import as_pictures
 
     if extractor is None:
         if pictures is not None or stored != NOT_STORED:
@@ -342,7 +342,8 @@ class TastemakerReport(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..evaluation.report import make_report, overview, save_report
+        from ..evaluation.report.content import make_report, overview
+        from ..evaluation.report.save import save_report
 
         evaluations = [before] if after is None else [before, after]
         report = make_report(evaluations)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ..core.errors import InputError
 from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
-from ..loaders.errors import InputError
 from . import host
 from .widgets import widgets
 from .wires import CATEGORY, TastePictures
@@ -17,9 +17,9 @@ from .wires import CATEGORY, TastePictures
 if TYPE_CHECKING:
     import torch
 
-    from ..evaluation.features import Extractor
-    from ..evaluation.statistics import FeatureStatistics
-    from ..rewards.pictures import Pictures
+    from ..evaluation.fid.features import Extractor
+    from ..evaluation.fid.statistics import FeatureStatistics
+    from ..images.pictures import Pictures
 
 FEATURES_TIP = (
     "What reads pictures for FID and KID. tiny-vision comes with the pack and knows only the embedded models' world. "
@@ -57,7 +57,7 @@ def stored_files() -> list[str]:
 
 def stored_statistics(name: str) -> FeatureStatistics:
     """Statistics from that list. Raises InputError for what is not in it, ModelFileError for a damaged file."""
-    from ..evaluation.statistics import load_statistics
+    from ..evaluation.fid.statistics import load_statistics
 
     if name not in stored_files():
         raise InputError("stored", name, "Pick one of the list; Evaluate makes them, where it has a reference.")
@@ -70,8 +70,8 @@ def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Inp
 
 def extractor_for(name: str, resize: str) -> Extractor:
     """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
-    from ..evaluation.inception import find_inception
-    from ..loaders.fingerprint import changes
+    from ..evaluation.fid.inception import find_inception
+    from ..loaders.formats.fingerprint import changes
 
     if name not in EXTRACTORS:
         raise InputError("features", name, f"Pick one of {', '.join(EXTRACTORS)}.")
@@ -81,7 +81,7 @@ def extractor_for(name: str, resize: str) -> Extractor:
 
 @lru_cache(maxsize=2)
 def _kept_extractor(name: str, resize: str, folders: tuple[Path, ...], changed: str) -> Extractor:
-    from ..evaluation.features import load_extractor
+    from ..evaluation.fid.features import load_extractor
 
     with host.loading():
         return load_extractor(name, folders=folders, resize=resize)
@@ -142,9 +142,9 @@ class TastemakerFID(io.ComfyNode):
         stored: str = NOT_STORED,
         **settings: Any,
     ) -> io.NodeOutput:
+        from ..evaluation.fid.statistics import check_comparable
         from ..evaluation.measures import FID, KID, FeatureSet, distances
-        from ..evaluation.report import shown
-        from ..evaluation.statistics import check_comparable
+        from ..evaluation.report.content import shown
 
         told = EvaluationSettings(**settings)
         if (reference is None) == (stored == NOT_STORED):
@@ -172,10 +172,10 @@ class TastemakerFID(io.ComfyNode):
 
 
 def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Phases, notes: list[str]):
-    from ..evaluation.features import read_features
+    from ..evaluation.fid.features import read_features
     from ..evaluation.measures import FeatureTensor, feature_set
-    from ..rewards.pictures import as_pictures
-    from ..rewards.reward import check_images
+    from ..images.convert import check_images
+    from ..images.pictures import as_pictures
 
     pictures = as_pictures(value if hasattr(value, "rows") else check_images(value))
     found = read_features(

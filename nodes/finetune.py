@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from ..training import PRESETS, DDPOConfig
 from ..training.config import preset_values
 from . import host
@@ -186,7 +186,7 @@ class HostedReward:
     """
 
     def __init__(self, reward: Reward, text: str = "") -> None:
-        from ..training.rewarding import combined_parts
+        from ..training.scoring import combined_parts
 
         self.name, self._reward, self._text = reward.name, reward, text
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
@@ -244,7 +244,7 @@ class TastemakerRewardCurve(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..training.curve import curve
+        from ..training.run.curve import curve
 
         if len(title) > MAX_TITLE:
             raise InputError("title", title, f"At most {MAX_TITLE} characters.")

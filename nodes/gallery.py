@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..loaders.errors import TastemakerError
-from ..rewards.kendall import agreements, sampled
-from ..rewards.selection import BUCKETS, ID_LENGTH, Picks
-from ..rewards.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
+from ..core.errors import TastemakerError
+from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
+from ..ranking.kendall import agreements, sampled
+from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..rewards import ScoreTable
+    from ..ranking import ScoreTable
 
 MAX_ROWS = 500
 MAX_VIEWS = 100  # large copies of pictures that are no files the page could open

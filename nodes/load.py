@@ -7,10 +7,10 @@ from weakref import WeakValueDictionary
 
 from comfy_api.latest import io
 
+from ..core.errors import InputError
 from ..loaders import EMBEDDED_MODELS, load_diffusion_model
 from ..loaders.catalogue import how_to_get
-from ..loaders.errors import InputError
-from ..loaders.fingerprint import changes
+from ..loaders.formats.fingerprint import changes
 from . import host
 from .about import about
 from .wires import CATEGORY, TasteModel

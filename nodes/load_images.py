@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
-from ..rewards.limits import MAX_PICTURES
+from ..core.errors import InputError
+from ..images.limits import MAX_PICTURES
 from . import host
 from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
 if TYPE_CHECKING:
-    from ..rewards.folder import Folder
+    from ..images.folder import Folder
 
 # the choices of rewards.folder, which needs torch
 PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
@@ -92,7 +92,7 @@ class TastemakerLoadImages(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder: str, subfolders: bool, **_: Any) -> str:
         """Run again when a picture or a text in the folder comes, goes or changes."""
-        from ..rewards.folder import changes
+        from ..images.folder import changes
 
         try:
             return changes(host.picture_folder(folder), recursive=subfolders)
@@ -111,7 +111,7 @@ class TastemakerLoadImages(io.ComfyNode):
         max_pictures: int,
         as_batch: bool,
     ) -> io.NodeOutput:
-        from ..rewards.folder import read_folder
+        from ..images.folder import read_folder
 
         progress = _Now()
         found = read_folder(
@@ -174,7 +174,7 @@ def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
     """The IMAGE output and a line for the report where it is asked for and cannot be."""
     if not wanted:
         return host.blocked("Load Images gives an IMAGE with as_batch on."), ""
-    from ..rewards.batch import one_batch
+    from ..images.batch import one_batch
 
     try:
         return one_batch(found.pictures, "block", on_picture=host.Progress(len(found.pictures)).update), ""

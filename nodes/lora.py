@@ -8,10 +8,10 @@ from weakref import WeakValueDictionary
 
 from comfy_api.latest import io
 
+from ..core.errors import InputError
 from ..loaders import lora_state, read_lora
 from ..loaders.catalogue import how_to_get
-from ..loaders.errors import InputError
-from ..loaders.lora import MAX_STRENGTH, Lora
+from ..loaders.lora.apply import MAX_STRENGTH, Lora
 from . import host
 from .wires import CATEGORY, TasteModel
 

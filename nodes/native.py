@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.architectures import UNET as PREFIX
-from ..loaders.errors import InputError
-from ..loaders.lora import lora_state
-from ..loaders.lora_keys import TEXT, TEXT_2
-from ..loaders.original_layout import unet_sources
-from . import host, host_native
+from ..core.errors import InputError
+from ..loaders.layout.architectures import UNET as PREFIX
+from ..loaders.layout.original import unet_sources
+from ..loaders.lora.apply import lora_state
+from ..loaders.lora.keys import TEXT, TEXT_2
+from . import host
+from .host import native as host_native
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:

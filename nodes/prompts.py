@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from .wires import CATEGORY, PromptList, TastePrompts
 
 MAX_PROMPTS = 1000

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
-from ..rewards.selection import RankOptions
+from ..core.errors import InputError
+from ..ranking.selection import RankOptions
 from . import host
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
 if TYPE_CHECKING:
-    from ..rewards import ScoreTable
+    from ..ranking import ScoreTable
 
 _LATER = ("keep", "buckets", "great_from", "ok_from", "sizes")
 
@@ -82,9 +82,9 @@ class TastemakerRank(io.ComfyNode):
         rank_by: str = "",
         picks: str = "",
     ) -> io.NodeOutput:
-        from ..rewards.selection import find_picks, parse_picks
-        from ..rewards.sheet import sheet
-        from ..rewards.table import rank_table
+        from ..ranking.output.sheet import sheet
+        from ..ranking.selection import find_picks, parse_picks
+        from ..ranking.table import rank_table
         from .gallery import as_image, gallery_rows, summary
 
         parse_picks(picks)  # what is no list of ids is refused before any work
@@ -149,7 +149,7 @@ def _outputs(
 
 def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: list[str]) -> Any:
     """A table's pictures as one IMAGE, or what stops a branch quietly where they cannot be one."""
-    from ..rewards.batch import one_batch
+    from ..images.batch import one_batch
 
     if not len(table):
         return host.blocked(why_none)

@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
-from ..loaders.fingerprint import changes
+from ..core.errors import InputError
+from ..loaders.formats.fingerprint import changes
 from ..rewards import REWARDS, load_reward
 from . import host
 from .load import dtype_input, dtype_of

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
+from ..core.settings import MAX_SEED
 from ..sampling import SampleOptions, SampleSettings
-from ..sampling.settings import MAX_BATCH, MAX_SEED
+from ..sampling.settings import MAX_BATCH
 from . import host
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
@@ -173,7 +174,7 @@ class _StepProgress:
     def _preview(self, info: StepInfo) -> Image.Image:
         from PIL import Image
 
-        from ..rewards.preprocess import to_pil
+        from ..images.convert import to_pil
         from ..sampling.decode import decode
         from ..sampling.preview import rough_preview
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from . import host
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
-    from ..rewards import ScoreTable
+    from ..ranking import ScoreTable
 
 _SHOWN = 256  # on the node; the page would fetch every one
 _TIPS = {
@@ -51,7 +51,7 @@ class TastemakerSaveRanked(io.ComfyNode):
 
     @classmethod
     def execute(cls, scores: ScoreTable, filename_prefix: str, **chosen: bool) -> io.NodeOutput:
-        from ..rewards.save import PARTS, save_table
+        from ..ranking.output.save import PARTS, save_table
 
         parts = [part for part in PARTS if chosen.get(part, True)]
         if not parts:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from . import host
 from .load_images import listed
 from .wires import (
@@ -24,9 +24,9 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
+    from ..images.pictures import Pictures
+    from ..ranking.scoring import Scored
     from ..rewards import Reward
-    from ..rewards.pictures import Pictures
-    from ..rewards.scoring import Scored
 
 
 class TastemakerScore(io.ComfyNode):
@@ -80,8 +80,8 @@ class TastemakerScore(io.ComfyNode):
         masks: torch.Tensor | None = None,
         cache: bool = True,
     ) -> io.NodeOutput:
-        from ..rewards.cache import ScoreCache
-        from ..rewards.scoring import score_pictures
+        from ..ranking.cache import ScoreCache
+        from ..ranking.scoring import score_pictures
 
         _check_kind(images)
         count = len(images)
@@ -109,7 +109,7 @@ def _check_kind(images: object) -> None:
     """The host lets any value of another pack through that names its wire the same."""
     import torch
 
-    from ..rewards.pictures import FilePictures, TensorPictures
+    from ..images.pictures import FilePictures, TensorPictures
 
     if not isinstance(images, (torch.Tensor, FilePictures, TensorPictures)) or not getattr(images, "shape", (1,)):
         raise InputError("images", type(images).__name__, "Connect pictures, or Load Images (folder).")

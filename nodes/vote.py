@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comfy_api.latest import io
 
-from ..evaluation.votes import MAX_PAIRS, QUESTIONS, Ballot, check_model_name, choice_of, drawn, parse_votes, shuffled
-from ..loaders.errors import InputError
+from ..core.errors import InputError
+from ..evaluation.votes.votes import (
+    MAX_PAIRS,
+    QUESTIONS,
+    Ballot,
+    check_model_name,
+    choice_of,
+    drawn,
+    parse_votes,
+    shuffled,
+)
 from . import host
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
-    from ..evaluation.votes import Cast
-    from ..evaluation.votes_pictures import Paired
-    from ..evaluation.votes_store import Stored, StoredVote
-    from ..rewards import ScoreTable
+    from ..evaluation.votes.pictures import Paired
+    from ..evaluation.votes.store import Stored, StoredVote
+    from ..evaluation.votes.votes import Cast
+    from ..ranking import ScoreTable
 
 MAX_SHOWN_PROMPT = 2000  # characters; the study's file keeps all of them
 _MAX_SEED = 2**64 - 1
@@ -105,8 +114,8 @@ class TastemakerVote(io.ComfyNode):
         shuffle: int,
         votes: str = "",
     ) -> io.NodeOutput:
-        from ..evaluation.votes_pictures import pair_up
-        from ..evaluation.votes_store import Study
+        from ..evaluation.votes.pictures import pair_up
+        from ..evaluation.votes.store import Study
 
         cast = parse_votes(votes)
         asked = _Asked(study, voter, question, pairs, shuffle)
@@ -180,7 +189,7 @@ def page_rows(
 
 def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """First's and second's picture as the page asks for them."""
-    from ..evaluation.votes_pictures import blind
+    from ..evaluation.votes.pictures import blind
 
     made: list[Any] = []
 
@@ -274,8 +283,8 @@ class TastemakerVoteResult(io.ComfyNode):
 
     @classmethod
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
-        from ..evaluation.votes_report import chart, in_words, votes_csv
-        from ..evaluation.votes_store import Study
+        from ..evaluation.votes.report import chart, in_words, votes_csv
+        from ..evaluation.votes.store import Study
         from .gallery import as_image
 
         name = study if votes is None else votes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from comfy_api.latest import io
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 
 TasteModel = io.Custom("TASTE_MODEL")
 TastePrompts = io.Custom("TASTE_PROMPTS")

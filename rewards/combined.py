@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..loaders.errors import InputError
-from .reward import OnBatch, Reward, check_images
+from ..core.errors import InputError
+from ..images.convert import check_images
+from .reward import OnBatch, Reward
 from .statistics import Statistics
 
 if TYPE_CHECKING:

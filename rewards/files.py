@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..loaders.errors import ModelFileError
+from ..core.errors import ModelFileError
 
 _PLACE = "ComfyUI/models/rewards"
 

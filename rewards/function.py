@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from .reward import Reward
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..loaders.embedded import asset_folder
-from ..loaders.errors import InputError
+from ..core.assets import asset_folder
+from ..core.errors import InputError
 from .files import (
     AESTHETIC_HEAD,
     BLIP_LARGE,
@@ -24,7 +24,7 @@ from .files import (
 if TYPE_CHECKING:
     import torch
 
-    from .network import PixelNetwork
+    from .models.pixels import PixelNetwork
     from .reward import Reward
 
 
@@ -82,7 +82,7 @@ def load_reward(
 def _network(
     name: str, known: KnownReward, source: Path | str | Sequence[Path] | None, dtype: torch.dtype, device: torch.device
 ) -> Reward:
-    from .network import network_reward
+    from .models.pixels import network_reward
     from .statistics import REFERENCE
 
     paths = find_files(name, known.files, source) if known.files else _embedded_files(name)
@@ -107,8 +107,8 @@ def _embedded_files(name: str) -> list[Path]:
 
 def _fingerprint(name: str, paths: Sequence[Path], *settings: str) -> str:
     """Sixteen hex digits of a reward's name, the contents of its files and its settings."""
-    from ..loaders.fingerprint import fingerprint
-    from ..loaders.folder_files import model_files
+    from ..loaders.folder.files import model_files
+    from ..loaders.formats.fingerprint import fingerprint
 
     parts = [name, *settings]
     for path in paths:
@@ -118,7 +118,7 @@ def _fingerprint(name: str, paths: Sequence[Path], *settings: str) -> str:
 
 
 def _arithmetic(name: str, known: KnownReward) -> Reward:
-    from . import jpeg
+    from .models import jpeg
     from .reward import Reward
     from .statistics import REFERENCE
 
@@ -139,20 +139,20 @@ def _arithmetic(name: str, known: KnownReward) -> Reward:
 
 
 def _bert_remarks(tokenizer):
-    from .bert_text import cut_remarks
+    from .models.bert_text import cut_remarks
 
     return lambda prompts: cut_remarks(tokenizer, prompts)
 
 
 def _clip_remarks(tokenizer):
-    from .clip import prompt_remarks
+    from .models.clip import prompt_remarks
 
     return lambda prompts: prompt_remarks(tokenizer, prompts)
 
 
 def _tiny_imagereward(paths: Sequence[Path], dtype: torch.dtype):
-    from .bert_text import load_tokenizer
-    from .imagereward import load_network, pixel_network
+    from .models.bert_text import load_tokenizer
+    from .models.imagereward import load_network, pixel_network
 
     folder = paths[0].parent
     tokenizer = load_tokenizer(folder)
@@ -160,48 +160,48 @@ def _tiny_imagereward(paths: Sequence[Path], dtype: torch.dtype):
 
 
 def _imagereward(paths: Sequence[Path], dtype: torch.dtype):
-    from .bert_text import official_tokenizer
-    from .imagereward import load_official, pixel_network
+    from .models.bert_text import official_tokenizer
+    from .models.imagereward import load_official, pixel_network
 
     tokenizer = official_tokenizer()
     return pixel_network(load_official(paths[0], dtype), tokenizer), _bert_remarks(tokenizer)
 
 
 def _blip_score(paths: Sequence[Path], dtype: torch.dtype):
-    from .bert_text import official_tokenizer
-    from .blip_score import load_blip_score, pixel_network
+    from .models.bert_text import official_tokenizer
+    from .models.blip_score import load_blip_score, pixel_network
 
     tokenizer = official_tokenizer()
     return pixel_network(load_blip_score(paths[0], dtype), tokenizer), _bert_remarks(tokenizer)
 
 
 def _clip_score(paths: Sequence[Path], dtype: torch.dtype):
-    from .clip import CLIP_L, cleaning_tokenizer, load_clip
-    from .clip_rewards import cosine_network
+    from .models.clip import CLIP_L, cleaning_tokenizer, load_clip
+    from .models.clip_rewards import cosine_network
 
     tokenizer = cleaning_tokenizer()
     return cosine_network(load_clip(paths[0], CLIP_L, dtype), tokenizer), _clip_remarks(tokenizer)
 
 
 def _pickscore(paths: Sequence[Path], dtype: torch.dtype):
-    from .clip import CLIP_H, load_clip, text_tokenizer
-    from .clip_rewards import cosine_network
+    from .models.clip import CLIP_H, load_clip, text_tokenizer
+    from .models.clip_rewards import cosine_network
 
     tokenizer = text_tokenizer()
     return cosine_network(load_clip(paths[0], CLIP_H, dtype), tokenizer, scaled=True), _clip_remarks(tokenizer)
 
 
 def _hps(paths: Sequence[Path], dtype: torch.dtype):
-    from .clip import CLIP_H, cleaning_tokenizer, load_clip
-    from .clip_rewards import cosine_network
+    from .models.clip import CLIP_H, cleaning_tokenizer, load_clip
+    from .models.clip_rewards import cosine_network
 
     tokenizer = cleaning_tokenizer()
     return cosine_network(load_clip(paths[0], CLIP_H, dtype), tokenizer, whole=True), _clip_remarks(tokenizer)
 
 
 def _aesthetic(paths: Sequence[Path], dtype: torch.dtype):
-    from .clip import CLIP_L, load_clip
-    from .clip_rewards import aesthetic_network, load_head
+    from .models.clip import CLIP_L, load_clip
+    from .models.clip_rewards import aesthetic_network, load_head
 
     clip = load_clip(paths[1], CLIP_L, dtype, text=False)
     return aesthetic_network(clip, load_head(paths[0], clip.config.projection_dim)), None

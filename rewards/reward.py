@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..loaders.errors import InputError, NonFiniteError
-from ..loaders.memory import in_parts
-from ..loaders.texts import check_prompts
+from ..core.errors import InputError, NonFiniteError
+from ..core.memory import in_parts
+from ..core.texts import check_prompts
+from ..images.convert import check_images, from_pil, open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -136,7 +137,7 @@ class Reward:
         """
         if not pictures:
             raise InputError("pictures", 0, "There are none.")
-        from .preprocess import in_threads
+        from ..images.convert import in_threads
 
         texts = self._texts(prompts, len(pictures))
 
@@ -216,22 +217,6 @@ def check_not_empty(name: str, texts: Sequence[str]) -> None:
         )
 
 
-def check_images(images: torch.Tensor) -> torch.Tensor:
-    """Images as a normal (B, H, W, 3) tensor. Raises InputError saying what is wrong with them."""
-    if not isinstance(images, torch.Tensor) or images.ndim != 4:
-        shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise InputError("images", shape, "Images are one tensor of shape (batch, height, width, 3).")
-    if 0 in images.shape:
-        raise InputError("images", tuple(images.shape), "The batch is empty.")
-    if images.shape[-1] != 3:
-        raise InputError("images", tuple(images.shape), "Images need 3 channels (RGB); remove the alpha channel first.")
-    finite = torch.isfinite(images).flatten(1).all(1)
-    if not finite.all():
-        index = int(torch.nonzero(~finite)[0]) + 1
-        raise InputError("images", f"image {index} of {len(images)}", "It holds NaN or infinite pixels.")
-    return images
-
-
 def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
     """`count` prompts from one or from `count`. Raises InputError."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -241,27 +226,3 @@ def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
     if len(texts) != count:
         raise InputError("prompts", len(texts), f"There are {count} images; give one prompt, or one for each.")
     return texts
-
-
-def open_picture(picture: Image.Image | Path | str) -> Image.Image:
-    """A PIL picture of 8 bits a channel, read from its file where it is none yet. Raises InputError naming it."""
-    from PIL import Image
-
-    from .decode import eight_bits
-
-    if isinstance(picture, Image.Image):
-        return eight_bits(picture)
-    try:
-        with Image.open(picture) as file:
-            file.load()
-            return eight_bits(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise InputError("pictures", str(picture), f"It cannot be read as a picture ({e}).") from e
-
-
-def from_pil(picture: Image.Image) -> torch.Tensor:
-    """A PIL picture as an image (1, H, W, 3) in [0, 1], transparency dropped."""
-    import numpy as np
-
-    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
-    return torch.from_numpy(array)[None]

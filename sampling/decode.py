@@ -8,8 +8,8 @@ from itertools import product
 import torch
 from torch import nn
 
-from ..loaders.errors import NonFiniteError
-from ..loaders.memory import fitting, in_parts
+from ..core.errors import NonFiniteError
+from ..core.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 from .memory import vae_bytes
 

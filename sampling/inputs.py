@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
+from ..core.settings import MAX_SEED
+from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
-from ..loaders.texts import check_prompts
 from .prompts import check_readable
-from .settings import MAX_BATCH, MAX_SEED, SampleSettings
+from .settings import MAX_BATCH, SampleSettings
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

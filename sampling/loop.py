@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from ..loaders.errors import InputError, NonFiniteError
-from ..loaders.lora import applied_loras, merged_bytes
-from ..loaders.memory import fitting, in_parts
+from ..core.errors import InputError, NonFiniteError
+from ..core.memory import fitting, in_parts
+from ..loaders.lora.apply import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images, picture_bytes
 from .guidance import Network, is_guided

@@ -1,11 +1,11 @@
-"""Rough working memory of a model's parts; fitting batches into it is `loaders/memory.py`."""
+"""Rough working memory of a model's parts; fitting batches into it is `core/memory.py`."""
 
 from __future__ import annotations
 
 import torch
 
-from ..loaders.errors import OutOfMemoryError
-from ..loaders.free_memory import free_bytes
+from ..core.errors import OutOfMemoryError
+from ..core.free_memory import free_bytes
 from ..loaders.model import DiffusionModel
 
 # Live activations at the widest place, in tensors of that place's size.

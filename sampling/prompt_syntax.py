@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 
 EMPHASIS = 1.1
 _MAX_DEPTH = 50

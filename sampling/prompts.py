@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from ..loaders.errors import InputError, NonFiniteError
-from ..loaders.lora import applied_loras, merged_bytes
+from ..core.errors import InputError, NonFiniteError
+from ..loaders.lora.apply import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .prompt_syntax import Weighted, parse_weights
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..loaders.errors import InputError, ModelFileError
+from ..core.errors import InputError, ModelFileError
 from .settings import MODEL_DEFAULT
 from .steps import PREDICTION_TYPES
 

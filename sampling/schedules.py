@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..loaders.errors import InputError, ModelFileError
+from ..core.errors import InputError, ModelFileError
 from .noise import ImageNoise
 from .scheduler_config import build, default_scheduler, describe, model_config
 from .settings import MODEL_DEFAULT

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..loaders.errors import TastemakerError
+from ..core.errors import TastemakerError
 
 REUSED_STEPS = 3  # one whole evaluation in this many
 

@@ -11,15 +11,19 @@ import pytest
 
 from tests.conftest import ROOT
 
-# room -> rooms it may import (design: arrows point down only)
+# room -> rooms it may import (arrows point down only)
 MAY_IMPORT = {
-    "loaders": set(),
-    "sampling": {"loaders"},
-    "rewards": {"loaders"},
-    "training": {"sampling", "rewards", "loaders"},
-    "evaluation": {"sampling", "rewards", "loaders"},
-    "nodes": {"training", "evaluation", "sampling", "rewards", "loaders"},
+    "core": set(),
+    "images": {"core"},
+    "plots": {"core"},
+    "loaders": {"core"},
+    "sampling": {"loaders", "core"},
+    "rewards": {"loaders", "images", "core"},
+    "ranking": {"rewards", "images", "plots", "loaders", "core"},
+    "training": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
+    "evaluation": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
 }
+MAY_IMPORT["nodes"] = set(MAY_IMPORT)
 HOST_MODULES = ("comfy", "folder_paths", "server", "execution", "nodes", "comfy_execution")
 
 
@@ -27,14 +31,32 @@ def _modules(room: str) -> list[Path]:
     return sorted((ROOT / room).rglob("*.py"))
 
 
+def _name(path: Path) -> str:
+    """The dotted name of a file inside the package; of an `__init__.py` the package's."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {_name(path): path for room in MAY_IMPORT for path in _modules(room)}
+
+
 def _imports(path: Path) -> list[tuple[int, str]]:
-    """(level, dotted name) of every import in a file, those inside functions too."""
+    """Return (level, dotted name) of every import in a file, those inside functions too.
+
+    A relative import at any depth comes as level 1 and the dotted name from the package's root.
+    """
     found = []
+    package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.append((0, node.module or ""))
         elif isinstance(node, ast.ImportFrom):
-            found += [(node.level, node.module or alias.name) for alias in node.names]
+            above = package[: len(package) - (node.level - 1)]
+            base = ".".join((*above, *(node.module or "").split("."))).strip(".")
+            for alias in node.names:
+                whole = f"{base}.{alias.name}".strip(".")
+                found.append((1, whole if whole in FILES else base))
     return found
 
 
@@ -44,10 +66,52 @@ def test_rooms_import_only_the_rooms_below(room: str) -> None:
     assert paths, f"{room} has no modules"
     for path in paths:
         for level, name in _imports(path):
-            assert not (level == 0 and name.split(".")[0] == "tastemaker"), f"{path}: imports must be relative"
-            if level == 2:
-                other = name.split(".")[0]
-                assert other in MAY_IMPORT[room] | {room}, f"{path} imports {other}"
+            top = name.split(".")[0]
+            assert not (level == 0 and top == "tastemaker"), f"{path}: imports must be relative"
+            if level:
+                assert top in MAY_IMPORT[room] | {room}, f"{path} imports {name}"
+
+
+def test_relative_imports_are_resolved_at_any_depth() -> None:
+    found = {name for level, name in _imports(ROOT / "loaders/folder/load.py") if level}
+    assert {"core.errors", "loaders.folder.rules"} <= found
+
+
+def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one file (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            circle = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(circle) > 1:
+                circles.append(sorted(circle))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return circles
+
+
+def test_circles_are_found() -> None:
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_no_circle_of_files_exists() -> None:
+    graph = {name: {n for level, n in _imports(path) if level and n in FILES} - {name} for name, path in FILES.items()}
+    assert _circles(graph) == []
 
 
 @pytest.mark.parametrize("room", [r for r in MAY_IMPORT if r != "nodes"])
@@ -58,12 +122,9 @@ def test_only_nodes_know_the_host(room: str) -> None:
             assert not (level == 0 and (top in HOST_MODULES or top == "comfy_api")), f"{path} imports {name}"
 
 
-DOOR = ("host.py", "host_native.py")  # two wings: the running host, and its own models
-
-
-def test_host_py_is_the_only_door() -> None:
+def test_nodes_host_is_the_only_door() -> None:
     for path in _modules("nodes"):
-        if path.name in DOOR:
+        if path.parent.name == "host":
             continue
         for level, name in _imports(path):
             assert not (level == 0 and name.split(".")[0] in HOST_MODULES), f"{path} imports {name}"
@@ -84,7 +145,8 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
 
 def test_public_names_of_the_design_exist() -> None:
     from tastemaker.loaders import load_diffusion_model
-    from tastemaker.rewards import Reward, load_reward, rank
+    from tastemaker.ranking import rank
+    from tastemaker.rewards import Reward, load_reward
     from tastemaker.sampling import sample
 
     assert all(callable(f) for f in (load_diffusion_model, sample, load_reward, rank, Reward.__call__))
@@ -94,3 +156,10 @@ def test_python_source_is_ascii() -> None:
     for folder in (*MAY_IMPORT, "scripts", "tests", "benchmarks"):
         for path in _modules(folder):
             assert path.read_bytes().isascii(), path
+
+
+def test_the_architecture_picture_is_that_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.architecture", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Fine-tuning on rewards with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
+"""Fine-tuning on rewards, with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,7 +6,7 @@ from .config import PRESETS, DDPOConfig, preset
 
 if TYPE_CHECKING:
     from .loop import FineTune
-    from .report import EpochReport, Progress
+    from .run.report import EpochReport, Progress
     from .start import finetune
 
 __all__ = ["PRESETS", "DDPOConfig", "EpochReport", "FineTune", "Progress", "finetune", "preset"]
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "DDPOConfig", "EpochReport", "FineTune", "Progress", "fine
 def __getattr__(name: str) -> Any:
     """Names that need torch are imported when first asked for."""
     if name in ("EpochReport", "Progress"):
-        from . import report
+        from .run import report
 
         return getattr(report, name)
     if name == "FineTune":

@@ -33,7 +33,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..loaders.errors import InputError, ModelFileError, TastemakerError
+from ..core.errors import InputError, ModelFileError, TastemakerError
 from .config import DDPOConfig, preset
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def _processes() -> Any:
 
 
 def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
+    from ..core.assets import EMBEDDED_MODELS
     from ..loaders import load_diffusion_model
-    from ..loaders.embedded import EMBEDDED_MODELS
 
     source = name if name in EMBEDDED_MODELS else folder / name
     model = load_diffusion_model(source, dtype=dtype, device=device)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ..loaders.errors import InputError, NonFiniteError
+from ..core.errors import InputError, NonFiniteError
 
 ROUNDING = 1e-6  # spreads below this share of the largest score are rounding; float32 has 1.2e-7
 

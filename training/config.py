@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ..loaders.errors import InputError
-from ..sampling.settings import MAX_SEED, MAX_SIDE, MODEL_DEFAULT, SCHEDULERS, check_fields, setting
+from ..core.errors import InputError
+from ..core.settings import MAX_SEED, check_fields, setting
+from ..sampling.settings import MAX_SIDE, MODEL_DEFAULT, SCHEDULERS
 
 if TYPE_CHECKING:
     from ..loaders.model import DiffusionModel

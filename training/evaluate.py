@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from ..rewards.comparison import win_rate
+from ..ranking.intervals import win_rate
 from .advantages import check_rewards
-from .rewarding import scored
+from .scoring import scored
 
 
 def diversity(images: torch.Tensor, groups: Sequence[str]) -> float:

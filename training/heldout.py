@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
+from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
-from ..loaders.texts import check_prompts
 from ..sampling.loop import sample
 from ..sampling.prompts import check_readable
 from ..sampling.settings import SampleOptions
 from .config import DDPOConfig
 from .evaluate import compare
 from .randomness import derived_seed
-from .rewarding import Judge, RewardFunction, reward_name
+from .scoring import Judge, RewardFunction, reward_name
 
 if TYPE_CHECKING:
     from .worker import Worker

@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from ..loaders.model import DiffusionModel
 from .advantages import PromptHistory, standing_out
-from .checkpoint import Checkpoint, newest_checkpoint
+from .algorithms.learning import learn_epoch
 from .config import identity
 from .evaluate import best_so_far
 from .heldout import HeldOut
-from .learning import learn_epoch
 from .randomness import derived_seed, epoch_prompts, epoch_seeds
-from .report import EpochReport, OnProgress, Progress
-from .rewarding import Judged, Rewards, check_judges, judge
-from .run import RunFolder, lora_metadata
+from .run.checkpoint import Checkpoint, newest_checkpoint
+from .run.folder import RunFolder, lora_metadata
+from .run.report import EpochReport, OnProgress, Progress
+from .scoring import Judged, Rewards, check_judges, judge
 from .worker import Worker
 
 log = logging.getLogger(__name__)

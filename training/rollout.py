@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..loaders.errors import InputError, NonFiniteError
-from ..loaders.memory import fitting, in_parts
+from ..core.errors import InputError, NonFiniteError
+from ..core.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 from ..sampling.guidance import Network
 from ..sampling.memory import unet_bytes

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..loaders.errors import InputError
+from ..core.errors import InputError
 from ..loaders.model import DiffusionModel
 from ..sampling.inputs import prompts_each
 from .config import DDPOConfig
 from .heldout import HeldOut
 from .loop import FineTune, outside_inference_mode
 from .processes import Alone
-from .report import OnProgress
-from .rewarding import RewardFunction, Rewards
+from .run.report import OnProgress
+from .scoring import RewardFunction, Rewards
 from .worker import Worker
 
 if TYPE_CHECKING:

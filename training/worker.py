@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..loaders.errors import InputError
-from ..loaders.lora import applied_loras
+from ..core.errors import InputError
+from ..loaders.lora.apply import applied_loras
 from ..loaders.model import DiffusionModel
 from ..sampling.decode import decode
 from ..sampling.guidance import Network, is_guided
@@ -19,13 +19,13 @@ from ..sampling.memory import unet_bytes, vae_bytes
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
 from ..sampling.schedules import GaussianSchedule
 from ..sampling.settings import SampleSettings
+from .algorithms.loss import scaled_clip_range
+from .algorithms.step import Objective
 from .config import DDPOConfig
-from .learner import Learner
-from .loss import scaled_clip_range
-from .memory import check_kept, check_memory, copy_bytes, kept_bytes, learning_bytes
+from .learner.learner import Learner
+from .learner.memory import check_kept, check_memory, copy_bytes, kept_bytes, learning_bytes
 from .processes import Alone
 from .rollout import OPTIONS, rollout, step_stds, training_schedule
-from .step import Objective
 from .trajectory import Trajectory, learnable_steps
 
 if TYPE_CHECKING:

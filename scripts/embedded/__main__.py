@@ -17,7 +17,7 @@ import logging
 
 import torch
 
-from tastemaker.loaders.embedded import asset_folder
+from tastemaker.core.assets import asset_folder
 
 from . import assemble, ddpm, measure, reward, sdxl, vae
 from .tokenizers import write_bert_vocabulary

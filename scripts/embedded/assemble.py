@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tastemaker.loaders.embedded import asset_folder
+from tastemaker.core.assets import asset_folder
 
 VARIANT = "fp16"  # Playground v2's file names: diffusion_pytorch_model.fp16.safetensors
 
@@ -116,7 +116,7 @@ def write_reward(network, write_vocabulary, vit: dict[str, int], med: dict[str, 
     """`assets/tiny-imagereward`: official key names, `med_config.json`, the ViT's sizes, the words."""
     from safetensors.torch import save_file
 
-    from tastemaker.rewards.imagereward import to_official
+    from tastemaker.rewards.models.imagereward import to_official
 
     folder = _fresh("tiny-imagereward")
     write_vocabulary(folder)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from tastemaker.core.assets import asset_folder
 from tastemaker.loaders import load_diffusion_model
-from tastemaker.loaders.embedded import asset_folder
 from tastemaker.rewards import load_reward
 from tastemaker.sampling import SampleOptions, sample
 

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tastemaker.rewards.bert_text import load_tokenizer, tokenize
-from tastemaker.rewards.imagereward import SCORE_MEAN, SCORE_STD, ImageRewardModel
-from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD
+from tastemaker.rewards.models.bert_text import load_tokenizer, tokenize
+from tastemaker.rewards.models.imagereward import SCORE_MEAN, SCORE_STD, ImageRewardModel
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD
 
 from .tokenizers import write_bert_vocabulary
 from .training import Learner, autocast

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tastemaker.evaluation.distance import (
+from tastemaker.core.errors import InputError, ModelFileError
+from tastemaker.evaluation.fid.distance import (
     _distance,
     _distance_of_few,
     _root,
@@ -21,14 +22,13 @@ from tastemaker.evaluation.distance import (
     squared_mmd,
     too_few,
 )
-from tastemaker.evaluation.statistics import (
+from tastemaker.evaluation.fid.statistics import (
     FeatureStatistics,
     check_comparable,
     load_statistics,
     save_statistics,
     statistics_of,
 )
-from tastemaker.loaders.errors import InputError, ModelFileError
 
 
 def gaussian(mean: list[float], covariance: torch.Tensor) -> FeatureStatistics:

@@ -14,24 +14,25 @@ import pytest
 import torch
 from PIL import Image
 
+from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.evaluation.__main__ import main
 from tastemaker.evaluation.blocks import BLOCK, Share, StoredFeatures
 from tastemaker.evaluation.evaluate import evaluate
-from tastemaker.evaluation.features import load_extractor, read_features
+from tastemaker.evaluation.fid.features import load_extractor, read_features
+from tastemaker.evaluation.fid.statistics import load_statistics
 from tastemaker.evaluation.gather import features_folder
 from tastemaker.evaluation.measures import FeatureTensor, distances, diversity, feature_set, mean_interval, means
 from tastemaker.evaluation.pictures import GivenPictures, NamedFiles, SampledPictures
 from tastemaker.evaluation.plan import protocol_reference
 from tastemaker.evaluation.protocols import PromptRow, read_protocol
-from tastemaker.evaluation.report import make_report, save_report
-from tastemaker.evaluation.report_page import report_page
+from tastemaker.evaluation.report.content import make_report
+from tastemaker.evaluation.report.page import report_page
+from tastemaker.evaluation.report.save import save_report
 from tastemaker.evaluation.result import Evaluation, Reference
 from tastemaker.evaluation.settings import EvaluationSettings
-from tastemaker.evaluation.statistics import load_statistics
-from tastemaker.loaders.errors import InputError, ModelFileError
+from tastemaker.images.convert import to_pil
+from tastemaker.images.pictures import TensorPictures
 from tastemaker.rewards import Reward
-from tastemaker.rewards.pictures import TensorPictures
-from tastemaker.rewards.preprocess import to_pil
 from tastemaker.sampling.settings import SampleSettings
 from tests.conftest import ROOT
 from tests.evaluation.protocol_files import coco, mjhq, picture
@@ -380,7 +381,7 @@ def test_hostile_titles_prompts_and_categories_stay_text(done: tuple[Path, Evalu
     assert "<img src=x" not in page
     assert page.count("</style>") == 1
     assert "script-src" not in page
-    assert "default-src &#x27;none&#x27;" in page
+    assert "default-src 'none'" in page
 
 
 def test_what_was_measured_differently_is_not_put_into_one_table(done: tuple[Path, Evaluation]) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tastemaker.evaluation.features import load_extractor
-from tastemaker.evaluation.inception import COMMAND, FILE_NAMES, find_inception, load_inception
-from tastemaker.evaluation.resize import legacy_bilinear, resized
-from tastemaker.loaders.errors import ModelFileError
+from tastemaker.core.errors import ModelFileError
+from tastemaker.evaluation.fid.features import load_extractor
+from tastemaker.evaluation.fid.inception import COMMAND, FILE_NAMES, find_inception, load_inception
+from tastemaker.evaluation.fid.resize import legacy_bilinear, resized
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:

@@ -10,12 +10,12 @@ import torch
 
 from scripts.embedded.world import Jitter, caption, draw, random_scene
 from tastemaker.evaluation.evaluate import evaluate
-from tastemaker.evaluation.features import load_extractor
+from tastemaker.evaluation.fid.features import load_extractor
 from tastemaker.evaluation.pictures import GivenPictures, SampledPictures
 from tastemaker.evaluation.protocols import PromptRow
 from tastemaker.evaluation.result import Reference
 from tastemaker.evaluation.settings import EvaluationSettings
-from tastemaker.rewards.pictures import TensorPictures
+from tastemaker.images.pictures import TensorPictures
 from tastemaker.sampling.settings import SampleSettings
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.evaluation.plan import finished_names, protocol_reference, read_plan, sampling_for
 from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, chosen, read_protocol
-from tastemaker.loaders.errors import InputError, ModelFileError
 from tests.conftest import OFFICIAL
 from tests.evaluation.protocol_files import coco, mjhq, parti, picture
 

@@ -14,7 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tastemaker.evaluation.votes import (
+from tastemaker.core.errors import InputError
+from tastemaker.evaluation.votes.pictures import blind, pair_up
+from tastemaker.evaluation.votes.store import Study, StudyError
+from tastemaker.evaluation.votes.votes import (
     MAX_VOTES,
     MAX_VOTES_CHARACTERS,
     Cast,
@@ -24,10 +27,7 @@ from tastemaker.evaluation.votes import (
     picked,
     shuffled,
 )
-from tastemaker.evaluation.votes_pictures import blind, pair_up
-from tastemaker.evaluation.votes_store import Study, StudyError
-from tastemaker.loaders.errors import InputError
-from tastemaker.rewards.table import ScoreTable
+from tastemaker.ranking.table import ScoreTable
 
 TOKEN = "0123456789abcdef" * 2
 KEYS = [f"{i:064x}" for i in range(400)]
@@ -381,7 +381,7 @@ def test_a_study_nobody_can_write_is_an_error_that_says_so(tmp_path: Path) -> No
 
 
 def test_a_file_another_program_holds_is_waited_for_then_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tastemaker.evaluation.votes_store._WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("tastemaker.evaluation.votes.store._WAIT_SECONDS", 0.1)
     with Study(path) as study:
         ballot = begin(study)[0]
         other = sqlite3.Connection(str(path), isolation_level=None)

@@ -9,9 +9,9 @@ import math
 import numpy as np
 import pytest
 
-from tastemaker.evaluation.votes import Pair
-from tastemaker.evaluation.votes_report import answers, chart, in_words, votes_csv
-from tastemaker.evaluation.votes_statistics import (
+from tastemaker.core.errors import InputError
+from tastemaker.evaluation.votes.report import answers, chart, in_words, votes_csv
+from tastemaker.evaluation.votes.statistics import (
     bradley_terry,
     cohen_kappa,
     duels,
@@ -22,9 +22,9 @@ from tastemaker.evaluation.votes_statistics import (
     voter_agreement,
     wins_table,
 )
-from tastemaker.evaluation.votes_store import VoteRow
-from tastemaker.loaders.errors import InputError
-from tastemaker.rewards.comparison import Interval, wilson_interval
+from tastemaker.evaluation.votes.store import VoteRow
+from tastemaker.evaluation.votes.votes import Pair
+from tastemaker.ranking.intervals import Interval, wilson_interval
 
 
 def vote(

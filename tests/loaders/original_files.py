@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from scripts.official import build, original_state
-from tastemaker.loaders.architectures import SDXL_SCHEDULER
+from scripts.full_size.official import build, original_state
+from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
 from tests.conftest import ROOT
 
 __all__ = ["CLIP_G", "CLIP_L", "REFINER_UNET", "UNET", "VAE", "modules", "original_state", "save", "save_folder"]

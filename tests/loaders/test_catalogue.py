@@ -16,7 +16,7 @@ from tastemaker.loaders.catalogue import (
     missing_model_entry,
     models_table,
 )
-from tastemaker.loaders.weights import read_json
+from tastemaker.loaders.formats.weights import read_json
 from tests.conftest import ROOT
 
 LICENCES = {"Apache-2.0", "Playground v2 Community License", "CreativeML Open RAIL++-M"}

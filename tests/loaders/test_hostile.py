@@ -22,9 +22,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tastemaker.loaders import ModelFileError, asset_folder, load_diffusion_model
-from tastemaker.loaders.limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, check_sizes
-from tastemaker.loaders.pickled import read_pickled
-from tastemaker.loaders.weights import read_json, read_safetensors
+from tastemaker.loaders.formats.limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, check_sizes
+from tastemaker.loaders.formats.pickled import read_pickled
+from tastemaker.loaders.formats.weights import read_json, read_safetensors
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scripts import official
+from scripts.full_size import official
 from tastemaker.loaders import ModelFileError, asset_folder, load_diffusion_model
-from tastemaker.loaders.identify import identify, identify_shapes, read_header
-from tastemaker.loaders.precision import vae_dtype
+from tastemaker.loaders.formats.precision import vae_dtype
+from tastemaker.loaders.single_file.identify import identify, identify_shapes, read_header
 
 Shapes = dict[str, tuple[int, ...]]
 U = "model.diffusion_model."

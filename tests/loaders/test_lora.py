@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tastemaker.loaders import InputError, ModelFileError, NonFiniteError, applied_loras, lora_state, read_lora
-from tastemaker.loaders.lora import LoraLayer, make_lora, match, merged_bytes
-from tastemaker.loaders.lora_keys import original_paths, parse_key, spellings
+from tastemaker.loaders.lora.apply import LoraLayer, make_lora, match, merged_bytes
+from tastemaker.loaders.lora.keys import original_paths, parse_key, spellings
 from tests.loaders.lora_files import attention_paths, by_hand, dotted_state, random_layers, write
 
 UNET_PATHS = [

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tastemaker.loaders import ModelFileError, load_diffusion_model
-from tastemaker.loaders.pickled import read_pickled
+from tastemaker.loaders.formats.pickled import read_pickled
 from tests.loaders.test_hostile import Payload, as_bin, ddpm, with_program  # noqa: F401
 
 
@@ -364,7 +364,7 @@ def test_an_old_torch_reads_no_pickle_or_says_so(
 def test_safetensors_need_no_new_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import save_file
 
-    from tastemaker.rewards.weights import read_weights
+    from tastemaker.loaders.formats.component import read_weights
 
     save_file({"a": torch.ones(2)}, tmp_path / "model.safetensors")
     monkeypatch.setattr(torch, "__version__", "2.1.0")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import official
+from scripts.full_size import official
 from tastemaker.loaders import ModelFileError, load_diffusion_model
-from tastemaker.loaders.single_file import base_parts, check_fit, refiner_parts, tokenizers
+from tastemaker.loaders.single_file.load import base_parts, check_fit, refiner_parts, tokenizers
 from tests.conftest import GOLDENS, ROOT
 from tests.loaders import original_files
 from tests.loaders.original_files import State
@@ -261,7 +261,7 @@ def test_a_full_size_file_gives_the_published_configs(refiner: bool) -> None:
 def test_full_size_names_are_those_of_the_hosts_modules() -> None:
     """ComfyUI detects SDXL and its refiner, and builds modules with our names and shapes, no more and no less."""
     pytest.importorskip("einops", reason="ComfyUI's own packages are not in this environment (test_versions)")
-    command = [sys.executable, "-m", "scripts.official"]
+    command = [sys.executable, "-m", "scripts.full_size.official"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["base"] == {"detected": "SDXL", "tensors": 2513, "differences": []}

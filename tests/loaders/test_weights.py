@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tastemaker.loaders import ModelFileError, load_diffusion_model, weights
-from tastemaker.loaders.files import write_atomic
-from tastemaker.loaders.pickled import bin_to_safetensors, read_pickled
-from tastemaker.loaders.weights import (
+from tastemaker.core.files import write_atomic
+from tastemaker.loaders import ModelFileError, load_diffusion_model
+from tastemaker.loaders.formats import weights
+from tastemaker.loaders.formats.pickled import bin_to_safetensors, read_pickled
+from tastemaker.loaders.formats.weights import (
     fill,
     find_weights,
     modern_names,
@@ -185,7 +186,7 @@ def test_reading_holds_one_copy_of_a_component(tmp_path: Path, monkeypatch: pyte
         return copy
 
     monkeypatch.setattr(weights, "own_copy", watched)
-    monkeypatch.setattr("tastemaker.loaders.pickled.own_copy", watched)
+    monkeypatch.setattr("tastemaker.loaders.formats.pickled.own_copy", watched)
     result = read(path, torch.float16)
     assert len(seen) == 33
     assert sum(t.nbytes for t in result.values()) == 64 * 2**20

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from scripts.comfy.inside import enter
-from scripts.random_sdxl import fill_randomly, modules
+from scripts.full_size.random_sdxl import fill_randomly, modules
 
 
 def scheduler(**changes: Any) -> dict[str, Any]:
-    from tastemaker.loaders.architectures import SDXL_SCHEDULER
+    from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
 
     return SDXL_SCHEDULER | changes
 
@@ -51,7 +51,7 @@ def host_clip() -> Any:
 
 def all_layers(model: Any) -> dict[tuple[str, str], Any]:
     """A rank-1 LoRA on every linear layer and convolution of UNet and text encoders."""
-    from tastemaker.loaders.lora import LoraLayer
+    from tastemaker.loaders.lora.apply import LoraLayer
 
     found = {}
     for component in ("unet", "text_encoder", "text_encoder_2"):
@@ -78,7 +78,7 @@ def check_lora(model: Any, unet: Any, clip: Any) -> dict[str, Any]:
 
 def check_vae(model: Any) -> dict[str, Any]:
     """The host's VAE of a full-size one with random weights, against diffusers' own decoding and encoding."""
-    from tastemaker.nodes import host_native
+    from tastemaker.nodes.host import native as host_native
 
     vae = fill_randomly(modules(["vae"])["vae"], torch.float32)
     native = host_native._native_vae(vae.state_dict())

@@ -53,7 +53,7 @@ class ChangedPictures(SizedPictures):
 
     def picture(self, i: int) -> torch.Tensor:
         if self.places[i] == 1:
-            raise _ours("rewards.decode").PictureError("was changed since its folder was read")
+            raise _ours("images.decode").PictureError("was changed since its folder was read")
         return super().picture(i)
 
 
@@ -88,7 +88,7 @@ class TestTable:
         pictures = KINDS[kind](count, side) if kind in KINDS else torch.stack([_picture(i, side) for i in range(count)])
         falling = 1 - 2 * torch.arange(count) / max(1, count - 1)
         scores = {"first": falling, "second": -3 * falling, "third": falling**2}
-        table = _ours("rewards.table").ScoreTable(
+        table = _ours("ranking.table").ScoreTable(
             pictures,
             tuple(texts[i % len(texts)] for i in range(count)),
             tuple(2**62 + i if seeds else None for i in range(count)),

@@ -1,4 +1,4 @@
-"""To Native: names and refusals without full-size weights; `scripts/full_size_native.py` does the rest by hand."""
+"""To Native: names and refusals without full-size weights; `scripts/full_size/native.py` does the rest by hand."""
 
 from __future__ import annotations
 

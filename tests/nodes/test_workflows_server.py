@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.stand_ins import LORA, with_stand_ins, write_stand_ins
+from scripts.workflows.stand_ins import LORA, with_stand_ins, write_stand_ins
 from tastemaker.loaders.catalogue import how_to_get, missing_model_entry
 
 WORKFLOWS = ("playground_v2", "refiner", "lora")

@@ -44,7 +44,7 @@ class TestTwin:
     def make(self, count: int, side: int, width: int, prompts: str, tint: int) -> tuple[Any]:
         texts = prompts.split("\n")
         pictures = [_picture(i, side, width, tint) for i in range(count)]
-        table = _ours("rewards.table").ScoreTable(
+        table = _ours("ranking.table").ScoreTable(
             torch.stack(pictures) if pictures else torch.zeros(0, side, width, 3),
             tuple(texts[i % len(texts)] for i in range(count)),
             tuple(2**62 + i for i in range(count)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.stand_ins import LORA, PLAYGROUND, REFINER, write_stand_ins
+from scripts.workflows.stand_ins import LORA, PLAYGROUND, REFINER, write_stand_ins
 from tests.page.conftest import close_templates, shots
 
 pytestmark = pytest.mark.browser

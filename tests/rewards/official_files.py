@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tastemaker.loaders.weights import read_safetensors
+from tastemaker.loaders.formats.weights import read_safetensors
 from tests.conftest import GOLDENS
 
 GOLDEN = json.loads((GOLDENS / "imagereward_tiny.json").read_text(encoding="utf-8"))

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tastemaker.rewards import clean_text, load_reward
-from tastemaker.rewards.clean_text import clean, fix_text, misread, misread_remarks
-from tastemaker.rewards.clip import cleaning_tokenizer, text_tokenizer
+from tastemaker.rewards import load_reward
+from tastemaker.rewards.models import clean_text
+from tastemaker.rewards.models.clean_text import clean, fix_text, misread, misread_remarks
+from tastemaker.rewards.models.clip import cleaning_tokenizer, text_tokenizer
 from tests.rewards.official_files import clip_folder, small_clip
 
 # What language models and people write: curly quotes, dashes, ellipses, other languages, copied HTML.

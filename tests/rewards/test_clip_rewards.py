@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from tastemaker.core.assets import asset_folder
+from tastemaker.images.folder import read_folder
 from tastemaker.loaders import InputError, ModelFileError
-from tastemaker.loaders.embedded import asset_folder
+from tastemaker.ranking.scoring import score_pictures
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.clip import CLIP_H, CLIP_L, from_open_clip
-from tastemaker.rewards.folder import read_folder
-from tastemaker.rewards.scoring import score_pictures
+from tastemaker.rewards.models.clip import CLIP_H, CLIP_L, from_open_clip
 from tests.rewards.official_files import (
     HEAD,
     PICTURES,

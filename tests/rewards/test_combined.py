@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tastemaker.loaders import InputError
-from tastemaker.rewards import Statistics, agreement, agreements, combine, custom, load_reward, measured
+from tastemaker.ranking import agreement, agreements
+from tastemaker.ranking.kendall import sampled
+from tastemaker.rewards import Statistics, combine, custom, load_reward, measured
 from tastemaker.rewards.combined import places, standard_scores
-from tastemaker.rewards.kendall import sampled
 
 
 def fixed(name: str, *values: float):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tastemaker.loaders.weights import fill, read_safetensors
-from tastemaker.rewards.blip import VIT_LARGE, med_config
-from tastemaker.rewards.imagereward import ImageRewardModel, from_official, to_official
-from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
+from tastemaker.loaders.formats.weights import fill, read_safetensors
+from tastemaker.rewards.models.blip import VIT_LARGE, med_config
+from tastemaker.rewards.models.imagereward import ImageRewardModel, from_official, to_official
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from tests.conftest import GOLDENS, OFFICIAL
 
 GOLDEN = json.loads((GOLDENS / "imagereward_tiny.json").read_text(encoding="utf-8"))

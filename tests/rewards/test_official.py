@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tastemaker.images.convert import from_pil
 from tastemaker.loaders import ModelFileError
-from tastemaker.rewards import inference_rank, load_reward, score
-from tastemaker.rewards.bert_text import official_tokenizer, tokenize
-from tastemaker.rewards.convert import to_safetensors
-from tastemaker.rewards.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
-from tastemaker.rewards.reward import from_pil
+from tastemaker.loaders.convert import to_safetensors
+from tastemaker.ranking import inference_rank, score
+from tastemaker.rewards import load_reward
+from tastemaker.rewards.models.bert_text import official_tokenizer, tokenize
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from tests.conftest import GOLDENS
 from tests.rewards.official_files import (
     GOLDEN,

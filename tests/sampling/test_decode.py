@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tastemaker.loaders.errors import NonFiniteError
+from tastemaker.core.errors import NonFiniteError
 from tastemaker.sampling import SampleOptions, sample
 from tastemaker.sampling.decode import _decode_tiles, _encode_tiles, decode, encode_images
 from tastemaker.sampling.preview import rough_preview

@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from tastemaker.loaders.errors import OutOfMemoryError
-from tastemaker.loaders.memory import fitting, in_parts, is_out_of_memory
+from tastemaker.core.errors import OutOfMemoryError
+from tastemaker.core.memory import fitting, in_parts, is_out_of_memory
 from tastemaker.sampling import SampleOptions, memory, sample
 from tastemaker.sampling.memory import unet_bytes
 

@@ -80,7 +80,7 @@ def hard_prompts() -> list[str]:
 def test_tokens_and_weights_equal_the_hosts() -> None:
     """The shipped tokenizers, our windows, against the SDXL tokenizer of the real ComfyUI."""
     pytest.importorskip("einops", reason="ComfyUI's own packages are not in this environment (test_versions)")
-    from tastemaker.loaders.single_file import tokenizers
+    from tastemaker.loaders.single_file.load import tokenizers
 
     prompts = hard_prompts()
     done = subprocess.run(

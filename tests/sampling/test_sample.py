@@ -132,7 +132,7 @@ def test_the_host_is_asked_for_room_to_encode_and_decode(tiny_sdxl, tiling: str)
 def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) -> None:
     from contextlib import nullcontext
 
-    from tastemaker.loaders.lora import lora_state, merged_bytes, read_lora
+    from tastemaker.loaders.lora.apply import lora_state, merged_bytes, read_lora
     from tests.loaders.lora_files import attention_paths, random_layers, write
 
     layers = random_layers(tiny_sdxl, attention_paths(tiny_sdxl), alpha=4.0)

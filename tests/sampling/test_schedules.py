@@ -19,7 +19,7 @@ from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampl
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scripts.reference import sdxl_pipeline
-from tastemaker.loaders.errors import InputError, ModelFileError
+from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.sampling.noise import ImageNoise
 from tastemaker.sampling.schedules import Schedule, default_scheduler, describe, make_schedule, model_config
 from tastemaker.sampling.settings import MODEL_DEFAULT, SCHEDULERS

@@ -9,7 +9,7 @@ import json
 import sys
 
 from scripts.comfy.inside import enter
-from scripts.random_sdxl import modules
+from scripts.full_size.random_sdxl import modules
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
 
     from tastemaker.loaders import lora_state
     from tastemaker.nodes.native import unet_state
-    from tastemaker.training.adapter import LoraAdapter
+    from tastemaker.training.learner.adapter import LoraAdapter
     from tests.nodes.native_probe import host_unet
 
     unet = modules(["unet"])["unet"]

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.lora import applied_loras, lora_state, make_lora, read_lora
+from tastemaker.loaders.lora.apply import applied_loras, lora_state, make_lora, read_lora
 from tastemaker.sampling import sample
-from tastemaker.training.adapter import LoraAdapter, recomputed, target_paths, trainable_through
-from tastemaker.training.averages import WeightAverage, averaging_rate
+from tastemaker.training.learner.adapter import LoraAdapter, recomputed, target_paths, trainable_through
+from tastemaker.training.learner.averages import WeightAverage, averaging_rate
 
 
 def make(unet: torch.nn.Module, targets: str = "all", rank: int = 3, alpha: float = 6.0) -> LoraAdapter:

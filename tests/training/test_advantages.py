@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from tastemaker.core.errors import NonFiniteError
 from tastemaker.loaders import InputError
-from tastemaker.loaders.errors import NonFiniteError
 from tastemaker.training.advantages import (
     PromptHistory,
     batch_advantages,

@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from tastemaker.loaders.errors import InputError
-from tastemaker.training.curve import LINE, curve, panels, ticks
-from tastemaker.training.report import EpochReport
+from tastemaker.core.errors import InputError
+from tastemaker.plots.axes import ticks
+from tastemaker.plots.theme import BLUE as LINE
+from tastemaker.training.run.curve import curve, panels
+from tastemaker.training.run.report import EpochReport
 
 
 def report(epoch: int, **figures) -> EpochReport:

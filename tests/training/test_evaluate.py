@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.errors import NonFiniteError
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.errors import NonFiniteError
 from tastemaker.sampling import sample
 from tastemaker.training import finetune
 from tastemaker.training.evaluate import best_so_far, compare, diversity
 from tastemaker.training.heldout import HeldOut
-from tastemaker.training.rewarding import check_judges
+from tastemaker.training.scoring import check_judges
 
 from .conftest import PROMPTS, brightness, quick, redness
 

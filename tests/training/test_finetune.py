@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.errors import NonFiniteError, TastemakerError
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.errors import NonFiniteError, TastemakerError
 from tastemaker.training import DDPOConfig, finetune, preset
-from tastemaker.training.learner import Learner
-from tastemaker.training.report import EpochReport
+from tastemaker.training.learner.learner import Learner
+from tastemaker.training.run.report import EpochReport
 
 from .conftest import PROMPTS, brightness, quick, redness, same, state, trained, weights
 
@@ -386,7 +386,7 @@ def test_every_setting_has_a_tip_and_limits() -> None:
 
 def test_a_rollout_and_learning_that_disagree_are_an_error(small_sdxl: DiffusionModel, monkeypatch: Any) -> None:
     """Trap 7: the first ratio must be 1."""
-    from tastemaker.training import learning
+    from tastemaker.training.algorithms import learning
 
     true = learning.at_pairs
 

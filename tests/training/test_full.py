@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tastemaker.core.errors import OutOfMemoryError
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.errors import OutOfMemoryError
-from tastemaker.training import finetune, learner, memory
-from tastemaker.training.learner import Learner
+from tastemaker.training import finetune
+from tastemaker.training.learner import learner, memory
+from tastemaker.training.learner.learner import Learner
 
 from .conftest import brightness, quick, redness, same, state, trained, weights
 

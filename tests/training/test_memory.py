@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from scripts.random_sdxl import modules
+from scripts.full_size.random_sdxl import modules
+from tastemaker.core.errors import OutOfMemoryError
 from tastemaker.loaders import DiffusionModel
-from tastemaker.loaders.errors import OutOfMemoryError
-from tastemaker.training import PRESETS, finetune, memory, preset
-from tastemaker.training.adapter import target_paths
-from tastemaker.training.memory import activation_bytes, kept_bytes
+from tastemaker.training import PRESETS, finetune, preset
+from tastemaker.training.learner import memory
+from tastemaker.training.learner.adapter import target_paths
+from tastemaker.training.learner.memory import activation_bytes, kept_bytes
 from tastemaker.training.processes import Alone
 from tastemaker.training.worker import Worker
 

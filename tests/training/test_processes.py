@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.errors import TastemakerError
 from tastemaker.loaders import InputError, ModelFileError
-from tastemaker.loaders.errors import TastemakerError
 from tastemaker.training.__main__ import _place, main, read_config, read_prompts, read_run
-from tastemaker.training.checkpoint import checkpoints, load_checkpoint
 from tastemaker.training.processes import Together
+from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT
 
 CONFIG = {

@@ -10,7 +10,7 @@ import pytest
 from tastemaker.loaders import DiffusionModel
 from tastemaker.rewards.function import custom
 from tastemaker.training import finetune
-from tastemaker.training.report import Progress
+from tastemaker.training.run.report import Progress
 
 from .conftest import PROMPTS, brightness, quick, same, state, trained
 

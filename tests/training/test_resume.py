@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tastemaker.loaders import DiffusionModel, InputError, ModelFileError
-from tastemaker.loaders.lora import read_lora
+from tastemaker.loaders.lora.apply import read_lora
 from tastemaker.training import finetune
-from tastemaker.training.checkpoint import checkpoints, load_checkpoint
+from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT
 
 from .conftest import PROMPTS, brightness, quick, redness
@@ -203,7 +203,7 @@ def test_two_runs_on_one_folder_are_refused(small: DiffusionModel, tmp_path: Pat
 def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
     small: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tastemaker.training import checkpoint
+    from tastemaker.training.run.folder import checkpoint
 
     run = finetune(small, brightness, "", quick(epochs=3), run_folder=tmp_path / "run")
     next(run)

@@ -10,9 +10,9 @@ import torch
 
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.sampling import sample
+from tastemaker.training.algorithms.step import at_pairs, transition
 from tastemaker.training.processes import Alone
 from tastemaker.training.rollout import training_schedule
-from tastemaker.training.step import at_pairs, transition
 from tastemaker.training.trajectory import (
     Pairs,
     Trajectory,

@@ -1,0 +1,1 @@
+"""FID and KID: the Inception network, resizing, features, statistics, distance."""

@@ -1,0 +1,222 @@
+"""FID and KID: how far apart two sets of features lie. Pure functions in float64.
+
+Legend: N and M pictures, D features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from ...core.errors import InputError
+from ...ranking.intervals import Z95
+from .statistics import FeatureStatistics
+
+OnStep = Callable[[int, int], None]  # (done, total)
+
+_KERNEL_ROWS = 1024
+
+
+class Estimate(NamedTuple):
+    """A figure, its 95% interval (NaN where there is none), and how many pictures it is of."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def _root(matrix: torch.Tensor) -> torch.Tensor:
+    """The symmetric square root of a covariance; eigenvalues below its rounding are none."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * _positive(values).sqrt() @ vectors.T
+
+
+def _positive(values: torch.Tensor) -> torch.Tensor:
+    """Eigenvalues of a covariance, rounding error (below D eps times the largest) cut to 0."""
+    floor = float(values.max().clamp(min=0)) * len(values) * torch.finfo(values.dtype).eps
+    return torch.where(values > floor, values, torch.zeros_like(values))
+
+
+def _distance(
+    mean: torch.Tensor, covariance: torch.Tensor, other: torch.Tensor, other_trace: float, other_root: torch.Tensor
+) -> float:
+    inner = other_root @ covariance @ other_root
+    shared = _positive(torch.linalg.eigvalsh((inner + inner.T) / 2)).sqrt().sum()
+    apart = mean - other
+    return float(apart @ apart + torch.trace(covariance) + other_trace - 2 * shared)
+
+
+def frechet_distance(first: FeatureStatistics, second: FeatureStatistics) -> float:
+    """FID (Heusel et al. 2017, eq. 6): |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+
+    The trace of the root is the sum of the roots of the eigenvalues of C2^(1/2) C1 C2^(1/2), which is symmetric and
+    has those of C1 C2. Raises InputError for sets of fewer than two pictures or of different D.
+    """
+    if first.mean.shape != second.mean.shape:
+        found = f"{len(first.mean)} and {len(second.mean)} features"
+        raise InputError("reference", found, "Both sets must be read with the same network.")
+    covariance = second.covariance
+    return _distance(first.mean, first.covariance, second.mean, float(torch.trace(covariance)), _root(covariance))
+
+
+def frechet_interval(
+    rows: Callable[[Sequence[int]], torch.Tensor],
+    count: int,
+    first: FeatureStatistics,
+    second: FeatureStatistics,
+    *,
+    resamples: int,
+    seed: int = 0,
+    groups: Sequence[Hashable] | None = None,
+    on_step: OnStep | None = None,
+) -> Estimate:
+    """FID with a bootstrap interval over the first set's N pictures; the second set is taken as it is.
+
+    `groups`, one for each of the N, are drawn whole: pictures of one prompt are alike, and are no N independent ones.
+
+    A resampled set holds fewer different pictures, which raises its FID: so the interval is the estimate plus and
+    minus 1.96 spreads of the resampled values, not their percentiles, and not below 0. `rows` gives features of some
+    of the N by index; `on_step` is called before each resample, and what it raises stops the work.
+    """
+    value = frechet_distance(first, second)
+    if resamples < 2:
+        return Estimate(value, math.nan, math.nan, count)
+    covariance = second.covariance
+    trace, root = float(torch.trace(covariance)), _root(covariance)
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    number, members = _numbered(groups, count)
+    for step in range(resamples):
+        if on_step is not None:
+            on_step(step, resamples)
+        drawn = torch.randint(number, (number,), generator=generator)
+        weights = torch.bincount(drawn, minlength=number).double()[members]
+        if weights.sum() < 2:  # of one group and a few: nothing to compare
+            continue
+        if count <= len(first.mean):
+            found.append(_distance_of_few(rows, weights, second.mean, trace, root))
+        else:
+            mean, spread = _weighted(rows, weights, first.mean)
+            found.append(_distance(mean, spread, second.mean, trace, root))
+    if len(found) < 2 or number < 2:
+        return Estimate(value, math.nan, math.nan, count)
+    half = Z95 * float(torch.tensor(found, dtype=torch.float64).std())
+    return Estimate(value, max(0.0, value - half), value + half, count)
+
+
+def _numbered(groups: Sequence[Hashable] | None, count: int) -> tuple[int, torch.Tensor]:
+    """How many groups there are, and the number of each picture's; of one group alone, each picture is its own."""
+    names = list(dict.fromkeys(groups or ()))
+    if len(names) < 2:
+        return count, torch.arange(count)
+    place = {name: i for i, name in enumerate(names)}
+    return len(names), torch.tensor([place[name] for name in groups or ()])
+
+
+def _weighted(
+    rows: Callable[[Sequence[int]], torch.Tensor], weights: torch.Tensor, about: torch.Tensor, chunk: int = 1024
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and covariance of rows that count several times, or not at all; `about` is near the mean."""
+    first, second = torch.zeros_like(about), about.new_zeros(len(about), len(about))
+    chosen = torch.nonzero(weights).flatten()
+    for part in chosen.split(chunk):
+        x, w = rows(part.tolist()).double() - about, weights[part, None]
+        first += (w * x).sum(0)
+        second += (w * x).T @ x
+    total = weights.sum()
+    shift = first / total
+    return about + shift, (second - total * torch.outer(shift, shift)) / (total - 1)
+
+
+def _distance_of_few(
+    rows: Callable[[Sequence[int]], torch.Tensor],
+    weights: torch.Tensor,
+    other: torch.Tensor,
+    other_trace: float,
+    other_root: torch.Tensor,
+) -> float:
+    """FID of fewer rows than features. With C = Y^T Y, R C R and (Y R)(Y R)^T have the same eigenvalues but zeros."""
+    chosen = torch.nonzero(weights).flatten()
+    x, w = rows(chosen.tolist()).double(), weights[chosen, None]
+    total = weights.sum()
+    mean = (w * x).sum(0) / total
+    y = w.sqrt() * (x - mean) / (total - 1).sqrt()
+    inner = y @ other_root
+    shared = _positive(torch.linalg.eigvalsh(inner @ inner.T)).sqrt().sum()
+    apart = mean - other
+    return float(apart @ apart + y.square().sum() + other_trace - 2 * shared)
+
+
+def polynomial_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """k(x, y) = (x . y / D + 1)^3 (Binkowski et al. 2018, eq. 3). (N, D), (M, D) -> (N, M)."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The sum of the kernel over all pairs, some rows at a time: subsets can be large."""
+    return math.fsum(float(polynomial_kernel(part, y).sum()) for part in x.split(_KERNEL_ROWS))
+
+
+def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
+    """The unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3); below 0 for equal sets too."""
+    n, m = len(x), len(y)
+    if min(n, m) < 2:
+        raise InputError("pictures", min(n, m), "KID needs at least two pictures in each set.")
+    within = []
+    for z in (x, y):
+        diagonal = float(((z.square().sum(1) / z.shape[1] + 1) ** 3).sum())
+        within.append((_kernel_sum(z, z) - diagonal) / (len(z) * (len(z) - 1)))
+    return within[0] + within[1] - 2 * _kernel_sum(x, y) / (n * m)
+
+
+def kernel_distance(
+    first: Callable[[Sequence[int]], torch.Tensor],
+    count: int,
+    second: Callable[[Sequence[int]], torch.Tensor],
+    other_count: int,
+    *,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Estimate:
+    """KID: the mean of `squared_mmd` over random subsets, without replacement inside one.
+
+    A set smaller than `subset_size` makes the subsets as large as it is. The interval is that of subsampling (Politis &
+    Romano 1994): 1.96 spreads of the subsets' values times sqrt(size / N), N the smaller set's. It takes the subsets'
+    values for independent, so it is too narrow where a subset is most of a set; there, where the whole smaller set
+    is one subset, none is given. `on_step` is called before each subset, and what it raises stops the work.
+    """
+    size = min(subset_size, count, other_count)
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    times = 1 if size == count == other_count else subsets
+    for step in range(times):
+        if on_step is not None:
+            on_step(step, times)
+        mine = torch.randperm(count, generator=generator)[:size].tolist()
+        theirs = torch.randperm(other_count, generator=generator)[:size].tolist()
+        values.append(squared_mmd(first(mine).double(), second(theirs).double()))
+    value = math.fsum(values) / len(values)
+    if len(values) < 2 or 2 * size > min(count, other_count):
+        return Estimate(value, math.nan, math.nan, count)
+    spread = float(torch.tensor(values, dtype=torch.float64).std())
+    half = Z95 * spread * math.sqrt(size / min(count, other_count))
+    return Estimate(value, value - half, value + half, count)
+
+
+def too_few(count: int, other_count: int, features: int) -> str:
+    """A warning where FID of so many pictures says little; empty where it is well."""
+    smaller = min(count, other_count)
+    if smaller > 4 * features:
+        return ""
+    rank = "cannot have full rank" if smaller <= features else "is badly estimated"
+    return (
+        f"FID of {smaller:,} pictures: a covariance of {features:,} features {rank} from so few, so FID is too high. "
+        f"Compare it only with others of the same number of pictures; KID has no such error. "
+        f"From about {5 * features:,} pictures on, FID settles."
+    )

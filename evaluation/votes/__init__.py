@@ -1,0 +1,1 @@
+"""Blind votes: the study, its store, its statistics, its report."""

@@ -1,0 +1,1 @@
+"""Images and their prompts: files, tensors, folders. Imports only `core`."""

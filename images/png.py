@@ -1,0 +1,143 @@
+"""PNG files by their chunks: size and texts without decoding a pixel, and a text put in without touching one.
+
+Layout: eight bytes of signature, then chunks of length (4 bytes, big-endian), type (4), data, CRC-32 of
+type and data (4); IHDR comes first, IEND last (W3C PNG specification, sections 5 and 11).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Collection, Iterator
+from typing import BinaryIO, NamedTuple
+
+from ..core.errors import TastemakerError
+from .limits import MAX_CHUNKS, MAX_TEXT_BYTES
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_KEYWORD_BYTES = 80  # at most 79 and the zero behind it
+_ORIENTED = ("Raw profile type exif", "XML:com.adobe.xmp")  # texts by which readers turn a picture, as by eXIf
+
+
+class PngError(TastemakerError):
+    """A file that is no whole PNG. The message says how, in half a sentence."""
+
+
+class PngHeader(NamedTuple):
+    """What a PNG says about itself; `texts` holds the wanted keywords that could be read.
+
+    Sizes are those of the stored pixels: where there is `exif`, or a text that holds as much, they may have to be
+    turned.
+    """
+
+    width: int
+    height: int
+    animated: bool
+    exif: bool
+    texts: dict[str, str]
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int  # of the data in the file
+    length: int
+
+
+def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
+    """Every chunk up to IEND; the file may be read between them. Raises PngError."""
+    end = file.seek(0, 2)
+    file.seek(0)
+    if file.read(8) != SIGNATURE:
+        raise PngError("is no PNG")
+    start = 8
+    for _ in range(MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(8)
+        if len(head) < 8:
+            raise PngError("ends too early: the file was cut off")
+        length, kind = struct.unpack(">I4s", head)
+        if start + 12 + length > end:
+            raise PngError("ends too early: the file was cut off")
+        if (kind == b"IHDR") != (start == 8) or (kind == b"IHDR" and length != 13):
+            raise PngError("is a damaged PNG: its header is not where it belongs")
+        yield _Chunk(kind, start + 8, length)
+        if kind == b"IEND":
+            return
+        start += 12 + length
+    raise PngError(f"has more than {MAX_CHUNKS:,} parts")
+
+
+def read_png(file: BinaryIO, keywords: Collection[str]) -> PngHeader:
+    """Read a PNG's header and the texts of some keywords; a text that cannot be read is left out.
+
+    Raises PngError for a file that is no PNG, or is cut off.
+    """
+    size, seen, texts = (0, 0), set(), {}
+    for chunk in _chunks(file):
+        if chunk.kind == b"IHDR":
+            file.seek(chunk.start)
+            size = struct.unpack(">II", file.read(8))
+        elif chunk.kind in (b"acTL", b"eXIf"):
+            seen.add(chunk.kind)
+        elif chunk.kind in _TEXTS:
+            file.seek(chunk.start)
+            keyword = file.read(min(chunk.length, _KEYWORD_BYTES)).partition(b"\0")[0].decode("latin-1")
+            if keyword in _ORIENTED:
+                seen.add(b"eXIf")
+            elif keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
+                file.seek(chunk.start)
+                found = _text(chunk.kind, file.read(chunk.length))
+                if found is not None:
+                    texts[keyword] = found
+    return PngHeader(*size, b"acTL" in seen, b"eXIf" in seen, texts)
+
+
+def _text(kind: bytes, data: bytes) -> str | None:
+    """The text of a text chunk; None for one that cannot be read."""
+    _, _, rest = data.partition(b"\0")
+    packed, encoding = kind == b"zTXt", "latin-1"
+    if packed:
+        rest = rest[1:]
+    elif kind == b"iTXt":
+        packed, encoding = rest[:1] == b"\1", "utf-8"
+        _, _, after = rest[2:].partition(b"\0")  # language
+        _, _, rest = after.partition(b"\0")  # translated keyword
+    try:
+        return (_unpacked(rest) if packed else rest).decode(encoding)
+    except (zlib.error, UnicodeDecodeError, PngError):
+        return None
+
+
+def _unpacked(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    found = unpacker.decompress(data, MAX_TEXT_BYTES)
+    if unpacker.unconsumed_tail:
+        raise PngError("holds a text that unpacks to more than any prompt takes")
+    return found
+
+
+def with_text(file: BinaryIO, keyword: str, text: str) -> bytes:
+    """A PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
+
+    Raises PngError.
+    """
+    pieces, placed = [SIGNATURE], False
+    for chunk in _chunks(file):
+        file.seek(chunk.start - 8)
+        whole = file.read(chunk.length + 12)
+        if chunk.kind in _TEXTS and whole[8:].partition(b"\0")[0] == keyword.encode("latin-1"):
+            continue
+        if chunk.kind in (b"IDAT", b"IEND") and not placed:  # before the pixels, where every reader looks
+            pieces.append(_text_chunk(keyword, text))
+            placed = True
+        pieces.append(whole)
+    return b"".join(pieces)
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    try:
+        kind, data = b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")
+    except UnicodeEncodeError:
+        kind, data = b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,0 +1,1 @@
+"""Files to tensors: safetensors, restricted pickles, their limits and fingerprints."""

@@ -1,0 +1,1 @@
+"""LoRA files: their keys, their kinds, and merging them into a model while it is used."""

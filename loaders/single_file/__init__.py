@@ -1,0 +1,1 @@
+"""A single file in the original layout to modules."""

@@ -1,0 +1,184 @@
+"""Naming what a safetensors file is, from the names and shapes in its header alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from ...core.errors import ModelFileError
+from ..formats.weights import describe_file
+from ..layout.architectures import UNET, VAE, Shapes
+
+MAX_TENSORS = 20_000  # SDXL with an averaged copy has 4,200
+
+SDXL, REFINER = "SDXL", "SDXL refiner"
+_UNKNOWN = "not a known model"
+_LOADABLE = "Models of the SDXL architecture and unconditional ones (DDPM) can be loaded."
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of a safetensors file, without reading one.
+
+    Raises ModelFileError saying what the file is when it is no safetensors file or a damaged one.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
+    kind = describe_file(path)
+    if kind != "safetensors":
+        raise ModelFileError(f"{path.name} is {kind}; a safetensors file is needed.")
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))  # describe_file has checked it against a limit
+        header = file.read(length)
+    damaged = f"{path.name} is damaged: its header cannot be read. Download it again."
+    try:
+        entries = json.loads(header.decode("utf-8"))
+    except (ValueError, RecursionError) as e:
+        raise ModelFileError(damaged) from e
+    if not isinstance(entries, dict):
+        raise ModelFileError(damaged)
+    entries.pop("__metadata__", None)
+    if len(entries) > MAX_TENSORS:
+        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
+    if not all(_is_entry(entry) for entry in entries.values()):
+        raise ModelFileError(damaged)
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def _is_entry(entry: object) -> bool:
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    return isinstance(shape, list) and all(type(side) is int and 0 <= side < 2**48 for side in shape)
+
+
+def identify(path: Path) -> str:
+    """What a safetensors file is, in words: "SDXL", "SDXL refiner", "a LoRA", "FLUX", "a VAE", ...
+
+    Only the header is read. Raises ModelFileError as `read_header`.
+    """
+    return identify_shapes(read_header(path))
+
+
+def identify_shapes(shapes: Shapes) -> str:
+    """What a file with these tensors is; see `identify`."""
+    return next((kind for kind, matches in _KINDS if matches(shapes)), _UNKNOWN)
+
+
+def refusal(path: Path, kind: str) -> ModelFileError:
+    """The error for a file that is no model this pack can load: what it is and where it belongs."""
+    if kind == _UNKNOWN:
+        return ModelFileError(f"{path.name} is not a known model: none of its tensors have known names. {_LOADABLE}")
+    advice = next((text for start, text in _ADVICE if kind.startswith(start)), "")
+    return ModelFileError(f"{path.name} is {kind}, not a model that can be loaded here{advice or '. ' + _LOADABLE}")
+
+
+# --- the rules, the first that matches names the file -----------------------------------------
+
+_Rule = Callable[[Shapes], bool]
+_LORA = re.compile(
+    r"\.lora_(up|down|A|B|mid)\b|\.lora\.(up|down)\.|\.lora_linear_layer\.|_lora\.(up|down)\.|lora_unet_|lora_te\d?_"
+    r"|\.(hada|lokr)_w\d|\.oft_(blocks|diag)|\.(dora_scale|on_input)$"
+)
+_CONTEXT = re.compile(r"attn2\.to_k\.weight$")
+_UNET_INPUT = UNET + "input_blocks.0.0.weight"
+_EMBEDDINGS = ({"emb_params"}, {"clip_g", "clip_l"}, {"clip_l"}, {"clip_g"}, {"string_to_param.*"})
+
+
+def _starts(*prefixes: str) -> _Rule:
+    return lambda shapes: any(name.startswith(prefixes) for name in shapes)
+
+
+def _has(*parts: str) -> _Rule:
+    return lambda shapes: all(any(part in name for name in shapes) for part in parts)
+
+
+def _side(shapes: Shapes, name: str, axis: int) -> int:
+    shape = shapes.get(name, ())
+    return shape[axis] if axis < len(shape) else 0
+
+
+def _context(shapes: Shapes, prefix: str) -> int:
+    """Width of the text that the first cross-attention below `prefix` reads; 0 without one."""
+    first = next((n for n in shapes if n.startswith(prefix) and _CONTEXT.search(n)), "")
+    return _side(shapes, first, 1)
+
+
+def _is_sdxl_unet(shapes: Shapes) -> bool:
+    """Original layout with size conditioning; SD 2 unCLIP has that too, and reads 1024-wide text."""
+    sizes = UNET + "label_emb.0.0.weight" in shapes
+    return sizes and UNET + "input_blocks.0.0.weight" in shapes and _context(shapes, UNET) != 1024
+
+
+def _is_base(shapes: Shapes) -> bool:
+    return _is_sdxl_unet(shapes) and _starts("conditioner.embedders.1.model.")(shapes)
+
+
+def _is_refiner(shapes: Shapes) -> bool:
+    return _is_sdxl_unet(shapes) and _starts("conditioner.embedders.0.model.")(shapes)
+
+
+def _sdxl_reads(channels: int) -> _Rule:
+    return lambda shapes: _is_sdxl_unet(shapes) and _side(shapes, _UNET_INPUT, 1) == channels
+
+
+def _sdxl_cut(shapes: Shapes) -> bool:
+    return _is_sdxl_unet(shapes) and not _has(UNET + "middle_block.1.transformer_blocks.")(shapes)
+
+
+def _sd(width: int) -> _Rule:
+    return lambda shapes: _UNET_INPUT in shapes and _context(shapes, UNET) == width
+
+
+def _diffusers_unet(shapes: Shapes) -> bool:
+    return "conv_in.weight" in shapes and _starts("down_blocks.0.")(shapes) and "conv_out.weight" in shapes
+
+
+_KINDS: tuple[tuple[str, _Rule], ...] = (
+    ("a LoRA", lambda shapes: any(_LORA.search(name) for name in shapes)),
+    (
+        "a ControlNet",
+        lambda shapes: (
+            _starts("control_model.", "controlnet_", "controlnet_cond_embedding.")(shapes)
+            or _has("zero_convs.0.")(shapes)
+            or "input_hint_block.0.weight" in shapes
+            or "lora_controlnet" in shapes
+        ),
+    ),
+    ("an IP-Adapter", _starts("ip_adapter.", "image_proj.")),
+    ("an embedding", lambda shapes: set(shapes) in _EMBEDDINGS),
+    ("Playground v2.5 (EDM)", lambda shapes: "edm_mean" in shapes and "edm_std" in shapes),
+    ("an SDXL model with the EDM noise schedule (CosXL)", lambda shapes: "edm_vpred.sigma_max" in shapes),
+    ("SD3", _has("joint_blocks.0.")),
+    ("SD3", _has("transformer_blocks.0.attn.add_k_proj.", "pos_embed.proj.")),
+    ("FLUX", _has("double_blocks.0.img_attn.")),
+    ("FLUX", _starts("single_transformer_blocks.0.")),
+    ("PixArt", _has("adaln_single.", "caption_projection.")),
+    ("PixArt", _has("t_block.1.", "y_embedder.")),
+    ("Stable Cascade", _has("clip_txt_mapper.")),
+    ("an SDXL inpainting model", _sdxl_reads(9)),
+    ("an SDXL InstructPix2Pix model", _sdxl_reads(8)),
+    ("an SDXL model with parts cut out (SSD-1B, Vega)", _sdxl_cut),
+    (SDXL, _is_base),
+    (REFINER, _is_refiner),
+    ("an SDXL UNet without the rest", _is_sdxl_unet),
+    ("SD 2", _sd(1024)),
+    ("SD 1.5", _sd(768)),
+    ("a reward model", lambda shapes: _starts("blip.")(shapes) and _starts("mlp.")(shapes)),
+    ("a diffusers UNet without the rest", _diffusers_unet),
+    ("a VAE", lambda shapes: _has("decoder.conv_in.weight", "decoder.conv_out.weight")(shapes)),
+    ("a VAE", lambda shapes: bool(shapes) and all(name.startswith(VAE) for name in shapes)),
+    ("a text encoder", _has("text_model.encoder.layers.0.")),
+    ("a text encoder", _has("transformer.resblocks.0.", "token_embedding.weight")),
+    ("a text encoder", _has("encoder.block.0.layer.0.SelfAttention.")),
+    ("a text encoder", lambda shapes: _starts("encoder.layers.0.self_attn.", "encoder.layers.0.layer_norm1.")(shapes)),
+)
+_WHOLE = " Use the whole model: a folder in the diffusers layout, or a checkpoint file."
+_ADVICE: tuple[tuple[str, str], ...] = (
+    ("a LoRA", ": load it with Load Taste LoRA."),
+    ("a reward model", ": load it with Load Reward."),
+    ("an SDXL UNet without", "." + _WHOLE),
+    ("a diffusers UNet", "." + _WHOLE),
+    ("a VAE", "." + _WHOLE),
+    ("a text encoder", "." + _WHOLE),
+)

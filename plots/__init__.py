@@ -1,0 +1,1 @@
+"""Charts and pages: the one place that knows colours, axes and panels. Imports only `core`."""

@@ -1,0 +1,1 @@
+"""What a ranking becomes: a sheet, an HTML page, files in a folder."""

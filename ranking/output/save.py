@@ -1,0 +1,169 @@
+"""A ranked table as files: pictures with their record, a CSV, a JSON, a sheet and a page. Every write is atomic."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL.PngImagePlugin import PngInfo
+
+from ...core.errors import InputError
+from ...core.files import write_atomic
+from ...images.convert import to_pil
+from ...images.decode import PictureError
+from ...images.pictures import FilePictures
+from ...images.png import SIGNATURE, PngError, with_text
+from ...images.prompts import METADATA_KEY, SHEET_KEY
+from ..table import ScoreTable
+from .page import page
+from .sheet import sheet
+
+PARTS = ("pictures", "csv", "json", "sheet", "html")
+_ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class SavedTable(NamedTuple):
+    """Paths of what was written, None for what was not asked for; `pictures` in the table's order."""
+
+    pictures: list[Path]
+    csv: Path | None = None
+    json: Path | None = None
+    sheet: Path | None = None
+    html: Path | None = None
+
+
+def save_table(
+    table: ScoreTable,
+    folder: Path,
+    stem: str,
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    parts: Collection[str] = PARTS,
+    on_file: Callable[[int], None] | None = None,
+) -> SavedTable:
+    """Save a table under `folder`, every name starting with `stem`.
+
+    Pictures of a batch become PNGs. Pictures from files keep every byte they had: a PNG gets its record as one
+    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists.
+
+    Args:
+        table: ranked, in the order the files should sort.
+        metadata: JSON-able text chunks for every new PNG (ComfyUI's `prompt` and `workflow`). Pictures from files
+            keep their own.
+        parts: which of `PARTS` to write.
+        on_file: called with the number of pictures written; what it raises stops the saving.
+
+    Raises:
+        InputError: nothing to write, an unknown part, a picture's file that is gone, a folder that cannot be written.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise InputError("parts", unknown or "nothing", f"Pick at least one of {', '.join(PARTS)}.")
+    if not len(table):
+        raise InputError("scores", "no rows", "There is nothing to save.")
+    records = table.records()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures = _save_pictures(table, folder, stem, records, metadata or {}, on_file) if "pictures" in parts else []
+        files = [path.name for path in pictures] or None
+        made: dict[str, tuple[str, Callable[[], bytes]]] = {
+            "csv": ("ranking.csv", lambda: to_csv(records).encode("utf-8-sig")),
+            "json": ("ranking.json", lambda: to_json(records).encode("utf-8")),
+            "sheet": ("sheet.png", lambda: _sheet(table)),
+            "html": ("ranking.html", lambda: page(table, files).encode("utf-8")),
+        }
+        paths = {}
+        for part, (name, make) in made.items():
+            if part in parts:
+                paths[part] = folder / f"{stem}{name}"
+                write_atomic(paths[part], make())
+    except OSError as e:
+        raise InputError("filename_prefix", str(folder), f"The files cannot be written ({e.strerror or e}).") from e
+    return SavedTable(pictures, **paths)
+
+
+def _save_pictures(
+    table: ScoreTable,
+    folder: Path,
+    stem: str,
+    records: list[dict[str, Any]],
+    metadata: Mapping[str, Any],
+    on_file: Callable[[int], None] | None,
+) -> list[Path]:
+    """Write the pictures, named so that they sort by rank; each record learns its file."""
+    digits = max(2, len(str(len(records))))
+    paths = []
+    for i, record in enumerate(records):
+        seed = "" if record["seed"] is None else f"_seed{record['seed']}"
+        name = f"{stem}{i + 1:0{digits}}{seed}"
+        if isinstance(table.pictures, FilePictures):
+            data = _copy(table.pictures, i, record, name)
+        else:
+            record["file"] = f"{name}.png"
+            data = _png(table, i, record, metadata)
+        paths.append(folder / record["file"])
+        write_atomic(paths[-1], data)
+        if on_file is not None:
+            on_file(i + 1)
+    return paths
+
+
+def _copy(pictures: FilePictures, i: int, record: dict[str, Any], name: str) -> bytes:
+    """A file's bytes as they are, and of a PNG with the record put in. Raises InputError for one that is gone."""
+    try:
+        with pictures.path(i).open("rb") as file:
+            head = file.read(8)
+            ending = next((ending for start, ending in _ENDINGS.items() if head.startswith(start)), "")
+            record["file"] = name + ending
+            if head == SIGNATURE:
+                return with_text(file, METADATA_KEY, to_json(record))
+            file.seek(0)
+            return file.read()
+    except (OSError, PngError, PictureError) as e:
+        why = (e.strerror or e) if isinstance(e, OSError) else e
+        raise InputError("scores", pictures.name(i), f"This picture's file cannot be read any more ({why}).") from e
+
+
+def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
+    info = PngInfo()
+    for key, value in metadata.items():
+        info.add_text(key, json.dumps(value))
+    info.add_text(METADATA_KEY, to_json(record))
+    data = io.BytesIO()
+    to_pil(table.pictures.picture(i)).save(data, "PNG", pnginfo=info, compress_level=4)
+    return data.getvalue()
+
+
+def _sheet(table: ScoreTable) -> bytes:
+    info, data = PngInfo(), io.BytesIO()
+    info.add_text(SHEET_KEY, "a contact sheet")
+    sheet(table).save(data, "PNG", pnginfo=info)
+    return data.getvalue()
+
+
+def to_json(content: Any) -> str:
+    """Strict JSON, readable: NaN is an error, not a word no parser knows."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(records: list[dict[str, Any]]) -> str:
+    """Columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
+    names = list(records[0]["scores"]) if records else []
+    text = io.StringIO()
+    # a line ends as RFC 4180 has it, and what holds either half of that is quoted: neither begins a line of its own
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(_plain, names)])
+    for record in records:
+        words = [_plain(record.get(key) or "") for key in ("prompt", "file", "name")]
+        row = [record["rank"], record["score"], record["bucket"], record["seed"], *words]
+        writer.writerow([*row, *record["scores"].values()])
+    return text.getvalue()
+
+
+def _plain(text: str) -> str:
+    return "'" + text if text.startswith(_FORMULA_STARTS) else text

@@ -1,0 +1,308 @@
+"""Scoring pictures in any number: in pieces, from the cache where it can be, broken files left out and named."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+
+from ..core.errors import InputError
+from ..images.convert import check_images, to_pil
+from ..images.decode import PictureError, decode_file
+from ..images.pictures import FilePictures, Pictures, TensorPictures, as_pictures
+from ..rewards.reward import Reward, one_prompt_each
+from .cache import ScoreCache
+from .table import ScoreTable
+
+log = logging.getLogger(__name__)
+
+_PIECE_CPU, _PIECE_GPU = 8, 64  # pictures between two saves of their scores
+_PIECE_PIXELS = 2**26  # and at most this many pixels, 200 MB of 8-bit RGB
+_READERS = 4  # threads that decode the next piece while one is scored
+
+_REMARKS = 20  # lines; a folder may hold ten thousand long prompts
+
+Columns = dict[str, float]
+
+
+class Scored(NamedTuple):
+    """What came of scoring.
+
+    Attributes:
+        table: a row for each picture that could be scored, in their order.
+        broken: (name, why) of files that could not.
+        remembered: rows whose scores all came from the cache.
+        note: what the cache had to say; empty while it is well.
+        remarks: what the rewards say of prompts they do not read whole.
+    """
+
+    table: ScoreTable
+    broken: tuple[tuple[str, str], ...]
+    remembered: int
+    note: str
+    remarks: tuple[str, ...]
+
+
+def score_pictures(
+    pictures: torch.Tensor | Pictures,
+    prompts: str | Sequence[str],
+    reward: Reward,
+    *,
+    seeds: Sequence[int | None] | None = None,
+    extras: Mapping[str, torch.Tensor] | None = None,
+    cache: ScoreCache | None = None,
+    place: Callable[[], AbstractContextManager[None]] | None = None,
+    on_picture: Callable[[int, int], None] | None = None,
+) -> Scored:
+    """Score pictures into a table.
+
+    Memory does not grow with their number: files are decoded a piece at a time, and what is scored is kept in
+    the cache after each piece, so stopping anywhere loses at most a piece.
+
+    Args:
+        pictures: a batch (B, H, W, 3) in [0, 1], or `Pictures`.
+        prompts: one text for all, or one for each.
+        seeds: one for each, None where unknown.
+        extras: what belongs to the pictures: a name -> a tensor whose first axis is B.
+        cache: where scores are looked up and kept. A reward without a fingerprint is never cached.
+        place: makes the reward's networks ready to run for the length of a `with` block; never called when every
+            score is known.
+        on_picture: called with (done, B); what it raises stops the scoring.
+
+    Raises:
+        InputError: pictures or prompts that cannot be scored; no picture left.
+        NonFiniteError, OutOfMemoryError: as the reward does.
+    """
+    pictures = as_pictures(check_images(pictures) if isinstance(pictures, torch.Tensor) else pictures)
+    if not len(pictures):
+        raise InputError("images", "no pictures", "There is nothing to score.")
+    texts = one_prompt_each(prompts, len(pictures))
+    _check_prompts(reward, pictures, texts)
+    with ExitStack() as placed:
+        work = _Work(pictures, texts, cache, on_picture, lambda: placed.enter_context((place or nullcontext)()))
+        columns = work.score(reward)
+    alive = [i for i in range(len(pictures)) if i not in work.broken]
+    broken = tuple((pictures.name(i), work.broken[i]) for i in sorted(work.broken))
+    if not alive:
+        raise InputError("images", " ".join(broken[0]), f"None of the {len(pictures)} pictures can be read.")
+    seeds = [None] * len(pictures) if seeds is None else list(seeds)
+    whole = len(alive) == len(pictures)
+    table = ScoreTable(
+        pictures if whole else pictures.rows(alive),
+        tuple(texts[i] for i in alive),
+        tuple(seeds[i] for i in alive),
+        {name: column[alive] for name, column in columns.items()},
+        reward.name,
+        extras={name: tensor if whole else tensor[alive] for name, tensor in (extras or {}).items()},
+    )
+    remarks = _remarks(reward, table.prompts)
+    for line in remarks:
+        log.warning(line)
+    return Scored(table, broken, len(alive) - len(work.asked), cache.problem if cache else "", remarks)
+
+
+def _remarks(reward: Reward, prompts: Sequence[str]) -> tuple[str, ...]:
+    """What the rewards say of the prompts: once for each, however many pieces were scored."""
+    distinct = list(dict.fromkeys(prompts))
+    lines = [
+        f"{one.name}: {line}" for one in _singles(reward) if one.remarks is not None for line in one.remarks(distinct)
+    ]
+    more = [f"and {len(lines) - _REMARKS:,} more such prompts"] if len(lines) > _REMARKS else []
+    return (*lines[:_REMARKS], *more)
+
+
+def _check_prompts(reward: Reward, pictures: Pictures, texts: Sequence[str]) -> None:
+    """Before any work: an empty prompt where the reward compares with it. Raises InputError."""
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty and reward.needs_prompt:
+        first = pictures.name(empty[0]) or f"image {empty[0] + 1}"
+        raise InputError(
+            "prompts",
+            texts[empty[0]],
+            f"{reward.name} compares a picture with its prompt; {len(empty)} of {len(texts)} pictures have none, "
+            f"{first} first. Connect prompts or type one; for a folder, Load Images has default_prompt and "
+            "without_prompt.",
+        )
+
+
+class _Read(NamedTuple):
+    """One picture made ready: its key, its pixels where it is a file, or why it cannot be used."""
+
+    key: str
+    picture: Image.Image | None
+    why: str
+
+
+class _Work:
+    """One call's pictures, and what became of them."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        texts: list[str],
+        cache: ScoreCache | None,
+        on_picture: Callable[[int, int], None] | None,
+        place: Callable[[], object],
+    ) -> None:
+        self.pictures, self.texts, self.cache, self.on_picture = pictures, texts, cache, on_picture
+        self.broken: dict[int, str] = {}
+        self.asked: set[int] = set()  # pictures that some reward had to look at
+        self._done, self._rounds = 0, 1
+        self._place, self._placed = place, False
+
+    def score(self, reward: Reward) -> dict[str, torch.Tensor]:
+        """Score columns of every picture, `reward.name` first: float32 (B,), NaN where a file is broken."""
+        self._rounds = len(_singles(reward))
+        self._tell()
+        return self._columns(reward)
+
+    def _columns(self, reward: Reward) -> dict[str, torch.Tensor]:
+        if not reward.members:
+            rows = self._single(reward)
+            names = next((list(row) for row in rows if row is not None), [reward.name])
+            nothing = dict.fromkeys(names, math.nan)
+            return {name: torch.tensor([(row or nothing)[name] for row in rows]) for name in names}
+        # each member by itself, so that the cache serves any combination of them
+        joined: dict[str, torch.Tensor] = {}
+        for member in reward.members:
+            joined |= self._columns(member)
+        alive = [i for i in range(len(self.pictures)) if i not in self.broken]
+        total = torch.full((len(self.pictures),), math.nan)
+        if alive:
+            total[alive] = reward.total({n: c[alive] for n, c in joined.items()}, [self.texts[i] for i in alive])
+        return {reward.name: total, **joined}
+
+    def _single(self, reward: Reward) -> list[Columns | None]:
+        """Score columns of a reward that is not combined of others; None for a broken file."""
+        cache = self.cache if self.cache is not None and reward.fingerprint and not reward.relative else None
+        found: list[Columns | None] = [None] * len(self.pictures)
+        if cache is not None:
+            self._recall(reward, cache, found)
+            self._tell()
+        left = [i for i, row in enumerate(found) if row is None and i not in self.broken]
+        self._done += sum(row is None for row in found) - len(left)
+        if left and not self._placed:
+            self._place()
+            self._placed = True
+        reward = replace(reward, remarks=None)  # `score_pictures` has them, once for all pieces
+        pieces = list(_pieces(self.pictures, left, reward))
+        with ThreadPoolExecutor(_READERS, "tastemaker-read") as readers:
+            ahead = self._read(readers, pieces[0], keyed=cache is not None) if pieces else []
+            try:
+                for number, piece in enumerate(pieces):
+                    ready, ahead = [future.result() for future in ahead], []
+                    if number + 1 < len(pieces):
+                        ahead = self._read(readers, pieces[number + 1], keyed=cache is not None)
+                    self._score(reward, cache, piece, ready, found)
+            finally:
+                for future in ahead:
+                    future.cancel()
+        return found
+
+    def _tell(self, more: int = 0) -> None:
+        if self.on_picture is not None:
+            self.on_picture((self._done + more) // self._rounds, len(self.pictures))
+
+    def _recall(self, reward: Reward, cache: ScoreCache, found: list[Columns | None]) -> None:
+        """Fill in what is known without reading a file."""
+        cache.recall_keys(self.pictures)
+        if not isinstance(self.pictures, FilePictures):
+            return
+        known = [i for i, file in enumerate(self.pictures.files) if file in self.pictures.keys]
+        self._fill(reward, cache, known, [self.pictures.key(i) for i in known], found)
+
+    def _fill(
+        self, reward: Reward, cache: ScoreCache, index: Sequence[int], keys: Sequence[str], found: list[Columns | None]
+    ) -> None:
+        rows = cache.find(reward, keys, [self.texts[i] for i in index])
+        for i, row in zip(index, rows, strict=True):
+            if row is not None:
+                found[i] = row
+                self._done += 1
+
+    def _read(self, readers: ThreadPoolExecutor, piece: Sequence[int], *, keyed: bool) -> list[Future[_Read]]:
+        return [readers.submit(_ready, self.pictures, i, keyed) for i in piece]
+
+    def _score(
+        self,
+        reward: Reward,
+        cache: ScoreCache | None,
+        piece: Sequence[int],
+        ready: Sequence[_Read],
+        found: list[Columns | None],
+    ) -> None:
+        """Score one piece and keep its scores before anybody may stop the work."""
+        for i, one in zip(piece, ready, strict=True):
+            if one.why:
+                self.broken[i] = one.why
+                self._done += 1
+        usable = {i: one for i, one in zip(piece, ready, strict=True) if not one.why}
+        if cache is not None:
+            cache.remember_keys(self.pictures, usable)
+            self._fill(reward, cache, list(usable), [one.key for one in usable.values()], found)
+        wanted = [i for i in usable if found[i] is None]
+        if wanted:
+            self.asked.update(wanted)
+            rows = self._ask(reward, wanted, [usable[i].picture for i in wanted])
+            for i, row in zip(wanted, rows, strict=True):
+                found[i] = row
+            if cache is not None:
+                cache.store(reward, [usable[i].key for i in wanted], [self.texts[i] for i in wanted], rows)
+            self._done += len(wanted)
+        self._tell()
+
+    def _ask(self, reward: Reward, index: list[int], opened: list[Image.Image | None]) -> list[Columns]:
+        texts = [self.texts[i] for i in index]
+
+        def between(done: int, total: int) -> None:
+            if done < total:  # after the last batch its scores are kept first
+                self._tell(done)
+
+        if isinstance(self.pictures, TensorPictures):
+            columns = reward.columns(self.pictures.images[index], texts, on_batch=between)
+        else:
+            columns = reward.picture_columns(opened, texts, on_batch=between)
+        lists = {name: column.tolist() for name, column in columns.items()}
+        return [{name: column[i] for name, column in lists.items()} for i in range(len(index))]
+
+
+def _singles(reward: Reward) -> list[Reward]:
+    """The rewards that a reward is combined of, however deep; itself where it is not."""
+    return [one for member in reward.members for one in _singles(member)] or [reward]
+
+
+def _pieces(pictures: Pictures, index: Sequence[int], reward: Reward) -> Iterator[list[int]]:
+    """Rows to score together: few enough to stop between them, and to be in memory twice."""
+    on_gpu = any(p.device.type != "cpu" for m in reward.modules.values() for p in m.parameters())
+    most = reward.batch_size or (_PIECE_GPU if on_gpu else _PIECE_CPU)
+    piece: list[int] = []
+    pixels = 0
+    for i in index:
+        height, width = pictures.size(i)
+        if piece and (len(piece) >= most or pixels + height * width > _PIECE_PIXELS):
+            yield piece
+            piece, pixels = [], 0
+        piece.append(i)
+        pixels += height * width
+    if piece:
+        yield piece
+
+
+def _ready(pictures: Pictures, i: int, keyed: bool) -> _Read:
+    """Key and pixels of one picture; runs beside the scoring."""
+    try:
+        key = pictures.key(i) if keyed else ""
+        if isinstance(pictures, TensorPictures):
+            return _Read(key, None, "")
+        if isinstance(pictures, FilePictures):
+            return _Read(key, decode_file(pictures.path(i), keep_mode=True), "")
+        return _Read(key, to_pil(pictures.picture(i)), "")
+    except PictureError as e:
+        return _Read("", None, str(e))

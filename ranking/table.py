@@ -1,0 +1,138 @@
+"""`ScoreTable`: pictures, prompts, seeds, scores and what belongs to them, kept aligned. It travels on TASTE_SCORES."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ..core.errors import InputError
+from ..images.pictures import Pictures, as_pictures, stacked
+from .order import best_first, group_sizes, rank, select_top
+from .selection import BUCKETS, RankOptions, bucket_of_ranks, bucket_of_scores
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """B rows, one for each picture.
+
+    Attributes:
+        pictures: B pictures; a batch (B, H, W, 3) in [0, 1] is taken too.
+        prompts: B texts.
+        seeds: B seeds, None where unknown.
+        scores: name of a reward -> float32 (B,).
+        main: the name whose column ranks.
+        ranks: (B,) int64 once ranked, 1 best inside its group; else None.
+        group_by: `"prompt"` or `"all"`, what ranks were taken inside of.
+        extras: what belongs to the pictures and goes where they go, such as `latents` and `masks`: a name -> a
+            tensor whose first axis is B.
+        buckets: B of "great", "ok" and "bad" once ranked; else None.
+    """
+
+    pictures: Pictures
+    prompts: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    scores: Mapping[str, torch.Tensor]
+    main: str
+    ranks: torch.Tensor | None = None
+    group_by: str = "all"
+    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    buckets: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pictures", as_pictures(self.pictures))
+        count = len(self.pictures)
+        columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
+        columns |= {n: c for n, c in (("ranks", self.ranks), ("buckets", self.buckets)) if c is not None}
+        for name, column in columns.items():
+            if len(column) != count:
+                raise InputError(name, len(column), f"There are {count} pictures; every column needs as many rows.")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The pictures as one batch (B, H, W, 3). Raises InputError when their sizes differ."""
+        return stacked(self.pictures)
+
+    def rows(self, index: Sequence[int]) -> ScoreTable:
+        """Some rows, in the order given."""
+        index = list(index)
+        return replace(
+            self,
+            pictures=self.pictures.rows(index),
+            prompts=tuple(self.prompts[i] for i in index),
+            seeds=tuple(self.seeds[i] for i in index),
+            scores={name: column[index] for name, column in self.scores.items()},
+            ranks=None if self.ranks is None else self.ranks[index],
+            extras={name: column[index] for name, column in self.extras.items()},
+            buckets=None if self.buckets is None else tuple(self.buckets[i] for i in index),
+        )
+
+    def records(self) -> list[dict[str, object]]:
+        """One dictionary a row: rank, score, bucket, seed, prompt, name of its file, and `scores` with every one's."""
+        columns = {name: column.tolist() for name, column in self.scores.items()}
+        ranks = [None] * len(self) if self.ranks is None else self.ranks.tolist()
+        return [
+            {
+                "rank": ranks[i],
+                "score": columns[self.main][i],
+                "bucket": None if self.buckets is None else self.buckets[i],
+                "seed": self.seeds[i],
+                "prompt": self.prompts[i],
+                "name": self.pictures.name(i),
+                "scores": {name: column[i] for name, column in columns.items()},
+            }
+            for i in range(len(self))
+        ]
+
+
+def rank_table(table: ScoreTable, **settings: Any) -> tuple[ScoreTable, list[int], list[int]]:
+    """Rank a table, best first, by the fields of `RankOptions`.
+
+    Returns:
+        the whole table sorted, with its ranks and buckets and the ranking column as `main`, and the places in it
+        of the kept and of the rejected rows.
+
+    Raises:
+        InputError: settings outside their limits, an empty table, a column that is not there, a score that is no
+            finite number.
+    """
+    options = RankOptions(**settings)
+    main = options.rank_by.strip() or table.main
+    if main not in table.scores:
+        raise InputError("rank_by", main, f"There are columns for {', '.join(table.scores)}. Empty is the main one.")
+    if not len(table):
+        raise InputError("scores", "no rows", "There is nothing to rank.")
+    _check_finite(table)
+    values = table.scores[main]
+    groups = list(table.prompts) if options.group_by == "prompt" else None
+    ranks = rank(values, groups)
+    if options.buckets == "thirds":
+        buckets = bucket_of_ranks(ranks.tolist(), group_sizes(groups, len(table)).tolist())
+    else:
+        buckets = bucket_of_scores(values.tolist(), options.great_from, options.ok_from)
+    ranked = replace(table, main=main, ranks=ranks, group_by=options.group_by, buckets=buckets)
+    ranked = ranked.rows(best_first(values, groups))
+    return ranked, *_selected(ranked, options)
+
+
+def _selected(ranked: ScoreTable, options: RankOptions) -> tuple[list[int], list[int]]:
+    """Places kept and rejected: the first `top_k` of each group among those `keep` lets through."""
+    wanted = BUCKETS if options.keep == "all" else BUCKETS[: BUCKETS.index(options.keep) + 1]
+    fit = [i for i, bucket in enumerate(ranked.buckets or ()) if bucket in wanted]
+    groups = ranked.prompts if options.group_by == "prompt" else None
+    kept, _ = select_top(fit, options.top_k, groups)
+    chosen = set(kept)
+    return kept, [i for i in range(len(ranked)) if i not in chosen]
+
+
+def _check_finite(table: ScoreTable) -> None:
+    for name, column in table.scores.items():
+        bad = torch.nonzero(~torch.isfinite(column)).flatten().tolist()
+        if bad:
+            found = f"{column[bad[0]].item()} for picture {bad[0] + 1}"
+            raise InputError("scores", found, f"{name} gave something that is no number, so nothing can be ranked.")

@@ -1,0 +1,1 @@
+"""One file a reward, and the parts that several share."""

@@ -1,0 +1,1 @@
+"""Full-size modules with random weights, and what is checked with them."""

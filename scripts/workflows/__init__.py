@@ -1,0 +1,1 @@
+"""The workflow templates as code: `python -m scripts.workflows`."""

@@ -1,0 +1,205 @@
+"""Write `workflows/*.json` from the graphs below: `make workflows`.
+
+`python -m scripts.workflows NAME ...` writes some of them only; those that train take minutes.
+
+The nodes' widgets and outputs come from a running server, so a file can never name an input that
+the code does not have. The `.jpg` beside each shows what the workflow itself makes, with small models
+(`stand_ins.py`) in place of those that have to be downloaded.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..comfy.client import ComfyClient
+from ..comfy.locate import ROOT
+from ..comfy.server import ComfyServer
+from .builder import Group, Node, build
+from .evaluation import evaluate_before_after
+from .model import AMBER, BLUE, GREEN, lora, playground_v2, refiner
+from .reward import compare_rewards, rank_folder
+from .stand_ins import with_stand_ins, write_stand_ins
+from .training import ddpo_finetune, ddpo_unconditional
+from .vote import blind_pairs, blind_vote
+
+BEST_NOTE = """## Best of a batch
+
+1. **Load Taste Model** and **Load Reward**: both are the small ones that come with the pack.
+2. **Prompts**: one a line.
+3. **Sample** makes 16 pictures of each prompt, each from its own seed.
+4. **Score** asks the reward how well each picture fits its prompt.
+5. **Rank** sorts them, shows the sheet and keeps the best 4.
+6. **Save Ranked** writes those to `output/tastemaker`, scores inside the PNGs.
+
+The small model gets colours and shapes right and places the shape where it likes; the reward
+reads places too, so watch **Rank** find the stars that really are at the top.
+
+Press **Run**. Then try another prompt: colours red, orange, yellow, green, blue, purple, pink,
+white; shapes circle, square, triangle, star, heart, ring, cross, moon; small or large; in the
+middle, on the left, on the right, at the top, at the bottom.
+"""
+
+UNCONDITIONAL_NOTE = """## A model that reads no text
+
+`tiny-ddpm` is an unconditional DDPM, like google/ddpm-church-256: nothing goes into **prompts**.
+
+The reward still needs a text to compare with: **what I am looking for** holds it. Of 16 random
+pictures the ones that come closest are kept.
+
+Try *ddpm* with 200 steps, or *pndm* with 25.
+"""
+
+
+def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
+    text = "a small yellow star at the top of a purple background"
+    prompts = Node("TastemakerPrompts", (340, 420), (300, 170), {"text": text})
+    sample = Node(
+        "TastemakerSample",
+        (720, 80),
+        (320, 560),
+        {"images_per_prompt": 16, "seed": 7, "steps": 25, "guidance_scale": 2.0},
+        {"model": (model, "model"), "prompts": (prompts, "prompts")},
+    )
+    score = Node(
+        "TastemakerScore",
+        (1120, 80),
+        (300, 232),
+        {},
+        {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")},
+    )
+    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
+    save = Node(
+        "TastemakerSaveRanked",
+        (1820, 80),
+        (360, 420),
+        {"filename_prefix": "tastemaker/best"},
+        {"scores": (rank, "best scores")},
+    )
+    note = Node("MarkdownNote", (-60, 40), (330, 440), {"text": BEST_NOTE})
+    groups = [
+        Group("1  Choose", (320, 0, 340, 620), BLUE),
+        Group("2  Make", (700, 0, 360, 670), GREEN),
+        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
+    ]
+    nodes = [note, model, reward, prompts, sample, score, rank, save]
+    return build("best_of_batch", nodes, groups, info)
+
+
+def unconditional(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-ddpm"})
+    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
+    wanted = Node(
+        "TastemakerPrompts",
+        (340, 420),
+        (300, 150),
+        {"text": "a large red circle on a white background"},
+        title="what I am looking for",
+    )
+    sample = Node(
+        "TastemakerSample",
+        (720, 80),
+        (320, 560),
+        {"images_per_prompt": 16, "seed": 1, "scheduler": "ddim", "steps": 50, "eta": 1.0},
+        {"model": (model, "model")},
+    )
+    score = Node(
+        "TastemakerScore",
+        (1120, 80),
+        (300, 232),
+        {},
+        {
+            "images": (sample, "images"),
+            "prompts": (wanted, "prompts"),
+            "reward": (reward, "reward"),
+            "made_with": (sample, "prompts"),
+        },
+    )
+    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
+    save = Node(
+        "TastemakerSaveRanked",
+        (1820, 80),
+        (360, 420),
+        {"filename_prefix": "tastemaker/unconditional"},
+        {"scores": (rank, "best scores")},
+    )
+    note = Node("MarkdownNote", (-60, 40), (330, 420), {"text": UNCONDITIONAL_NOTE})
+    groups = [
+        Group("1  Choose", (320, 0, 340, 600), BLUE),
+        Group("2  Make", (700, 0, 360, 670), GREEN),
+        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
+    ]
+    nodes = [note, model, reward, wanted, sample, score, rank, save]
+    return build("unconditional", nodes, groups, info)
+
+
+WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "best_of_batch": best_of_batch,
+    "unconditional": unconditional,
+    "rank_folder": rank_folder,  # of what best_of_batch saved
+    "compare_rewards": compare_rewards,
+    "playground_v2": playground_v2,
+    "refiner": refiner,
+    "lora": lora,
+    "ddpo_finetune": ddpo_finetune,
+    "ddpo_unconditional": ddpo_unconditional,
+    "blind_vote": blind_vote,
+    "evaluate_before_after": evaluate_before_after,
+}
+LONGEST = 3600  # seconds for one of them
+_GAP = 8  # pixels between the pictures of a sheet
+
+
+def _thumbnail(pictures: list[bytes], path: Path) -> None:
+    """One picture as it is, several as a sheet, 720 pixels along the longer side."""
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    image = images[0] if len(images) == 1 else _sheet(images)
+    image.thumbnail((720, 720), Image.Resampling.LANCZOS)
+    image.save(path, "JPEG", quality=88)
+
+
+def _sheet(images: list[Image.Image]) -> Image.Image:
+    """Four pictures in two columns; of pairs that are stitched already, one of each prompt, below each other."""
+    stitched = images[0].width > images[0].height
+    images, columns = (images[::2], 1) if stitched else (images, 2)
+    images = [i.resize((i.width * 352 // i.height, 352), Image.Resampling.BICUBIC) for i in images]
+    width, height = (n + _GAP for n in images[0].size)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * width - _GAP, rows * height - _GAP), "white")
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * width, i // columns * height))
+    return sheet
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server:
+        write_stand_ins(Path(base) / "models")
+        client = ComfyClient(server.address)
+        info = client.get("/object_info")
+        for name in sys.argv[1:] or WORKFLOWS:
+            workflow = WORKFLOWS[name](info)
+            path = ROOT / "workflows" / f"{name}.json"
+            path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
+            result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
+            if result.status != "success":
+                raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
+            ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
+            compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
+            voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
+            shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
+            entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
+            _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
+            print(f"wrote {path.relative_to(ROOT)} and its .jpg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Graphs in code to workflow files as ComfyUI's page saves them."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from tastemaker.loaders.catalogue import missing_model_entry
+
+from ..comfy.graph import _WIDGETS
+
+
+@dataclass
+class Node:
+    """A node of a graph to be. `wires` maps an input's name to (node, output name)."""
+
+    type: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+    values: dict[str, Any] = field(default_factory=dict)
+    wires: dict[str, tuple[Node, str]] = field(default_factory=dict)
+    title: str = ""
+
+
+@dataclass
+class Group:
+    """A titled frame behind nodes."""
+
+    title: str
+    bounding: tuple[int, int, int, int]
+    colour: str
+
+
+def _is_widget(spec: list[Any]) -> bool:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    return (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput")
+
+
+def _inputs(info: dict[str, Any]) -> dict[str, list[Any]]:
+    return {n: s for part in ("required", "optional") for n, s in info["input"].get(part, {}).items()}
+
+
+class _Links:
+    """The links of a graph, numbered as they are made."""
+
+    def __init__(self, ids: dict[int, int], object_info: dict[str, Any]) -> None:
+        self._ids, self._info = ids, object_info
+        self.all: list[list[Any]] = []
+
+    def add(self, source: Node, output: str, target: Node, place: int) -> int:
+        info = self._info[source.type]
+        slot = info["output_name"].index(output)
+        number = len(self.all) + 1
+        self.all.append([number, self._ids[id(source)], slot, self._ids[id(target)], place, info["output"][slot]])
+        return number
+
+    def leaving(self, node: int, slot: int) -> list[int] | None:
+        return [link[0] for link in self.all if link[1:3] == [node, slot]] or None
+
+
+def _slots(node: Node, specs: dict[str, list[Any]], links: _Links) -> list[dict[str, Any]]:
+    """Input slots: sockets first, then one for each widget, as the page saves them."""
+    slots: list[dict[str, Any]] = []
+    for name, spec in specs.items():
+        if not _is_widget(spec):
+            link = links.add(*node.wires[name], node, len(slots)) if name in node.wires else None
+            slots.append({"name": name, "type": spec[0], "link": link})
+    for name, spec in specs.items():
+        if _is_widget(spec):
+            kind = "COMBO" if isinstance(spec[0], list) else spec[0]
+            slots.append({"name": name, "type": kind, "widget": {"name": name}, "link": None})
+    return slots
+
+
+def _values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
+    """Widget values in order: those given, else the defaults; a seed is followed by its own control."""
+    values: list[Any] = []
+    for name, spec in specs.items():
+        if _is_widget(spec):
+            options = spec[1] if len(spec) > 1 else {}
+            values.append(node.values.get(name, options.get("default")))
+            if options.get("control_after_generate"):
+                values.append("fixed")
+    return values
+
+
+def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any]) -> dict[str, Any]:
+    """A workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
+    ids = {id(node): i for i, node in enumerate(nodes, start=1)}
+    links, saved = _Links(ids, object_info), []
+    for node in nodes:
+        if node.type == "MarkdownNote":
+            saved.append(_note(ids[id(node)], node))
+            continue
+        info = object_info[node.type]
+        specs = _inputs(info)
+        unknown = set(node.values) - set(specs) | set(node.wires) - set(specs)
+        if unknown:
+            raise KeyError(f"{node.type} has no input {', '.join(sorted(unknown))}")
+        saved.append(_node(ids[id(node)], node, info, _slots(node, specs, links), _values(node, specs)))
+    for entry in saved:
+        for slot, output in enumerate(entry["outputs"]):
+            output["links"] = links.leaving(entry["id"], slot)
+    frames = [
+        {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
+        for i, g in enumerate(groups, start=1)
+    ]
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"tastemaker/{name}")),
+        "revision": 0,
+        "last_node_id": len(nodes),
+        "last_link_id": len(links.all),
+        "nodes": saved,
+        "links": links.all,
+        "groups": frames,
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def _node(
+    number: int, node: Node, info: dict[str, Any], slots: list[dict[str, Any]], values: list[Any]
+) -> dict[str, Any]:
+    entry = {
+        "id": number,
+        "type": node.type,
+        "pos": list(node.pos),
+        "size": list(node.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": slots,
+        "outputs": [
+            {"name": name, "type": kind, "links": None}
+            for name, kind in zip(info["output_name"], info["output"], strict=True)
+        ],
+        "properties": {"Node name for S&R": node.type},
+        "widgets_values": values,
+    }
+    models = [found for value in values if isinstance(value, str) and (found := missing_model_entry(value))]
+    if models:  # the page offers to get those of them that are not there
+        entry["properties"]["models"] = models
+    if node.title:
+        entry["title"] = node.title
+    return entry
+
+
+def _note(number: int, node: Node) -> dict[str, Any]:
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": list(node.pos),
+        "size": list(node.size),
+        "flags": {},
+        "order": number - 1,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": node.title or "Read me",
+        "properties": {},
+        "widgets_values": [node.values["text"]],
+        "color": "#432",
+        "bgcolor": "#653",
+    }

@@ -1,0 +1,64 @@
+"""The example workflow that measures: a model with few steps and with many, before and after, in one report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .builder import Group, Node, build
+from .model import AMBER, BLUE, GREEN
+
+SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "moon")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+
+EVALUATE_NOTE = """## Which one is better, and is that sure?
+
+Two settings of one model, measured alike and put side by side:
+
+1. **Load** a model and a reward. **Prompts**: 32 of them, every shape in four colours.
+2. **Sample** paints what both are compared with: the same prompts, other seeds, 12 steps.
+3. **Evaluate**, twice: 3 steps, and 8. Each samples four pictures a prompt and finds the mean of the reward,
+   **FID** and **KID** (how far from the reference; lower is nearer) and how different the pictures of a prompt are.
+4. **Report** puts them into one table and chart, with 95% intervals, and saves an HTML file to share.
+
+Put **Fine-Tune** or **Load Taste LoRA** before the second **Evaluate** to measure what it did; give both the same
+steps and seed, then the report also says how often the second one wins.
+
+For figures like those in papers: *inception-v3* as **features**, real pictures from **Load Images** as **reference**,
+and a **protocol** such as *mjhq-30k*. The help of **Evaluate** (the ? above the node) says what its folder holds.
+"""
+
+
+def _prompts() -> str:
+    """Each shape in four colours, on a background that is another colour."""
+    lines = []
+    for row, shape in enumerate(SHAPES):
+        for column in range(4):
+            colour, background = COLOURS[(2 * column + row) % 8], COLOURS[(2 * column + row + 1 + row % 7) % 8]
+            lines.append(f"{background} background with a large {colour} {shape} in the middle")
+    return "\n".join(lines)
+
+
+def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", (340, 420), (300, 400), {"text": _prompts()})
+    wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
+    known = {"images_per_prompt": 4, "seed": 5000, "steps": 12, "guidance_scale": 3.0}
+    real = Node("TastemakerSample", (720, 80), (320, 480), known, wires, title="what to compare with")
+    measured = []
+    for place, (title, steps) in enumerate((("3 steps", 3), ("8 steps", 8))):
+        values = {"title": title, "steps": steps, "guidance_scale": 3.0, "images_per_prompt": 4, "kid_subset_size": 60}
+        more = {**wires, "reward": (reward, "reward"), "reference": (real, "images")}
+        measured.append(
+            Node("TastemakerEvaluate", (1120 + 420 * place, 80), (380, 900), values, more, title=f"Evaluate {title}")
+        )
+    tables = {"before": (measured[0], "evaluation"), "after": (measured[1], "evaluation")}
+    report = Node("TastemakerReport", (2000, 80), (720, 900), {}, tables)
+    note = Node("MarkdownNote", (-100, 40), (380, 640), {"text": EVALUATE_NOTE})
+    groups = [
+        Group("1  Choose", (320, 0, 340, 860), BLUE),
+        Group("2  Compare with", (700, 0, 360, 600), BLUE),
+        Group("3  Measure", (1100, 0, 840, 1020), GREEN),
+        Group("4  Report", (1980, 0, 760, 1020), AMBER),
+    ]
+    return build("evaluate_before_after", [note, model, reward, prompts, real, *measured, report], groups, info)

@@ -1,0 +1,1 @@
+"""One file a loss family: what an epoch collects, and one update."""

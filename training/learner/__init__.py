@@ -1,0 +1,1 @@
+"""What learns: adapter or whole network, its averages, its memory."""

@@ -1,0 +1,201 @@
+"""What learns: its weights, its optimizer, its moving average, and how it is switched on and off."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...core.errors import InputError, ModelFileError
+from ...loaders.lora.apply import applied_loras, lora_state, make_lora
+from ...loaders.model import DiffusionModel
+from ..config import DDPOConfig
+from ..randomness import generator
+from .adapter import LoraAdapter, recomputed, trainable_through
+from .averages import WeightAverage
+
+LAST_SHARE = 0.1  # of the learning rate, after `decay_updates`
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+
+
+class Learner:
+    """A LoRA on a model, or a copy of its UNet, with AdamW.
+
+    Make it and use it where the UNet is in place. `policy` is the handle to sample and learn with inside
+    `active()`; `base` the one it is compared with.
+    """
+
+    def __init__(self, base: DiffusionModel, config: DDPOConfig) -> None:
+        self.base, self.config, self.updates = base, config, 0
+        self.adapter: LoraAdapter | None = None
+        if config.train == "full":
+            self.policy = _own_copy(base)
+            self._parameters = dict(self.policy.unet.named_parameters())
+        else:
+            self.policy = base
+            self.adapter = LoraAdapter(
+                base.unet,
+                rank=config.rank,
+                alpha=config.lora_alpha,
+                targets=config.targets,
+                generator=generator(config.seed, "adapter"),
+            )
+            self._parameters = self.adapter.named_parameters()
+        self.optimizer = torch.optim.AdamW(
+            self._parameters.values(),
+            lr=config.learning_rate,
+            betas=_BETAS,
+            eps=_EPSILON,
+            weight_decay=config.weight_decay,
+        )
+        self.average = WeightAverage(self._parameters, config.ema_decay) if config.ema_decay else None
+
+    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        return self._parameters
+
+    @contextmanager
+    def active(self, *, averaged: bool = False, learning: bool = False) -> Iterator[None]:
+        """For the length of the block the policy's UNet runs as it was taught so far.
+
+        `averaged` takes the moving average where there is one; `learning` makes gradients possible.
+        """
+        unet = self.policy.unet
+        with ExitStack() as stack:
+            stack.enter_context(applied_loras(self.policy, ("unet",)))
+            if learning:
+                stack.enter_context(trainable_through(unet))
+                stack.enter_context(recomputed(unet, self.config.gradient_checkpointing))
+            if self.adapter is not None:
+                stack.enter_context(self.adapter.attached(unet))
+            if averaged and self.average is not None:
+                stack.enter_context(self.average.in_place_of(self._parameters))
+            yield
+
+    @contextmanager
+    def as_base(self) -> Iterator[DiffusionModel]:
+        """Inside `active()`: the model as it was, for the length of the block."""
+        if self.adapter is None:
+            yield self.base
+            return
+        with self.adapter.switched_off():
+            yield self.policy
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update: it rises linearly over `warmup_updates`, then falls over `decay_updates`."""
+        warmup, decay = self.config.warmup_updates, self.config.decay_updates
+        share = min(1.0, (self.updates + 1) / (warmup + 1))
+        if decay:
+            share *= 1 - (1 - LAST_SHARE) * min(1.0, max(0, self.updates - warmup) / decay)
+        return self.config.learning_rate * share
+
+    def updated(self) -> None:
+        """Count an update and move the average."""
+        self.updates += 1
+        if self.average is not None:
+            self.average.update(self._parameters, self.updates)
+
+    # --- results --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _result(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.average is not None:
+                stack.enter_context(self.average.in_place_of(self._parameters))
+            yield
+
+    def tuned(self, name: str) -> DiffusionModel:
+        """The tuned model: a handle of the base with the LoRA as it is now, or with a copy of the trained UNet."""
+        with self._result():
+            if self.adapter is not None:
+                layers = {(c, path.replace(".", "_")): layer for (c, path), layer in self.adapter.layers().items()}
+                return self.base.with_lora(make_lora(name, layers))
+            unet = _copied(self.policy.unet, self.base.dtype).requires_grad_(False)
+            modules = {**self.base.modules, "unet": unet}
+            return replace(self.base, modules=modules, fingerprint=_fingerprint(self.base, unet))
+
+    @contextmanager
+    def as_sampled(self) -> Iterator[DiffusionModel]:
+        """The tuned model to sample with, for the length of the block: a full fine-tune's is not copied for it."""
+        if self.adapter is not None:
+            yield self.tuned(f"{self.base.name} tuned")
+            return
+        with self._result():
+            yield self.policy
+
+    def lora_state(self) -> dict[str, torch.Tensor]:
+        """The LoRA in kohya's keys, on the CPU. Raises InputError for a full fine-tune."""
+        if self.adapter is None:
+            raise InputError("train", "full", "A full fine-tune has no LoRA; save the model itself.")
+        with self._result():
+            return {name: tensor.cpu() for name, tensor in lora_state(self.adapter.layers()).items()}
+
+    # --- to resume ------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights, optimizer and average by name, copied to the CPU."""
+        state = {f"weights.{name}": p for name, p in self._parameters.items()}
+        for name, p in self._parameters.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                state[f"optimizer.{key}.{name}"] = value
+        if self.average is not None:
+            state |= {f"average.{name}": p for name, p in self.average.averages.items()}
+        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+
+    @torch.no_grad()
+    def load(self, state: dict[str, torch.Tensor], updates: int) -> None:
+        """Put `state()`'s tensors back. Raises ModelFileError for names or shapes of another run."""
+        expected = {f"weights.{name}": p for name, p in self._parameters.items()}
+        if self.average is not None:
+            expected |= {f"average.{name}": p for name, p in self.average.averages.items()}
+        if updates:
+            for name, p in self._parameters.items():
+                expected |= {f"optimizer.{key}.{name}": p for key in ("exp_avg", "exp_avg_sq")}
+                expected[f"optimizer.step.{name}"] = torch.zeros(())
+        odd = sorted(set(expected) ^ set(state)) or [n for n, t in expected.items() if state[n].shape != t.shape]
+        if odd:
+            raise ModelFileError(f"The checkpoint is of another run: {odd[0]} does not fit ({len(odd)} in all).")
+        for name, p in self._parameters.items():
+            p.copy_(state[f"weights.{name}"])
+            if self.average is not None:
+                self.average.averages[name] = state[f"average.{name}"].to(p.device)
+            if updates:
+                self.optimizer.state[p] = self._moments(state, name, p)
+        self.updates = updates
+
+    @staticmethod
+    def _moments(state: dict[str, torch.Tensor], name: str, p: torch.Tensor) -> dict[str, Any]:
+        moments = {key: state[f"optimizer.{key}.{name}"].to(p.device, p.dtype) for key in ("exp_avg", "exp_avg_sq")}
+        return {"step": state[f"optimizer.step.{name}"].clone(), **moments}
+
+
+def _own_copy(base: DiffusionModel) -> DiffusionModel:
+    """A handle with a float32 copy of the UNet that may be changed. Raises InputError where LoRAs are on the model."""
+    if base.loras:
+        raise InputError(
+            "train", "full", f"{base.name} has LoRAs on it. Disconnect them, or pick lora, which learns on top of them."
+        )
+    unet = _copied(base.unet, torch.float32).requires_grad_(True)
+    return replace(base, modules={**base.modules, "unet": unet})
+
+
+def _copied(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A network of the same weights in another format, where they are, without what a host keeps on the module."""
+    with torch.device("meta"):
+        made = type(unet).from_config(unet.config)
+    made.load_state_dict({name: t.to(dtype, copy=True) for name, t in unet.state_dict().items()}, assign=True)
+    return made.eval()
+
+
+def _fingerprint(base: DiffusionModel, unet: nn.Module) -> str:
+    """Names a model by the one it was made of and the weights of its own UNet."""
+    digest = hashlib.sha256(base.fingerprint.encode())
+    for name, tensor in unet.state_dict().items():
+        digest.update(f":{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

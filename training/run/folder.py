@@ -1,0 +1,216 @@
+"""A run's folder: what a run leaves on disk, and what it resumes from.
+
+    config.json            what the run was told; checked on resume
+    metrics.jsonl          one line an epoch
+    checkpoints/           the newest two
+    lora.safetensors       the LoRA as of the last checkpoint, in kohya's keys
+    samples/               sample grids at fixed prompts and seeds
+    tensorboard/           the same figures, where tensorboard is installed
+    run.lock               held by the process at work
+
+Every file is written beside its name and renamed; only metrics.jsonl grows, and is cut back on resume.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ...core.errors import InputError, ModelFileError
+from ...core.files import write_atomic
+from ...core.runs import first_difference, locked
+from ...loaders.model import DiffusionModel
+from ..config import DDPOConfig
+from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
+from .report import EpochReport
+
+log = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """A run's folder, opened by one process at a time.
+
+    Args:
+        path: the folder; made if it is not there.
+        identity: what must be the same for a run to go on: settings, model, rewards, prompts.
+        config: all that is written to config.json beside it.
+
+    Raises:
+        InputError: the folder cannot be written, another process is at work in it, or it holds a run of
+            another model, reward, prompts or settings, naming the first that differs.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._checkpoints, self._samples = self.path / "checkpoints", self.path / "samples"
+        self._board: Any = None
+        try:
+            for folder in (self.path, self._checkpoints, self._samples):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locked(self.path / "run.lock")
+        except OSError as e:
+            raise unwritable(self.path, e) from e
+        try:
+            self._sweep()
+            self._check_identity(json.loads(json.dumps(identity)), config)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others open the folder."""
+        if self._board is not None:
+            self._board.close()
+        if self._lock is not None:
+            self._lock.close()  # which unlocks it
+        self._board = self._lock = None
+
+    def _sweep(self) -> None:
+        """Remove what a kill in the middle of writing has left. Only the holder of the lock gets here."""
+        for folder in (self.path, self._checkpoints, self._samples):
+            for stale in folder.glob(".*.part"):
+                stale.unlink(missing_ok=True)
+
+    def _check_identity(self, identity: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        path = self.path / "config.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["identity"] if path.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ModelFileError(
+                f"{path.name} of the run {self.path.name} is damaged: give the run another name."
+            ) from e
+        if found is not None:
+            odd = first_difference(found, identity)
+            if odd:
+                raise InputError(
+                    "run_folder",
+                    self.path.name,
+                    f"It holds a run with another {odd}. Give this run another name, or set that back.",
+                )
+        self._write(path, json.dumps({"identity": identity, **config}, indent=2, allow_nan=False).encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            write_atomic(path, data)
+        except OSError as e:
+            raise unwritable(path, e) from e
+
+    # --- to resume ------------------------------------------------------------------------------
+
+    def resume(self) -> tuple[Checkpoint | None, list[EpochReport]]:
+        """The newest checkpoint and the reports up to it; later lines of metrics.jsonl are cut off.
+
+        Epochs after the checkpoint are run again, with the same result.
+        """
+        checkpoint = newest_checkpoint(self._checkpoints)
+        done = checkpoint.epoch if checkpoint else 0
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        reports: list[EpochReport] = []
+        for line in lines:
+            try:
+                report = EpochReport.from_record(json.loads(line))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                break  # a line that a kill cut short
+            if report.epoch > done:
+                break
+            reports.append(report)
+        if len(reports) < done:
+            log.warning("metrics.jsonl of %s lacks epochs before %d: curves will have a gap.", self.path.name, done)
+        self._write(path, "".join(_line(report) for report in reports).encode())
+        self._board = _tensorboard(self.path / "tensorboard", done)
+        return checkpoint, reports
+
+    # --- while it runs --------------------------------------------------------------------------
+
+    def log(self, report: EpochReport) -> None:
+        """Add an epoch's line, and its sample grid where there is one."""
+        try:
+            with (self.path / "metrics.jsonl").open("ab") as file:
+                file.write(_line(report).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as e:
+            raise unwritable(self.path / "metrics.jsonl", e) from e
+        if report.grid is not None:
+            self.save_grid(report.epoch, report.grid)
+        if self._board is not None:
+            for name, value in flat_numbers(report.record()).items():
+                self._board.add_scalar(name, value, report.epoch)
+            self._board.flush()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        save_checkpoint(self._checkpoints, checkpoint)
+
+    def save_lora(self, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+        """lora.safetensors in kohya's keys."""
+        write_safetensors(self.path / "lora.safetensors", state, metadata)
+
+    def save_grid(self, epoch: int, images: torch.Tensor) -> None:
+        """samples/epoch-NNNNNN.png from (B, H, W, 3) in [0, 1]."""
+        data = io.BytesIO()
+        picture = (grid(images) * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(picture).save(data, "PNG")
+        self._write(self._samples / f"epoch-{epoch:06d}.png", data.getvalue())
+
+
+def grid(images: torch.Tensor) -> torch.Tensor:
+    """Pictures side by side, as near to a square as can be: (B, H, W, 3) to (rows H, columns W, 3), white between."""
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = torch.ones(rows * height, columns * width, 3)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + height, left : left + width] = image
+    return sheet
+
+
+def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a nested record by path."""
+    found: dict[str, float] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            found |= flat_numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            found[f"{prefix}{key}"] = float(value)
+    return found
+
+
+def _line(report: EpochReport) -> str:
+    return json.dumps(report.record(), allow_nan=False) + "\n"
+
+
+def _tensorboard(folder: Path, done: int) -> Any:
+    """A writer where tensorboard is installed, else None."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=done + 1)
+
+
+def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:
+    """What a LoRA file says about itself, in the keys that trainers and hosts read."""
+    metadata = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(config.rank),
+        "ss_network_alpha": f"{config.lora_alpha:g}",
+        "ss_output_name": "lora",
+        "ss_learning_rate": f"{config.learning_rate:g}",
+        "tastemaker.base_model": model.name,
+        "tastemaker.base_fingerprint": model.fingerprint,
+        "tastemaker.epoch": str(epoch),
+    }
+    if model.conditional:
+        metadata["ss_base_model_version"] = "sdxl_base_v1-0"
+    return metadata
