@@ -12,6 +12,7 @@ from ..loaders.errors import InputError
 from ..training import PRESETS, DDPOConfig
 from ..training.config import preset_values
 from . import host
+from .checked import checked
 from .live import LiveRun
 from .widgets import widgets
 from .wires import (
@@ -103,6 +104,7 @@ class TastemakerFineTune(io.ComfyNode):
         )
 
     @classmethod
+    @checked(called={"run_folder": "run_name"})
     def execute(
         cls,
         model: DiffusionModel,
@@ -217,6 +219,7 @@ class TastemakerFineTuneSettings(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, **settings: Any) -> io.NodeOutput:
         return io.NodeOutput(DDPOConfig(**settings))
 
@@ -240,6 +243,7 @@ class TastemakerRewardCurve(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, report: tuple[EpochReport, ...], title: str) -> io.NodeOutput:
         import numpy as np
         import torch

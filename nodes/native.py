@@ -12,6 +12,7 @@ from ..loaders.lora import lora_state
 from ..loaders.lora_keys import TEXT, TEXT_2
 from ..loaders.original_layout import unet_sources
 from . import host, host_native
+from .checked import checked
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class TastemakerToNative(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: DiffusionModel) -> io.NodeOutput:
         with host.loading():
             return io.NodeOutput(*to_native(model))

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..evaluation.votes import MAX_PAIRS, QUESTIONS, Ballot, check_model_name, choice_of, drawn, parse_votes, shuffled
 from ..loaders.errors import InputError
 from . import host
+from .checked import checked
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class TastemakerVote(io.ComfyNode):
         return _state(study)
 
     @classmethod
+    @checked
     def execute(
         cls,
         before: ScoreTable,
@@ -273,12 +275,14 @@ class TastemakerVoteResult(io.ComfyNode):
         return _state(study)
 
     @classmethod
+    @checked
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
         from ..evaluation.votes_report import chart, in_words, votes_csv
         from ..evaluation.votes_store import Study
         from .gallery import as_image
 
         name = study if votes is None else votes
+        host.check_plain_name("study" if votes is None else "votes", name)
         with Study(host.study_file(name), create=False) as file:
             rows = file.rows()
         report = in_words(name, rows)
