@@ -34,6 +34,7 @@ class RunResult:
         error: the `execution_error` message.
         previews: number of preview pictures received.
         progress: (value, maximum) of every progress message.
+        refused: node id to what the server has against it, of nodes it did not run while it ran others.
     """
 
     status: str = ""
@@ -42,6 +43,7 @@ class RunResult:
     error: dict[str, Any] = field(default_factory=dict)
     previews: int = 0
     progress: list[tuple[float, float]] = field(default_factory=list)
+    refused: dict[str, Any] = field(default_factory=dict)
 
 
 class ComfyClient:
@@ -99,7 +101,8 @@ class ComfyClient:
             body: dict[str, Any] = {"prompt": prompt, "client_id": self.id}
             if workflow is not None:
                 body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
-            prompt_id = (await asyncio.to_thread(self.post, "/prompt", body))["prompt_id"]
+            answer = await asyncio.to_thread(self.post, "/prompt", body)
+            prompt_id, result.refused = answer["prompt_id"], answer.get("node_errors") or {}
             async for message in socket:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     result.previews += 1

@@ -104,6 +104,8 @@ def judged(client: ComfyClient, server: ComfyServer, info: dict[str, Any], case:
         return "hang", f"no end within {SECONDS:.0f} s | "
     except (OSError, RuntimeError) as e:
         return "no answer", f"the server does not answer | {e}"
+    if TESTED in result.refused:
+        return "refused", ""
     if result.status != "error":
         return result.status, ""
     return "error", _wrong_error(result.error, server, info, case)
