@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..loaders.errors import InputError
+from ..loaders.files import sweep
 from ..rewards.comparison import Difference, compare, in_words
 from ..rewards.prompt_metadata import SHEET_KEY
 from ..rewards.ranking import best_first
@@ -142,6 +144,13 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def inert(text: str) -> str:
+    """Return Markdown in which titles and reasons of strangers stay text: no HTML, no link and no picture."""
+    for character in "&<>[]`":  # & first, of which the others are made; none of them is in our own layout
+        text = text.replace(character, f"&#{ord(character)};")
+    return text
+
+
 def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference]) -> list[str]:
     """What stands below the table: pairs, how it was measured, what to be careful about, what could not be read."""
     notes = [f"{evaluations[1].title} against {evaluations[0].title}, pair by pair. {in_words(p)}" for p in pairs]
@@ -229,14 +238,16 @@ def save_report(report: Report, evaluations: Sequence[Evaluation], folder: Path,
     """Write report.json, .md, .html, the chart and the sheets; returns what was written, the HTML file first."""
     from .report_page import report_page
 
+    folder = Path(os.path.realpath(folder))
     files = {
         folder / f"{stem}.html": report_page(report, evaluations).encode("utf-8"),
         folder / f"{stem}.json": json.dumps(report.record, indent=2, allow_nan=False).encode(),
-        folder / f"{stem}.md": (report.text + "\n").encode("utf-8"),
+        folder / f"{stem}.md": (inert(report.text) + "\n").encode("utf-8"),
         folder / f"{stem}_chart.png": png(report.chart, "chart"),
     }
     for number, (_, picture) in enumerate(report.sheets, 1):
         files[folder / f"{stem}_sheet_{number:02d}.png"] = png(picture, "best and worst")
+    sweep(folder)
     for path, data in files.items():
         written(path, data)
     return list(files)

@@ -103,11 +103,14 @@ def open_own(path: Path) -> BinaryIO:
         raise
 
 
-def sweep(folder: Path, older: float = _STALE_SECONDS) -> None:
-    """Remove files that a kill left half-written, of an age in seconds that no writing takes. Raises nothing."""
+def sweep(folder: Path, older: float = _STALE_SECONDS, ending: str = _OWN) -> None:
+    """Remove files that a kill left half-written, of an age in seconds that no writing takes. Raises nothing.
+
+    In a folder that is a run's own, where nobody else writes: `older` 0, `ending` ".part".
+    """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(_OWN):
+            if entry.name.startswith(".") and entry.name.endswith(ending):
                 with suppress(OSError):
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime >= older:
                         os.unlink(entry.path)

@@ -301,7 +301,7 @@ def _reference(
         if pictures is not None or stored != NOT_STORED:
             raise InputError("features", NO_FEATURES, "FID against a reference needs features; pick what reads them.")
         return None
-    kept = host.evaluations_folder() / "reference"
+    kept = host.evaluations_folder(within="reference")
     if pictures is not None and stored != NOT_STORED:
         raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from .limits import MAX_PICTURE_BYTES, MAX_PICTURE_PIXELS, MAX_PICTURE_RATIO, MA
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
 _ORIENTATION = 0x0112
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, EOFError, MemoryError)
+# what Pillow raises of a broken file: whatever its reader happened to stumble over
+_BROKEN = (
+    *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, AssertionError),
+    *(ArithmeticError, NotImplementedError, RuntimeError, struct.error, zlib.error, EOFError, MemoryError),
+)
 
 
 class PictureError(TastemakerError):

@@ -114,7 +114,8 @@ def _is_evaluation(value: Any) -> bool:
     if not isinstance(value, Mapping) or not isinstance(value.get("rewards"), Mapping):
         return False
     rewards = value["rewards"].values()
-    rest = [v for k, v in value.items() if k != "rewards"]
-    return all(_is_record(one) and "tuned" in one for one in rewards) and all(
-        isinstance(v, (bool, str)) or _is_number(v) for v in rest
-    )
+    if not _is_evaluation(value.get("afterwards")):
+        return False
+    rest = [v for k, v in value.items() if k not in ("rewards", "afterwards")]
+    figures = all(isinstance(v, bool) or _is_number(v) for v in rest)
+    return figures and all(_is_record(one) and "tuned" in one for one in rewards)

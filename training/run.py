@@ -80,7 +80,7 @@ class RunFolder:
     def _sweep(self) -> None:
         """Remove what a kill in the middle of writing has left. Only the holder of the lock gets here."""
         for folder in (self.path, self._checkpoints, self._samples):
-            sweep(folder, older=0)
+            sweep(folder, older=0, ending=".part")
 
     def _check_identity(self, identity: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         path = self.path / "config.json"

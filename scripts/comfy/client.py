@@ -81,16 +81,22 @@ class ComfyClient:
         prompt: dict[str, Any],
         *,
         workflow: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
         on_message: Callable[[str, dict[str, Any]], None] | None = None,
         seconds: float = 300,
     ) -> RunResult:
-        """Submit a prompt in the API format and follow it to its end. Raises PromptRefused."""
-        return asyncio.run(asyncio.wait_for(self._run(prompt, workflow, on_message), seconds))
+        """Submit a prompt in the API format and follow it to its end. Raises PromptRefused.
+
+        `workflow` or `extra`, in its place, goes with it as the page's `extra_data`.
+        """
+        if workflow is not None:
+            extra = {"extra_pnginfo": {"workflow": workflow}}
+        return asyncio.run(asyncio.wait_for(self._run(prompt, extra, on_message), seconds))
 
     async def _run(
         self,
         prompt: dict[str, Any],
-        workflow: dict[str, Any] | None,
+        extra: dict[str, Any] | None,
         on_message: Callable[[str, dict[str, Any]], None] | None,
     ) -> RunResult:
         import aiohttp
@@ -99,8 +105,8 @@ class ComfyClient:
         url = f"{self.address.replace('http', 'ws')}/ws?clientId={self.id}"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
             body: dict[str, Any] = {"prompt": prompt, "client_id": self.id}
-            if workflow is not None:
-                body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+            if extra is not None:
+                body["extra_data"] = extra
             answer = await asyncio.to_thread(self.post, "/prompt", body)
             prompt_id, result.refused = answer["prompt_id"], answer.get("node_errors") or {}
             async for message in socket:
