@@ -151,7 +151,8 @@ class _Job:
             own_folder(self.folder)
             lock = locked(self.folder / f"share-{self.share.rank}.lock")
         except OSError as e:
-            raise InputError("run_folder", self.folder.name, f"It cannot be written ({unwritable(e)}).") from e
+            name = Path(e.filename or self.folder).name
+            raise InputError("run_folder", name, f"It cannot be written ({unwritable(e)}).") from e
         try:
             self._check_identity()
             if self.share.world == 1:  # others may be in the middle of writing

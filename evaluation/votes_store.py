@@ -228,8 +228,9 @@ class Study:
 
     def _error(self, e: Exception) -> StudyError:
         return StudyError(
-            f"The study file {self.path.name} cannot be used ({unwritable(e)}). Votes that were not stored are still in "
-            "the node. Make room or give the right to write, or move the file away, or choose another study name; then run again."
+            f"The study file {self.path.name} cannot be used ({unwritable(e)}). "
+            "Votes that were not stored are still in the node. "
+            "Make room or give the right to write, or move the file away, or choose another study name; then run again."
         )
 
     def _close(self) -> None:

@@ -94,6 +94,8 @@ def append_own(path: Path, data: bytes) -> None:
 def open_own(path: Path) -> BinaryIO:
     """Open a file of ours to read and write, made where it is not there. Raises OSError for a link or a pipe."""
     check_real(path.parent)
+    if os.path.lexists(path):
+        check_own(path)  # which says in words what it is
     handle = os.open(path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
     try:
         _check_regular(os.fstat(handle), path)

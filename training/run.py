@@ -61,7 +61,7 @@ class RunFolder:
                 own_folder(folder)
             self._lock = locked(self.path / "run.lock")
         except OSError as e:
-            raise unwritable(self.path, e) from e
+            raise unwritable(Path(e.filename or self.path), e) from e
         try:
             self._sweep()
             self._check_identity(json.loads(json.dumps(identity)), config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,4 +93,4 @@ def found() -> dict[str, Any]:
 
 if __name__ == "__main__":
     enter()
-    print(json.dumps(found()))
+    sys.stdout.write(json.dumps(found()) + "\n")

@@ -62,7 +62,8 @@ def test_messages_say_what_was_found_and_what_to_connect(probe) -> None:
     told = probe["messages"]
     assert told["text"] == 'model: expected a TASTE_MODEL, found text "abc". Connect Load Taste Model.'
     assert told["nothing"] == "model: expected a TASTE_MODEL, found nothing. Connect Load Taste Model."
-    assert told["shape"].startswith("image: expected an IMAGE") and "found a tensor (2, 3) of float32" in told["shape"]
+    assert told["shape"].startswith("image: expected an IMAGE")
+    assert "found a tensor (2, 3) of float32" in told["shape"]
     assert 'found text "abc"' in told["listed"]
     assert told["nan"] == "weight_1: It must be a number from 0.0 to 1.0. Found: nan."
     assert told["long"].startswith("seed: It must be a whole number from 0 to 5. Found: ")
