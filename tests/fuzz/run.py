@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
 import shutil
 import time
@@ -20,7 +21,7 @@ from scripts.comfy.client import ComfyClient, PromptRefused
 from scripts.comfy.server import ComfyServer
 from tests.conftest import ROOT
 
-from .cases import TESTED, Case, cases, inputs_of, nodes_of
+from .cases import TESTED, Case, cases, inputs_of, nodes_of, usual
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def run(server: ComfyServer, count: int, seed: int, first: int = 0) -> Outcome:
     """Run `count` cases from number `first` on; stops where the server does."""
     client, outcome = ComfyClient(server.address), Outcome()
     info = client.get("/object_info")
+    warm = usual("TastemakerReport", nodes_of(info), random.Random(0))
+    client.run(warm, seconds=10 * SECONDS)  # imports, networks and what the other prompts share
     start = 0
     for case in cases(info, first + count, seed):
         if case.number < first:
