@@ -11,10 +11,12 @@ class InputError(TastemakerError):
     """A value that cannot be used. The message names the input, what was found and what to do."""
 
     def __init__(self, name: str, found: object, advice: str) -> None:
-        shown = repr(found)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        super().__init__(f"{name}: {advice} Found: {shown}.")
-        self.name = name
+        super().__init__(f"{name}: {advice} Found: {shown(found)}.")
+        self.name, self._found, self._advice = name, found, advice
+
+    def named(self, name: str) -> InputError:
+        """Return the same error for an input of another name."""
+        return InputError(name, self._found, self._advice)
 
 
 class ModelFileError(TastemakerError):
@@ -27,3 +29,16 @@ class NonFiniteError(TastemakerError):
 
 class OutOfMemoryError(TastemakerError):
     """Not even the smallest piece of the work fits into memory."""
+
+
+def shown(value: object, most: int = 120) -> str:
+    """Return a value as it can be shown, at most so many characters of it.
+
+    Whatever it is: an int beyond what Python writes out, text with half a character, an object whose repr raises.
+    """
+    try:
+        text = repr(value)
+    except Exception:  # a stranger's object: its repr may raise anything
+        text = f"a {type(value).__name__} that cannot be shown"
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..core.errors import InputError
-from ..core.files import write_atomic
+from ..core.files import check_own, own_folder, read_own, unwritable, write_atomic
 from .fid.features import FeatureRows
 
 BLOCK = 64
@@ -61,12 +61,15 @@ def places(block: int, count: int) -> range:
 
 
 def written(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises InputError where the folder cannot be written."""
+    """Write a file whole or not at all, into a folder by its real path, made where it is not there.
+
+    Raises InputError where it cannot be written, or a link stands where one of its folders belongs.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(path.parent)
         write_atomic(path, data)
     except OSError as e:
-        advice = f"It cannot be written ({e.strerror or e}). What was there before is intact."
+        advice = f"It cannot be written ({unwritable(e)}). What was there before is intact."
         raise InputError("run_folder", path.name, advice) from e
 
 
@@ -87,20 +90,56 @@ def save_features(folder: Path, block: int, found: FeatureRows) -> None:
 def has_features(folder: Path, block: int, width: int) -> bool:
     """Whether a block is done; one that is damaged is not."""
     try:
-        kept, _, stored = _header(_path(folder, block, "safetensors"))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        path = _path(folder, block, "safetensors")
+        kept, _, stored = _header(path, block)
+        return stored == [len(kept), width] and _are_numbers(path)
+    except _DAMAGED:
         return False
-    return stored == [len(kept), width]
 
 
-def _header(path: Path) -> tuple[list[int], list[tuple[int, str]], list[int]]:
-    """(places kept, broken, shape of the features) of a block's file."""
+def _are_numbers(path: Path) -> bool:
+    """Whether the features of a block's file are numbers."""
+    with safe_open(path, framework="pt") as file:
+        return bool(torch.isfinite(file.get_tensor("features")).all())
+
+
+# what safetensors, JSON and the numbers in them raise where a file is not as it was written
+_DAMAGED = (
+    *(SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError),
+    NotImplementedError,  # a number format that torch does not have
+)
+
+
+def _header(path: Path, block: int) -> tuple[list[int], list[tuple[int, str]], list[int]]:
+    """(places kept, broken, shape of the features) of a block's file. Raises one of `_DAMAGED`."""
+    check_own(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise ValueError("another format")
-        broken = [(int(i), str(why)) for i, why in json.loads(metadata["broken"])]
-        return file.get_tensor("kept").tolist(), broken, file.get_slice("features").get_shape()
+        broken = _broken(json.loads(metadata["broken"]), block)
+        shape = file.get_slice("kept").get_shape()
+        if len(shape) != 1 or shape[0] > BLOCK:
+            raise ValueError("more places than a block has")
+        return _places(file.get_tensor("kept").tolist(), block), broken, file.get_slice("features").get_shape()
+
+
+def _places(kept: Any, block: int) -> list[int]:
+    """Places of a block, in their order. Raises ValueError for anything else."""
+    mine = range(block * BLOCK, (block + 1) * BLOCK)
+    if not isinstance(kept, list) or not all(type(i) is int and i in mine for i in kept):
+        raise ValueError("places that are not of this block")
+    if kept != sorted(set(kept)):
+        raise ValueError("places that are not in their order")
+    return kept
+
+
+def _broken(found: Any, block: int) -> list[tuple[int, str]]:
+    """(place, why) of a block's pictures that cannot be used. Raises ValueError, TypeError for anything else."""
+    pairs = [(i, why) for i, why in found]
+    if not all(isinstance(why, str) for _, why in pairs):
+        raise ValueError("reasons that are no text")
+    return list(zip(_places([i for i, _ in pairs], block), (why[:500] for _, why in pairs), strict=True))
 
 
 class StoredFeatures:
@@ -118,7 +157,10 @@ class StoredFeatures:
         self.broken: list[tuple[int, str]] = []
         for block in range(blocks_of(count)):
             self._starts.append(len(self.kept))
-            kept, broken, _ = _header(_path(folder, block, "safetensors"))
+            try:
+                kept, broken, _ = _header(_path(folder, block, "safetensors"), block)
+            except _DAMAGED as e:
+                raise _gone(folder, block, "Features") from e
             self.kept += kept
             self.broken += broken
 
@@ -132,18 +174,34 @@ class StoredFeatures:
         found: torch.Tensor | None = None
         for block in blocks.unique().tolist():
             mine = blocks == block
-            with safe_open(_path(self._folder, block, "safetensors"), framework="pt") as file:
-                part = file.get_tensor("features")[order[mine] - self._starts[block]]
+            part = self._features(block)[order[mine] - self._starts[block]]
             if found is None:
                 found = part.new_empty(len(order), part.shape[1])
             found[mine] = part
         return torch.empty(0, 0) if found is None else found
+
+    def _features(self, block: int) -> torch.Tensor:
+        path = _path(self._folder, block, "safetensors")
+        try:
+            check_own(path)
+            with safe_open(path, framework="pt") as file:
+                features = file.get_tensor("features")
+        except _DAMAGED as e:
+            raise _gone(self._folder, block, "Features") from e
+        if not torch.isfinite(features).all():
+            raise _gone(self._folder, block, "Features that are numbers")
+        return features
 
     def batches(self, index: Sequence[int] | None = None, size: int = 1024) -> Iterator[torch.Tensor]:
         """Rows in order, some at a time; all of them without an index."""
         index = range(len(self)) if index is None else index
         for first in range(0, len(index), size):
             yield self.rows(list(index[first : first + size]))
+
+
+def _gone(folder: Path, block: int, what: str) -> InputError:
+    why = f"{what} of a block are gone or damaged: run it again, which reads them anew."
+    return InputError("run_folder", f"{folder.name}/{block:06d}", why)
 
 
 # --- scores -----------------------------------------------------------------------------------
@@ -156,10 +214,22 @@ def save_scores(folder: Path, block: int, kept: Sequence[int], columns: dict[str
 
 
 def load_scores(folder: Path, block: int) -> dict[str, Any] | None:
-    """What `save_scores` kept; None where a block is not done, or damaged."""
+    """What `save_scores` kept; None where a block is not done, or damaged, or holds a score that is no number."""
     try:
-        record = json.loads(_path(folder, block, "json").read_text(encoding="utf-8"))
-        good = record["format"] == _FORMAT and all(len(c) == len(record["kept"]) for c in record["columns"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        record = json.loads(read_own(_path(folder, block, "json"), _MAX_SCORES_BYTES).decode("utf-8"))
+        if record["format"] != _FORMAT:
+            return None
+        kept, columns = _places(record["kept"], block), record["columns"]
+        good = isinstance(columns, dict) and all(_is_column(column, len(kept)) for column in columns.values())
+        return {**record, "kept": kept, "broken": _broken(record["broken"], block)} if good else None
+    except _DAMAGED:
         return None
-    return record if good else None
+
+
+_MAX_SCORES_BYTES = 2**24
+_LARGEST = torch.finfo(torch.float32).max  # scores are float32
+
+
+def _is_column(column: Any, count: int) -> bool:
+    numbers = isinstance(column, list) and all(type(v) in (int, float) for v in column)
+    return numbers and len(column) == count and all(abs(v) <= _LARGEST for v in column)

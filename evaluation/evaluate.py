@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,8 @@ from typing import Any
 from torch import nn
 
 from ..core.errors import InputError, ModelFileError
-from ..core.runs import first_difference, locked
+from ..core.files import own_folder, sweep, unwritable
+from ..core.runs import first_difference, kept_identity, locked
 from ..images.pictures import Pictures, TensorPictures
 from ..ranking.scoring import score_pictures
 from ..rewards.reward import Reward
@@ -76,6 +78,9 @@ def evaluate(
     Raises:
         InputError: arguments that do not fit together; a folder of another run; fewer than two pictures for FID.
     """
+    folder = Path(os.path.realpath(folder))  # from here on no link in it is followed
+    if isinstance(source, SampledPictures):
+        source = replace(source, folder=Path(os.path.realpath(source.folder.parent)) / source.folder.name)
     job = _Job(title, rows, source, folder, protocol, settings or EvaluationSettings(), share or Share())
     job.use, job.on_progress = use or (lambda modules: nullcontext()), on_progress or (lambda *_: None)
     job.check(extractor, reference, rewards)
@@ -143,15 +148,16 @@ class _Job:
     def opened(self) -> AbstractContextManager[Any]:
         """The folder for this process alone. Raises InputError where it holds something else."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            own_folder(self.folder)
             lock = locked(self.folder / f"share-{self.share.rank}.lock")
         except OSError as e:
-            raise InputError("run_folder", self.folder.name, f"It cannot be written ({e.strerror or e}).") from e
+            name = Path(e.filename or self.folder).name
+            raise InputError("run_folder", name, f"It cannot be written ({unwritable(e)}).") from e
         try:
             self._check_identity()
             if self.share.world == 1:  # others may be in the middle of writing
-                for stale in self.folder.rglob(".*.part"):
-                    stale.unlink(missing_ok=True)
+                for below, _, _ in os.walk(self.folder):  # which follows no links
+                    sweep(Path(below), older=0, ending=".part")
         except BaseException:
             lock.close()
             raise
@@ -162,11 +168,9 @@ class _Job:
         wanted = {"block": BLOCK, "prompts": digest, "pictures": len(self.source), "source": self.source.identity()}
         path = self.folder / "config.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["identity"] if path.exists() else None
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise ModelFileError(
-                f"{path.name} of {self.folder.name} is damaged: give the evaluation another name."
-            ) from e
+            found = kept_identity(path)
+        except ValueError as e:
+            raise ModelFileError(f"{path.name} of {self.folder.name} {e}: give the evaluation another name.") from e
         odd = first_difference(found, json.loads(json.dumps(wanted))) if found is not None else ""
         if odd:
             raise InputError(
@@ -195,6 +199,7 @@ class _Job:
         """Features of this process's blocks of a set."""
         count = len(source)
         mine = self.share.numbers(count)
+        sweep(folder)  # other evaluations keep the reference's there too
         left = [b for b in mine if not has_features(folder, b, extractor.features)]
         for number, block in enumerate(left):
             self.on_progress(phase, number * BLOCK, len(left) * BLOCK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..ranking.table import ScoreTable
 from ..rewards.reward import Reward
 from .blocks import StoredFeatures, blocks_of, load_scores, written
 from .fid.features import Extractor
-from .fid.statistics import save_statistics
+from .fid.statistics import statistics_file
 from .measures import DIVERSITY, FeatureSet, Sections, distances, diversity, feature_set, means
 from .pictures import SampledPictures, Source
 from .protocols import PromptRow
@@ -34,7 +35,9 @@ def features_folder(folder: Path, extractor: Extractor) -> Path:
 
 def reference_folder(reference: Reference, extractor: Extractor, folder: Path) -> Path:
     """One for each different set of pictures, so that changed ones are read anew."""
-    return (reference.folder or folder / "reference") / f"{reference_id(reference)}-{extractor.key}"
+    kept = reference.folder or folder / "reference"
+    kept = Path(os.path.realpath(kept.parent)) / kept.name  # a link in its own place is not followed
+    return kept / f"{reference_id(reference)}-{extractor.key}"
 
 
 def reference_id(reference: Reference) -> str:
@@ -111,7 +114,7 @@ class Gathering:
             categories = [self.rows[i // self.each].category for i in found.kept]
             made_of = {**extractor.about, "title": self.title, "protocol": self.protocol, "of": self.source.identity()}
             mine = feature_set(found, categories, made_of, prompts)
-            save_statistics(self.folder / f"statistics-{extractor.key}.safetensors", mine.statistics)
+            written(self.folder / f"statistics-{extractor.key}.safetensors", statistics_file(mine.statistics))
             known = self._reference(reference, extractor, notes)
             distance, more = distances(mine, known, self.settings, self.on_progress)
             _join(sections, distance)
@@ -136,7 +139,7 @@ class Gathering:
         categories = [reference.categories[i] if reference.categories else "" for i in stored.kept]
         made_of = {**extractor.about, "name": reference.name, "of": reference.source.identity()}
         known = feature_set(stored, categories, made_of)
-        save_statistics(folder / "statistics.safetensors", known.statistics)
+        written(folder / "statistics.safetensors", statistics_file(known.statistics))
         return known
 
     def _scores(self, rewards: Sequence[Reward]) -> tuple[dict[str, list[float]], list[int], dict[int, str]]:

@@ -30,19 +30,19 @@ def to_pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(array)
 
 
-def check_images(images: torch.Tensor) -> torch.Tensor:
-    """Images as a normal (B, H, W, 3) tensor. Raises InputError saying what is wrong with them."""
+def check_images(images: torch.Tensor, name: str = "images") -> torch.Tensor:
+    """Images as a normal (B, H, W, 3) tensor. Raises InputError saying what is wrong with the input `name`."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4:
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
-        raise InputError("images", shape, "Images are one tensor of shape (batch, height, width, 3).")
+        raise InputError(name, shape, "Images are one tensor of shape (batch, height, width, 3).")
     if 0 in images.shape:
-        raise InputError("images", tuple(images.shape), "The batch is empty.")
+        raise InputError(name, tuple(images.shape), "The batch is empty.")
     if images.shape[-1] != 3:
-        raise InputError("images", tuple(images.shape), "Images need 3 channels (RGB); remove the alpha channel first.")
+        raise InputError(name, tuple(images.shape), "Images need 3 channels (RGB); remove the alpha channel first.")
     finite = torch.isfinite(images).flatten(1).all(1)
     if not finite.all():
         index = int(torch.nonzero(~finite)[0]) + 1
-        raise InputError("images", f"image {index} of {len(images)}", "It holds NaN or infinite pixels.")
+        raise InputError(name, f"image {index} of {len(images)}", "It holds NaN or infinite pixels.")
     return images
 
 

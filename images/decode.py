@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from .limits import MAX_PICTURE_BYTES, MAX_PICTURE_PIXELS, MAX_PICTURE_RATIO, MA
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp")
 _ORIENTATION = 0x0112
-_BROKEN = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, struct.error, EOFError, MemoryError)
+# what Pillow raises of a broken file: whatever its reader happened to stumble over
+_BROKEN = (
+    *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, AttributeError, AssertionError),
+    *(ArithmeticError, NotImplementedError, RuntimeError, struct.error, zlib.error, EOFError, MemoryError),
+)
 
 
 class PictureError(TastemakerError):
@@ -95,6 +100,8 @@ def decode_file(path: Path, *, at_least: int = 0, keep_mode: bool = False) -> Im
                 picture.draft("RGB", (at_least, at_least))
             picture.load()
             shown = eight_bits(picture)
+            if shown.mode in ("P", "PA") and not shown.getpalette():
+                raise PictureError("is broken (its palette is missing)")
             rgb = shown.convert("RGB")  # also what finds a palette that is broken
             return _upright(shown if keep_mode else rgb)
         except _BROKEN as e:

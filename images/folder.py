@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import InputError
+from ..core.files import open_regular
 from ..core.texts import check_prompts
 from .decode import ENDINGS, PictureError, check_file, check_size, open_file, shown_size
 from .limits import MAX_FOLDER_DEPTH, MAX_PICTURES, MAX_SIDECAR_BYTES, MAX_VISITED
@@ -76,11 +78,12 @@ def read_folder(
     names = sorted(names, key=_newest(root) if order == "newest first" else natural)
     skipped = [(f"{len(names) - max_pictures} files", "over max_pictures")] if len(names) > max_pictures else []
     rows, lacking = [], []
+    total = min(len(names), max_pictures)
     for i, name in enumerate(names[:max_pictures]):
-        if on_file is not None:
-            on_file(i, min(len(names), max_pictures))
+        tell = partial(on_file, i, total) if on_file is not None else lambda: None
+        tell()
         try:
-            file, texts = _read_file(root, name)
+            file, texts = _read_file(root, name, tell)
         except (PictureError, PngError) as e:
             broken.append((name, str(e)))
             continue
@@ -171,10 +174,18 @@ def _walk(root: Path, refused: list[tuple[str, str]], *, recursive: bool) -> Ite
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders += [(name, depth - 1)] if depth else []
-            elif depth and entry.is_symlink() and entry.is_dir():
+            elif depth and entry.is_symlink() and _is_folder(entry):
                 refused.append((printable(name), "is a link to a folder; links to folders are not followed"))
             else:
                 yield name, entry
+
+
+def _is_folder(link: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder; one that leads to itself leads nowhere."""
+    try:
+        return link.is_dir()
+    except OSError:
+        return False
 
 
 def _refusal(root: Path, name: str, entry: os.DirEntry[str]) -> str:
@@ -193,11 +204,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
 
 
-def _read_file(root: Path, name: str) -> tuple[PictureFile, dict[str, str]]:
-    """A file's size and texts, without its pixels. Raises PictureError and PngError."""
+def _read_file(root: Path, name: str, on_text: Callable[[], None]) -> tuple[PictureFile, dict[str, str]]:
+    """A file's size and texts, without its pixels. Raises PictureError and PngError, and what `on_text` raises."""
     path = root / name
     count, changed = check_file(path)
-    header = _png_header(path)
+    header = _png_header(path, on_text)
     if header is not None and not header.exif:
         return PictureFile(name, header.height, header.width, count, changed), header.texts
     with open_file(path) as picture:
@@ -206,13 +217,13 @@ def _read_file(root: Path, name: str) -> tuple[PictureFile, dict[str, str]]:
     return PictureFile(name, height, width, count, changed), texts
 
 
-def _png_header(path: Path) -> PngHeader | None:
+def _png_header(path: Path, on_text: Callable[[], None]) -> PngHeader | None:
     """None for a file that is no PNG. Opening one with Pillow would take five times as long."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(8) != SIGNATURE:
                 return None
-            header = read_png(file, (*KEYWORDS, SHEET_KEY))
+            header = read_png(file, (*KEYWORDS, SHEET_KEY), on_text)
     except OSError as e:
         raise PictureError(f"cannot be read ({e.strerror or e})") from e
     check_size(header.width, header.height)
@@ -237,7 +248,7 @@ def _sidecar(path: Path) -> Found | None:
             return None
         if beside.is_symlink():
             return Found("", None, "its .txt file is a link")
-        with beside.open("rb") as file:
+        with open_regular(beside) as file:
             data = file.read(MAX_SIDECAR_BYTES + 1)
     except OSError as e:
         return Found("", None, f"its .txt file cannot be read ({e.strerror or e})")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from ..core.errors import InputError
+from ..core.files import open_regular
 from .convert import to_pil
 from .decode import PictureError, decode_file
 
@@ -99,12 +101,27 @@ class FilePictures:
     def path(self, i: int) -> Path:
         return self.root / self.files[i].name
 
+    def open(self, i: int) -> BinaryIO:
+        """Open the file of picture `i`. Raises PictureError for a pipe, and a link that leads out of the folder."""
+        try:
+            return open_regular(self._inside(i))
+        except OSError as e:
+            raise PictureError(f"cannot be read ({e.strerror or e})") from e
+
+    def _inside(self, i: int) -> Path:
+        """Where picture `i` is now: its file may have been changed for a link since the folder was read."""
+        path, root = self.path(i), os.path.realpath(self.root)
+        real = os.path.realpath(path)
+        if os.path.commonpath([real, root]) != root:
+            raise PictureError("is a link that leads out of the folder")
+        return path
+
     def size(self, i: int) -> tuple[int, int]:
         return self.files[i].height, self.files[i].width
 
     def pixels(self, i: int) -> np.ndarray:
         """Picture `i` as 8-bit RGB (H, W, 3)."""
-        array = np.array(decode_file(self.path(i)))  # a copy: what Pillow lends is read-only
+        array = np.array(decode_file(self._inside(i)))  # a copy: what Pillow lends is read-only
         if array.shape[:2] != self.size(i):
             raise PictureError("was changed since its folder was read")
         return array
@@ -122,14 +139,14 @@ class FilePictures:
         """Hexadecimal SHA-256 of the file's bytes. Read once, then remembered."""
         file = self.files[i]
         if file not in self.keys:
-            self.keys[file] = _sha256(self.path(i))
+            self.keys[file] = _sha256(self._inside(i))
         return self.keys[file]
 
 
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while piece := file.read(2**20):
                 digest.update(piece)
     except OSError as e:

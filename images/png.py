@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
 from ..core.errors import TastemakerError
-from .limits import MAX_CHUNKS, MAX_TEXT_BYTES
+from .limits import MAX_CHUNKS, MAX_TEXT_BYTES, MAX_TEXTS, MAX_TEXTS_BYTES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -68,12 +68,15 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
     raise PngError(f"has more than {MAX_CHUNKS:,} parts")
 
 
-def read_png(file: BinaryIO, keywords: Collection[str]) -> PngHeader:
+def read_png(file: BinaryIO, keywords: Collection[str], on_text: Callable[[], None] = lambda: None) -> PngHeader:
     """Read a PNG's header and the texts of some keywords; a text that cannot be read is left out.
 
-    Raises PngError for a file that is no PNG, or is cut off.
+    `on_text` is called before each text is read; what it raises stops the reading.
+    Raises PngError for a file that is no PNG, is cut off, or holds more text than any program writes: too many of
+    those keywords, or too many bytes in all, unpacked.
     """
     size, seen, texts = (0, 0), set(), {}
+    count, left = 0, MAX_TEXTS_BYTES
     for chunk in _chunks(file):
         if chunk.kind == b"IHDR":
             file.seek(chunk.start)
@@ -86,15 +89,19 @@ def read_png(file: BinaryIO, keywords: Collection[str]) -> PngHeader:
             if keyword in _ORIENTED:
                 seen.add(b"eXIf")
             elif keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
+                on_text()
                 file.seek(chunk.start)
-                found = _text(chunk.kind, file.read(chunk.length))
+                found, spent = _text(chunk.kind, file.read(chunk.length))
+                count, left = count + 1, left - spent
+                if count > MAX_TEXTS or left < 0:
+                    raise PngError("holds more text than any program writes into a picture")
                 if found is not None:
                     texts[keyword] = found
     return PngHeader(*size, b"acTL" in seen, b"eXIf" in seen, texts)
 
 
-def _text(kind: bytes, data: bytes) -> str | None:
-    """The text of a text chunk; None for one that cannot be read."""
+def _text(kind: bytes, data: bytes) -> tuple[str | None, int]:
+    """The text of a text chunk, None for one that cannot be read; and the bytes it took to find out."""
     _, _, rest = data.partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if packed:
@@ -104,9 +111,13 @@ def _text(kind: bytes, data: bytes) -> str | None:
         _, _, after = rest[2:].partition(b"\0")  # language
         _, _, rest = after.partition(b"\0")  # translated keyword
     try:
-        return (_unpacked(rest) if packed else rest).decode(encoding)
-    except (zlib.error, UnicodeDecodeError, PngError):
-        return None
+        content = _unpacked(rest) if packed else rest
+    except (PngError, zlib.error):
+        return None, MAX_TEXT_BYTES  # broken at the last byte, it may have unpacked to as much
+    try:
+        return content.decode(encoding), len(content)
+    except UnicodeDecodeError:
+        return None, len(content)
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..core.errors import InputError
 from . import host
+from .checked import checked
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class TastemakerCompare(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, before: ScoreTable, after: ScoreTable, pairs: int) -> io.NodeOutput:
         import numpy as np
         import torch

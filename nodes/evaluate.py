@@ -15,6 +15,7 @@ from ..evaluation.protocols import PROTOCOLS, PromptRow
 from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationSettings
 from ..sampling import SampleSettings
 from . import host
+from .checked import checked
 from .fid import (
     FEATURES_TIP,
     NOT_STORED,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 CONNECTED, NO_FEATURES = "connected prompts", "none"
 SAMPLING = tuple(spec.name for spec in fields(SampleSettings) if spec.name != "denoise")
+# what the library calls otherwise than this node
+_CALLED = {"run_folder": "title", "run_name": "title", "rewards": "reward", "pictures": "images", "metadata": "folder"}
 MEASURING = tuple(spec.name for spec in fields(EvaluationSettings))
 
 
@@ -139,6 +142,7 @@ class TastemakerEvaluate(io.ComfyNode):
             return str(e)
 
     @classmethod
+    @checked(looked_up=("folder", "stored"), called=_CALLED)
     def execute(
         cls,
         title: str,
@@ -297,11 +301,11 @@ def _reference(
         if pictures is not None or stored != NOT_STORED:
             raise InputError("features", NO_FEATURES, "FID against a reference needs features; pick what reads them.")
         return None
-    kept = host.evaluations_folder() / "reference"
+    kept = host.evaluations_folder(within="reference")
     if pictures is not None and stored != NOT_STORED:
         raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:
-        whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures))
+        whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures, "reference"))
         return Reference("the connected reference", GivenPictures(whole), folder=kept)
     if stored != NOT_STORED:
         statistics = stored_statistics(stored)
@@ -338,6 +342,7 @@ class TastemakerReport(io.ComfyNode):
         )
 
     @classmethod
+    @checked(called={"evaluation": "before"})
     def execute(cls, before: Evaluation, filename_prefix: str, after: Evaluation | None = None) -> io.NodeOutput:
         import numpy as np
         import torch

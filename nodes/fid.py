@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
 from . import host
+from .checked import checked
 from .widgets import widgets
 from .wires import CATEGORY, TastePictures
 
@@ -133,6 +134,7 @@ class TastemakerFID(io.ComfyNode):
         )
 
     @classmethod
+    @checked(looked_up=("stored",), called={"pictures": "images"})
     def execute(
         cls,
         images: torch.Tensor | Pictures,
@@ -177,7 +179,7 @@ def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, p
     from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
-    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value))
+    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value, name))
     found = read_features(
         pictures,
         extractor,

@@ -12,6 +12,7 @@ from ..core.errors import InputError
 from ..training import PRESETS, DDPOConfig
 from ..training.config import preset_values
 from . import host
+from .checked import checked
 from .live import LiveRun
 from .widgets import widgets
 from .wires import (
@@ -103,6 +104,7 @@ class TastemakerFineTune(io.ComfyNode):
         )
 
     @classmethod
+    @checked(called={"run_folder": "run_name"})
     def execute(
         cls,
         model: DiffusionModel,
@@ -154,7 +156,7 @@ def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any], mode
     if name != FROM_SETTINGS:
         name = _fitting() if name == AUTO else name
         told = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(DDPOConfig)}
-        changed = {key: value for key, (value, default) in told.items() if value != default}
+        changed = {key: value for key, (value, default) in told.items() if value != default and key not in ON_NODE}
         chosen = preset_values(name, changed, model)
         pictures = on_node["samples_per_epoch"]
         if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
@@ -217,8 +219,12 @@ class TastemakerFineTuneSettings(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(DDPOConfig(**settings))
+        # how many pictures there are is said on Fine-Tune, which looks whether the two go together
+        size = settings["group_size"]
+        pictures = size * -(-DDPOConfig.samples_per_epoch // size)
+        return io.NodeOutput(DDPOConfig(**settings, samples_per_epoch=pictures))
 
 
 class TastemakerRewardCurve(io.ComfyNode):
@@ -240,6 +246,7 @@ class TastemakerRewardCurve(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, report: tuple[EpochReport, ...], title: str) -> io.NodeOutput:
         import numpy as np
         import torch

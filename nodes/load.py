@@ -13,6 +13,7 @@ from ..loaders.catalogue import how_to_get
 from ..loaders.formats.fingerprint import changes
 from . import host
 from .about import about
+from .checked import checked
 from .wires import CATEGORY, TasteModel
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -69,6 +70,7 @@ class TastemakerLoadModel(io.ComfyNode):
         return f"{model}:{dtype}:{_stamp(_source(model))}"
 
     @classmethod
+    @checked(looked_up=("model",))
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
         source = _source(model)
         if source is None:

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from ..images.limits import MAX_PICTURES
 from . import host
+from .checked import checked
 from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class TastemakerLoadImages(io.ComfyNode):
             return str(e)
 
     @classmethod
+    @checked(looked_up=("folder",))
     def execute(
         cls,
         folder: str,

@@ -13,6 +13,7 @@ from ..loaders import lora_state, read_lora
 from ..loaders.catalogue import how_to_get
 from ..loaders.lora.apply import MAX_STRENGTH, Lora
 from . import host
+from .checked import checked
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
         return f"{lora}:{path and _stamp(path)}"
 
     @classmethod
+    @checked(looked_up=("lora",))
     def execute(cls, model: DiffusionModel, lora: str, strength: float, strength_text: float) -> io.NodeOutput:
         stamp = _stamp(_file(lora))
         with host.loading():

@@ -12,6 +12,7 @@ from ..loaders.layout.original import unet_sources
 from ..loaders.lora.apply import host_layers, lora_state
 from ..loaders.lora.keys import TEXT, TEXT_2
 from . import host
+from .checked import checked
 from .host import native as host_native
 from .wires import CATEGORY, TasteModel
 
@@ -140,6 +141,7 @@ class TastemakerToNative(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: DiffusionModel) -> io.NodeOutput:
         with host.loading():
             return io.NodeOutput(*to_native(model))

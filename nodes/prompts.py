@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..core.errors import InputError
+from .checked import checked
 from .wires import CATEGORY, PromptList, TastePrompts
 
 MAX_PROMPTS = 1000
@@ -46,5 +47,6 @@ class TastemakerPrompts(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, text: str) -> io.NodeOutput:
         return io.NodeOutput(PromptList(split_prompts(text)))

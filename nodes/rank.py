@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from ..ranking.selection import RankOptions
 from . import host
+from .checked import checked
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
@@ -69,6 +70,7 @@ class TastemakerRank(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         scores: ScoreTable,

@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from ..loaders.formats.fingerprint import changes
 from ..rewards import REWARDS, load_reward
 from . import host
+from .checked import checked
 from .load import dtype_input, dtype_of
 from .wires import CATEGORY, TasteReward
 
@@ -87,6 +88,7 @@ class TastemakerLoadReward(io.ComfyNode):
         return f"{reward}:{dtype}:{file}:{[path and (str(path), changes(path)) for path in found]}"
 
     @classmethod
+    @checked(looked_up=("file",))
     def execute(cls, reward: str, dtype: str, file: str = AUTO) -> io.NodeOutput:
         if reward not in REWARDS:
             raise InputError("reward", reward, f"Pick one of {', '.join(REWARDS)}.")
@@ -162,18 +164,23 @@ class TastemakerCombineRewards(io.ComfyNode):
         )
 
     @classmethod
+    @checked(called={"weights": "weight_1"})
     def execute(cls, mode: str, group_by: str, **members: object) -> io.NodeOutput:
         from ..rewards import Reward, combine
 
-        weighted = []
+        weighted, taken = [], set()
         for number in range(1, COUNT + 1):
             reward = members.get(f"reward_{number}")
             if reward is None:
                 continue
             if not isinstance(reward, Reward):
                 raise InputError(f"reward_{number}", type(reward).__name__, "Connect Load Reward or Combine Rewards.")
+            twice = sorted(taken.intersection(reward.column_names))
+            if twice:
+                advice = "Two columns would have this name; every reward counts once."
+                raise InputError(f"reward_{number}", twice[0], advice)
+            taken.update(reward.column_names)
             weighted.append((reward, members.get(f"weight_{number}", 1.0)))
-        taken = {name for reward, _ in weighted for name in reward.column_names}
         names = (f"combined {n}" if n > 1 else "combined" for n in itertools.count(1))
         combined = combine(weighted, mode=mode, group_by=group_by, name=next(n for n in names if n not in taken))
         return io.NodeOutput(combined, _about(combined))

@@ -14,6 +14,7 @@ from ..core.settings import MAX_SEED
 from ..sampling import SampleOptions, SampleSettings
 from ..sampling.settings import MAX_BATCH
 from . import host
+from .checked import checked
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
 
@@ -86,6 +87,7 @@ class TastemakerSample(io.ComfyNode):
         )
 
     @classmethod
+    @checked(called={"images": "image", "latents": "latent", "mask": "latent", "seeds": "seed"})
     def execute(
         cls,
         model: DiffusionModel,
@@ -101,7 +103,7 @@ class TastemakerSample(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..sampling import sample
 
-        checked = SampleSettings(**settings)
+        asked = SampleSettings(**settings)
         texts = _each(as_prompts(prompts).texts, images_per_prompt)
         if type(seed) is not int or not 0 <= seed <= MAX_SEED - MAX_BATCH:
             raise InputError("seed", seed, f"It must be a whole number from 0 to {MAX_SEED - MAX_BATCH}.")
@@ -119,7 +121,7 @@ class TastemakerSample(io.ComfyNode):
                 options=options,
                 on_step=_StepProgress(model),
                 place=host.place,
-                **{spec.name: getattr(checked, spec.name) for spec in fields(checked)},
+                **{spec.name: getattr(asked, spec.name) for spec in fields(asked)},
             )
         latents = {"samples": samples.latents / model.latent_scale}
         return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), latents)
@@ -156,6 +158,7 @@ class TastemakerSampleOptions(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(SampleOptions(**options))
 

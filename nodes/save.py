@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..core.errors import InputError
 from . import host
+from .checked import checked
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class TastemakerSaveRanked(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, scores: ScoreTable, filename_prefix: str, **chosen: bool) -> io.NodeOutput:
         from ..ranking.output.save import PARTS, save_table
 

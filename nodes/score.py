@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..core.errors import InputError
 from . import host
+from .checked import checked
 from .load_images import listed
 from .wires import (
     CATEGORY,
@@ -70,6 +71,7 @@ class TastemakerScore(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         images: torch.Tensor | Pictures,

@@ -20,6 +20,7 @@ from ..evaluation.votes.votes import (
     shuffled,
 )
 from . import host
+from .checked import checked
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class TastemakerVote(io.ComfyNode):
         return _state(study)
 
     @classmethod
+    @checked
     def execute(
         cls,
         before: ScoreTable,
@@ -282,12 +284,14 @@ class TastemakerVoteResult(io.ComfyNode):
         return _state(study)
 
     @classmethod
+    @checked
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
         from ..evaluation.votes.report import chart, in_words, votes_csv
         from ..evaluation.votes.store import Study
         from .gallery import as_image
 
         name = study if votes is None else votes
+        host.check_plain_name("study" if votes is None else "votes", name)
         with Study(host.study_file(name), create=False) as file:
             rows = file.rows()
         report = in_words(name, rows)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
+import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from ..core.files import open_regular, unwritable
+from ..core.sqlite_tables import check_tables
 from ..images.pictures import FilePictures, Pictures
 from ..rewards.reward import Reward
 
@@ -29,6 +32,7 @@ _APPLICATION, _VERSION = 0x7A57E5C0, 2  # the version changes with what is store
 _WAIT_SECONDS = 2.0  # for another server that writes
 _MAX_ROWS = 2_000_000  # beyond it the oldest go; about 400 MB
 _FRESH_SECONDS = 2  # a file changed a moment ago may change again within the same tick of its clock
+_KEY = re.compile("[0-9a-f]{64}")
 _SCHEMA = (
     "CREATE TABLE scores (digest BLOB PRIMARY KEY, columns TEXT NOT NULL)",
     "CREATE TABLE files (path TEXT PRIMARY KEY, bytes INTEGER, mtime_ns INTEGER, key TEXT NOT NULL)",
@@ -72,7 +76,7 @@ class ScoreCache:
                     continue
                 query = "SELECT key FROM files WHERE path = ? AND bytes = ? AND mtime_ns = ?"
                 row = file.execute(query, (f"{root}/{one.name}", one.bytes, one.mtime_ns)).fetchone()
-                if row and isinstance(row[0], str) and len(row[0]) == 64:
+                if row and isinstance(row[0], str) and _KEY.fullmatch(row[0]):  # it becomes part of files' names
                     pictures.keys[one] = row[0]
 
         self._try(work, None)
@@ -133,16 +137,19 @@ class ScoreCache:
                 return work(self._opened())
         except (sqlite3.Error, OSError) as e:
             self._close()
-            self.problem = f"{self.path.name} cannot be used ({e}), so scores are not remembered."
+            self.problem = f"{self.path.name} cannot be used ({unwritable(e)}), so scores are not remembered."
             log.warning(self.problem)
             return otherwise
 
     def _opened(self) -> sqlite3.Connection:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(self.path):
+                open_regular(self.path).close()  # opening a pipe would wait for a writer
             self._file = sqlite3.Connection(str(self.path), timeout=_WAIT_SECONDS)
             if not _ours(self._file):
                 _begin(self._file)
+            check_tables(self._file, _SCHEMA)
             with suppress(sqlite3.OperationalError):  # busy just now: whoever opens it next does it
                 self._file.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
             self._file.execute("PRAGMA synchronous = NORMAL")
@@ -206,5 +213,5 @@ def _columns(text: object, reward: Reward) -> dict[str, float] | None:
         return None
     if not isinstance(found, dict) or next(iter(found), None) != reward.name:
         return None
-    numbers = all(isinstance(v, (int, float)) and math.isfinite(v) for v in found.values())
+    numbers = all(type(v) in (int, float) and abs(v) <= sys.float_info.max for v in found.values())
     return found if numbers else None

@@ -45,8 +45,9 @@ class HeldOut:
         check_readable(model, given, "held_out_prompts")
         if not all(text.strip() for text in given):
             raise InputError("held_out_prompts", given, "None of them may be empty.")
-        for name, value in (("held_out_prompts", given or None), ("watched_reward", watched)):
-            if value is not None and not config.evaluate_every:
+        unused = {"held_out_prompts": given, "watched_reward": "" if watched is None else reward_name(watched)}
+        for name, value in unused.items():
+            if value and not config.evaluate_every:
                 raise InputError(name, value, "No comparison is made that would use it: set evaluate_every above 0.")
         self._fresh = bool(given)
         texts = given or list(trained)
@@ -112,7 +113,7 @@ class HeldOut:
         Comparisons of a part of the run that had other prompts or another watched reward are left out.
         """
         name = judges[0].name if self.watched_reward is None else _watched_name(self.watched_reward)
-        rows = [e["rewards"].get(name) for e in evaluations if e["held_out_prompts"] == self._fresh]
+        rows = [e["rewards"].get(name) for e in evaluations if e.get("held_out_prompts") == self._fresh]
         return [float(row["tuned"]) for row in rows if row is not None]
 
 

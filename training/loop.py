@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,7 @@ class FineTune(Iterator[EpochReport]):
         self.reports: list[EpochReport] = []
         self.epoch, self.stopped, self._saved, self._closed = 0, "", 0, False
         self._durations: list[float] = []
+        self._remark = ""  # what to say with the next epoch
         self._folder: RunFolder | None = None
         if run_folder is not None:
             self._open(Path(run_folder))
@@ -176,9 +178,9 @@ class FineTune(Iterator[EpochReport]):
         grid: torch.Tensor | None,
         evaluation: dict[str, Any] | None,
     ) -> EpochReport:
-        note = ""
+        note, self._remark = self._remark, ""
         if not judged.advantages.any():
-            note = "All scores were the same, so there was nothing to learn from in this epoch."
+            note += " " * bool(note) + "All scores were the same, so there was nothing to learn from in this epoch."
             log.warning("Epoch %d: %s", epoch + 1, note)
         return EpochReport(
             epoch=epoch + 1,
@@ -266,9 +268,9 @@ class FineTune(Iterator[EpochReport]):
 
     def _resume(self, path: Path) -> None:
         if self._folder is not None:
-            checkpoint, self.reports = self._folder.resume()
+            checkpoint, self.reports, self._remark = self._folder.resume()
         else:
-            checkpoint = newest_checkpoint(path / "checkpoints")
+            checkpoint, _ = newest_checkpoint(Path(os.path.realpath(path)) / "checkpoints")
         processes, found = self._worker.processes, 0 if checkpoint is None else checkpoint.epoch
         if processes.largest(found) != -processes.largest(-found):
             raise InputError("run_folder", path.name, "Not every process sees the same checkpoint in it.")

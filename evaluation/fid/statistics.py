@@ -92,12 +92,17 @@ def _of_chunk(chunk: torch.Tensor, about: Mapping[str, Any]) -> FeatureStatistic
 
 
 def save_statistics(path: Path, statistics: FeatureStatistics) -> None:
-    """Write a safetensors file with what the statistics are of in its header, whole or not at all."""
+    """Write a safetensors file with what the statistics are of in its header, whole or not at all. Raises OSError."""
+    write_atomic(path, statistics_file(statistics))
+
+
+def statistics_file(statistics: FeatureStatistics) -> bytes:
+    """Return the file that `load_statistics` reads."""
     from safetensors.torch import save
 
     tensors = {"mean": statistics.mean.contiguous(), "scatter": statistics.scatter.contiguous()}
     about = json.dumps({"count": statistics.count, **statistics.about}, allow_nan=False)
-    write_atomic(path, save(tensors, {"format": FORMAT, "about": about}))
+    return save(tensors, {"format": FORMAT, "about": about})
 
 
 def load_statistics(path: Path) -> FeatureStatistics:
@@ -114,14 +119,36 @@ def load_statistics(path: Path) -> FeatureStatistics:
             raise ModelFileError(f"{path.name} holds no feature statistics of Tastemaker.")
         about = json.loads(metadata["about"])
         mean, scatter, count = tensors["mean"], tensors["scatter"], about.pop("count")
-        good = mean.ndim == 1 and scatter.shape == (len(mean), len(mean)) and isinstance(count, int) and count > 0
-        if not good or not all(t.dtype == torch.float64 and torch.isfinite(t).all() for t in (mean, scatter)):
-            raise ValueError("its numbers make no sense")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as e:
-        if isinstance(e, ModelFileError):
-            raise
+        _check(mean, scatter, count)
+    except ModelFileError:
+        raise
+    except OSError as e:
+        raise ModelFileError(f"{path.name} cannot be read ({e.strerror or 'no file'}).") from e
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise ModelFileError(f"{path.name} is damaged ({str(e)[:200]}).") from e
     return FeatureStatistics(count, mean, scatter, about)
+
+
+_MOST = 10**9  # pictures; no set has so many
+_LARGEST = 1e6  # of a feature: Inception's are below 10
+_ROUNDING = 1e-6  # of the largest variance: below 0 by so much is rounding
+
+
+def _check(mean: torch.Tensor, scatter: torch.Tensor, count: object) -> None:
+    """Raise ValueError for what is no mean and covariance of features: FID of it would be any number at all."""
+    if type(count) is not int or not 0 < count <= _MOST:
+        raise ValueError("its count makes no sense")
+    if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)) or not len(mean):
+        raise ValueError("its shapes make no sense")
+    if not all(t.dtype == torch.float64 and torch.isfinite(t).all() for t in (mean, scatter)):
+        raise ValueError("its numbers make no sense")
+    largest = float(scatter.abs().max())
+    if float(mean.abs().max()) > _LARGEST or largest > count * _LARGEST**2:
+        raise ValueError("its numbers are larger than any features")
+    if not torch.allclose(scatter, scatter.T, rtol=0, atol=_ROUNDING * largest):
+        raise ValueError("its covariance is not symmetric")
+    if float(torch.linalg.eigvalsh(scatter)[0]) < -_ROUNDING * largest * len(mean):
+        raise ValueError("it has a negative variance, so it is no covariance")
 
 
 def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:

@@ -137,6 +137,13 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
+def inert(text: str) -> str:
+    """Return Markdown in which titles and reasons of strangers stay text: no HTML, no link and no picture."""
+    for character in "&<>[]`":  # & first, of which the others are made; none of them is in our own layout
+        text = text.replace(character, f"&#{ord(character)};")
+    return text
+
+
 def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference]) -> list[str]:
     """What stands below the table: pairs, how it was measured, what to be careful about, what could not be read."""
     notes = [f"{evaluations[1].title} against {evaluations[0].title}, pair by pair. {in_words(p)}" for p in pairs]

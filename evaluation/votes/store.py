@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import sqlite3
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
@@ -17,9 +19,14 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ...core.errors import TastemakerError
-from .votes import RETRACTED, Ballot, Cast, Pair, picked
+from ...core.files import open_regular, unwritable
+from ...core.sqlite_tables import check_tables
+from .votes import FIRST, RETRACTED, SECOND, SKIP, TIE, Ballot, Cast, Pair, picked
 
 _APPLICATION, _VERSION = 0x7A57E507, 1
+_SECRET_BYTES = 32
+_LATEST = 2**53  # milliseconds; the page's numbers end there
+_PICKS = (FIRST, SECOND, TIE, SKIP, RETRACTED)
 _WAIT_SECONDS = 10.0  # for another voter's run
 _SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
@@ -84,6 +91,8 @@ class Study:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             elif not self.path.is_file():
                 raise StudyError(f"There is no study named {self.path.stem!r} yet: vote in it first.")
+            if os.path.lexists(self.path):
+                open_regular(self.path).close()  # opening a pipe would wait for a writer
             self._file = sqlite3.Connection(str(self.path), timeout=_WAIT_SECONDS, isolation_level=None)
             self._file.execute("PRAGMA synchronous = FULL")
             self._prepare()
@@ -105,7 +114,11 @@ class Study:
     @property
     def secret(self) -> bytes:
         """What this study's sides are drawn from: made at its first run, never shown."""
-        return bytes(self._rows("SELECT value FROM meta WHERE name = 'secret'")[0][0])
+        found = self._rows("SELECT value FROM meta WHERE name = 'secret'")
+        value = found[0][0] if found else None
+        if not isinstance(value, bytes) or len(value) != _SECRET_BYTES:
+            raise self._error(ValueError("its secret is gone or damaged"))
+        return value
 
     def store(self, votes: Sequence[Cast], now: float | None = None) -> Stored:
         """Keep votes, each where its ballot belongs: whoever voted then, and on what. The later vote counts.
@@ -146,7 +159,7 @@ class Study:
                     row = (key, pair.prompt, seed, *pair.models, *pair.pictures, scores, _now())
                     file.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                     continue
-                scores = json.dumps({**json.loads(known[0]), **pair.scores}, allow_nan=False)
+                scores = json.dumps({**_stored_scores(known[0]), **pair.scores}, allow_nan=False)
                 if scores != known[0]:
                     file.execute("UPDATE pairs SET scores = ? WHERE key = ?", (scores, key))
 
@@ -167,6 +180,8 @@ class Study:
     def votes_of(self, voter: str, question: str) -> dict[str, StoredVote]:
         """A voter's votes on one question, by pair; one taken back is there with the pick RETRACTED."""
         rows = self._rows("SELECT pair, pick, at FROM votes WHERE voter = ? AND question = ?", voter, question)
+        if not all(isinstance(pair, str) and pick in _PICKS and _is_time(at) for pair, pick, at in rows):
+            raise self._error(ValueError("a vote in it is damaged"))
         return {pair: StoredVote(pick, at) for pair, pick, at in rows}
 
     def rows(self) -> list[VoteRow]:
@@ -177,7 +192,10 @@ class Study:
             "JOIN ballots b ON b.token = v.token WHERE v.pick != ? ORDER BY v.at, v.rowid",
             RETRACTED,
         )
-        return [_row(*one) for one in found]
+        try:
+            return [_row(*one) for one in found]
+        except _DAMAGED as e:
+            raise self._error(ValueError(f"a vote in it is damaged: {str(e)[:100]}")) from e
 
     # --- the file -----------------------------------------------------------------------------
 
@@ -190,10 +208,11 @@ class Study:
         if self._create and empty:
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 file.execute(statement)
-            made = (("secret", secrets.token_bytes(32)), ("created", _now()))
+            made = (("secret", secrets.token_bytes(_SECRET_BYTES)), ("created", _now()))
             file.executemany("INSERT INTO meta VALUES (?, ?)", made)
         elif found != [_APPLICATION, _VERSION]:
             raise sqlite3.DatabaseError("it is another program's, or of another version")
+        check_tables(file, _SCHEMA.split(";"))
         file.execute("COMMIT")
 
     def _transaction(self) -> _Transaction:
@@ -209,7 +228,8 @@ class Study:
 
     def _error(self, e: Exception) -> StudyError:
         return StudyError(
-            f"The study file {self.path.name} cannot be used ({e}). Votes that were not stored are still in the node. "
+            f"The study file {self.path.name} cannot be used ({unwritable(e)}). "
+            "Votes that were not stored are still in the node. "
             "Make room or give the right to write, or move the file away, or choose another study name; then run again."
         )
 
@@ -240,8 +260,12 @@ class _Transaction:
         except sqlite3.Error as e:
             if error is None:
                 raise self._study._error(e) from e
-        if isinstance(error, (sqlite3.Error, OSError)):
+        if isinstance(error, (sqlite3.Error, OSError, *_DAMAGED)) and not isinstance(error, TastemakerError):
             raise self._study._error(error) from error
+
+
+# what a value raises that is not as it was written
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
 def _now() -> str:
@@ -262,7 +286,28 @@ def _row(
     second_left: int,
     at: int,
 ) -> VoteRow:
-    both = {name: (float(one), float(other)) for name, (one, other) in json.loads(scores).items()}
+    texts = (prompt, first, second, first_picture, second_picture, voter, question)
+    if not all(isinstance(text, str) and "\0" not in text for text in texts):
+        raise ValueError("a name or prompt is no text")
+    if pick not in _PICKS or second_left not in (0, 1) or not _is_time(at):
+        raise ValueError("a pick, a side or a time makes no sense")
+    both = {name: (one, other) for name, (one, other) in _stored_scores(scores).items()}
     number = None if seed is None else int(seed)
     pair = Pair(prompt, number, (first, second), (first_picture, second_picture), both)
     return VoteRow(pair, voter, question, pick, bool(second_left), at)
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _LATEST
+
+
+def _stored_scores(text: object) -> dict[str, list[float]]:
+    """reward -> [first's score, second's] as they were stored. Raises one of `_DAMAGED` for anything else."""
+    found = json.loads(text) if isinstance(text, str) else None
+    if not isinstance(found, dict):
+        raise ValueError("scores are no record")
+    for pair in found.values():
+        numbers = isinstance(pair, list) and len(pair) == 2 and all(type(v) in (int, float) for v in pair)
+        if not numbers or not all(abs(v) <= sys.float_info.max for v in pair):
+            raise ValueError("a score is no number")
+    return {name: [float(v) for v in pair] for name, pair in found.items()}

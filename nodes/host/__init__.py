@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...core.errors import InputError
+from ...core.errors import InputError, TastemakerError
+from ...core.files import unwritable
 from ...loaders.formats.precision import native_bfloat16
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def output_place(filename_prefix: str, width: int, height: int) -> tuple[Path, s
     try:
         folder, stem, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, root, width, height)
     except OSError as e:
-        raise InputError("filename_prefix", filename_prefix, f"That folder cannot be used ({e}).") from e
+        raise InputError("filename_prefix", filename_prefix, f"That folder cannot be used ({unwritable(e)}).") from e
     return Path(folder), stem, counter
 
 
@@ -291,14 +292,25 @@ def check_prefix(prefix: str) -> None:
         raise InputError("filename_prefix", prefix, advice)
 
 
+@contextmanager
+def _into_temp() -> Iterator[None]:
+    """Say in words what keeps a picture from the host's temp folder: a full disk, mostly."""
+    try:
+        yield
+    except OSError as e:
+        why = f"ComfyUI's temp folder cannot be written ({unwritable(e)})."
+        raise TastemakerError(f"{why} Make room, or give the right to write; then run again.") from e
+
+
 def preview_entry(picture: Image.Image, name: str) -> dict[str, str]:
     """Write a picture to the host's temp folder and describe it as the page expects."""
     import folder_paths
 
     folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"tastemaker_{name}_{time.time_ns():x}.png"
-    picture.save(path, compress_level=1)
+    with _into_temp():
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(path, compress_level=1)
     return {"filename": path.name, "subfolder": "", "type": "temp"}
 
 
@@ -312,13 +324,14 @@ def temp_picture(name: str, make: Callable[[], tuple[bytes, str]]) -> dict[str, 
     from ...core.files import write_atomic
 
     folder = Path(folder_paths.get_temp_directory())
-    folder.mkdir(parents=True, exist_ok=True)
     stem = f"tastemaker_{name}"
     found = next((n for n in (f"{stem}.jpg", f"{stem}.png") if (folder / n).is_file()), None)
     if found is None:
         data, extension = make()
         found = f"{stem}.{extension}"
-        write_atomic(folder / found, data, durable=False)  # the folder is emptied at every start
+        with _into_temp():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / found, data, durable=False)  # the folder is emptied at every start
     return {"filename": found, "subfolder": "", "type": "temp"}
 
 
@@ -355,7 +368,10 @@ def workflow_metadata(hidden: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if hidden.prompt:
         found["prompt"] = hidden.prompt
-    found.update(hidden.extra_pnginfo or {})
+    more = hidden.extra_pnginfo or {}
+    if not isinstance(more, Mapping):
+        raise InputError("extra_pnginfo", more, "What comes with the prompt must be a record of texts by name.")
+    found.update(more)
     return found
 
 
@@ -394,10 +410,10 @@ def study_file(study: object) -> Path:
     return _inside_output("study", study, STUDIES, f"{study}.sqlite")
 
 
-def evaluations_folder(title: object = None) -> Path:
-    """The folder of evaluations under the output folder, or of those of one title. Raises as `run_folder`."""
+def evaluations_folder(title: object = None, within: str = "") -> Path:
+    """The folder of evaluations under the output folder, or of those of one title, or one within. Raises as above."""
     if title is None:
-        return _inside_output("title", None, EVALUATIONS)
+        return _inside_output("title", within or None, EVALUATIONS, within)
     check_plain_name("title", title)
     return _inside_output("title", title, EVALUATIONS, str(title))
 

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from PIL.PngImagePlugin import PngInfo
 
 from ...core.errors import InputError
-from ...core.files import write_atomic
+from ...core.files import sweep, unwritable, write_atomic
 from ...images.convert import to_pil
 from ...images.decode import PictureError
+from ...images.limits import MAX_PICTURE_BYTES
 from ...images.pictures import FilePictures
 from ...images.png import SIGNATURE, PngError, with_text
 from ...images.prompts import METADATA_KEY, SHEET_KEY
@@ -69,6 +70,7 @@ def save_table(
     records = table.records()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         pictures = _save_pictures(table, folder, stem, records, metadata or {}, on_file) if "pictures" in parts else []
         files = [path.name for path in pictures] or None
         made: dict[str, tuple[str, Callable[[], bytes]]] = {
@@ -83,7 +85,8 @@ def save_table(
                 paths[part] = folder / f"{stem}{name}"
                 write_atomic(paths[part], make())
     except OSError as e:
-        raise InputError("filename_prefix", str(folder), f"The files cannot be written ({e.strerror or e}).") from e
+        advice = f"The files cannot be written ({unwritable(e)}). Make room, or give the right to write."
+        raise InputError("filename_prefix", stem, advice) from e
     return SavedTable(pictures, **paths)
 
 
@@ -116,14 +119,14 @@ def _save_pictures(
 def _copy(pictures: FilePictures, i: int, record: dict[str, Any], name: str) -> bytes:
     """A file's bytes as they are, and of a PNG with the record put in. Raises InputError for one that is gone."""
     try:
-        with pictures.path(i).open("rb") as file:
+        with pictures.open(i) as file:
             head = file.read(8)
             ending = next((ending for start, ending in _ENDINGS.items() if head.startswith(start)), "")
             record["file"] = name + ending
             if head == SIGNATURE:
                 return with_text(file, METADATA_KEY, to_json(record))
             file.seek(0)
-            return file.read()
+            return file.read(MAX_PICTURE_BYTES)  # reading its folder has refused larger ones
     except (OSError, PngError, PictureError) as e:
         why = (e.strerror or e) if isinstance(e, OSError) else e
         raise InputError("scores", pictures.name(i), f"This picture's file cannot be read any more ({why}).") from e
@@ -132,11 +135,19 @@ def _copy(pictures: FilePictures, i: int, record: dict[str, Any], name: str) -> 
 def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
     info = PngInfo()
     for key, value in metadata.items():
-        info.add_text(key, json.dumps(value))
+        info.add_text(_keyword(key), json.dumps(value))
     info.add_text(METADATA_KEY, to_json(record))
     data = io.BytesIO()
     to_pil(table.pictures.picture(i)).save(data, "PNG", pnginfo=info, compress_level=4)
     return data.getvalue()
+
+
+def _keyword(key: object) -> str:
+    """A PNG's keyword: 1 to 79 characters of Latin-1 (W3C PNG, 11.3.4.2). Raises InputError for what is none."""
+    good = isinstance(key, str) and 0 < len(key) < 80 and key.isprintable() and all(ord(c) < 256 for c in key)
+    if not good:
+        raise InputError("extra_pnginfo", key, "A name in it cannot stand in a PNG: use 1 to 79 Latin letters.")
+    return key
 
 
 def _sheet(table: ScoreTable) -> bytes:

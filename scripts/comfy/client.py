@@ -34,6 +34,7 @@ class RunResult:
         error: the `execution_error` message.
         previews: number of preview pictures received.
         progress: (value, maximum) of every progress message.
+        refused: node id to what the server has against it, of nodes it did not run while it ran others.
     """
 
     status: str = ""
@@ -42,6 +43,7 @@ class RunResult:
     error: dict[str, Any] = field(default_factory=dict)
     previews: int = 0
     progress: list[tuple[float, float]] = field(default_factory=list)
+    refused: dict[str, Any] = field(default_factory=dict)
 
 
 class ComfyClient:
@@ -79,16 +81,22 @@ class ComfyClient:
         prompt: dict[str, Any],
         *,
         workflow: dict[str, Any] | None = None,
+        extra: dict[str, Any] | None = None,
         on_message: Callable[[str, dict[str, Any]], None] | None = None,
         seconds: float = 300,
     ) -> RunResult:
-        """Submit a prompt in the API format and follow it to its end. Raises PromptRefused."""
-        return asyncio.run(asyncio.wait_for(self._run(prompt, workflow, on_message), seconds))
+        """Submit a prompt in the API format and follow it to its end. Raises PromptRefused.
+
+        `workflow` or `extra`, in its place, goes with it as the page's `extra_data`.
+        """
+        if workflow is not None:
+            extra = {"extra_pnginfo": {"workflow": workflow}}
+        return asyncio.run(asyncio.wait_for(self._run(prompt, extra, on_message), seconds))
 
     async def _run(
         self,
         prompt: dict[str, Any],
-        workflow: dict[str, Any] | None,
+        extra: dict[str, Any] | None,
         on_message: Callable[[str, dict[str, Any]], None] | None,
     ) -> RunResult:
         import aiohttp
@@ -97,9 +105,10 @@ class ComfyClient:
         url = f"{self.address.replace('http', 'ws')}/ws?clientId={self.id}"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
             body: dict[str, Any] = {"prompt": prompt, "client_id": self.id}
-            if workflow is not None:
-                body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
-            prompt_id = (await asyncio.to_thread(self.post, "/prompt", body))["prompt_id"]
+            if extra is not None:
+                body["extra_data"] = extra
+            answer = await asyncio.to_thread(self.post, "/prompt", body)
+            prompt_id, result.refused = answer["prompt_id"], answer.get("node_errors") or {}
             async for message in socket:
                 if message.type == aiohttp.WSMsgType.BINARY:
                     result.previews += 1

@@ -45,6 +45,18 @@ class ComfyServer:
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def memory(self) -> int:
+        """What the process holds in memory now, in bytes; 0 once it has ended."""
+        import psutil
+
+        return psutil.Process(self._process.pid).memory_info().rss if self.alive else 0
+
+    @property
     def output(self) -> Path:
         return self.base / "output"
 

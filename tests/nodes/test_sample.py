@@ -18,11 +18,13 @@ enter()
 from tastemaker.loaders import InputError, load_diffusion_model
 from tastemaker.nodes import sample as node
 
+MODEL = load_diffusion_model("tiny-ddpm")
+
 def refused(name, **values):
     settings = {"scheduler": "ddim", "steps": 1, "guidance_scale": 1.0, "eta": 0.0, "height": 0, "width": 0}
     common = {"negative_prompt": "", "images_per_prompt": 1, "seed": 0, "denoise": 1.0, **settings}
     try:
-        node.TastemakerSample.execute(**{"model": None, **common, **values})
+        node.TastemakerSample.execute(**{"model": MODEL, **common, **values})
     except InputError as e:
         assert e.name == name, e
         return str(e)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ...core.errors import InputError, ModelFileError
+from ...core.files import check_own, check_real, replacing
+from ...core.files import unwritable as why_not
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +40,21 @@ class Checkpoint(NamedTuple):
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors to `path` whole or not at all. Raises InputError where the folder cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(dict(tensors), temporary, dict(metadata))
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        check_real(path.parent)
+        with replacing(path) as temporary:
+            save_file(dict(tensors), temporary, dict(metadata))
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as e:
         raise unwritable(path, e) from e
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def unwritable(path: Path, error: Exception) -> InputError:
-    """The error of a full disk, a folder that may not be written, and their kin."""
-    reason = getattr(error, "strerror", None) or error
-    return InputError("run_folder", path.name, f"It cannot be written ({reason}). What was there before is intact.")
+    """Return the error of a full disk, a folder that may not be written, a link in its place, and their kin."""
+    return InputError(
+        "run_folder", path.name, f"It cannot be written ({why_not(error)}). What was there before is intact."
+    )
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -62,7 +62,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / f"epoch-{checkpoint.epoch:06d}.safetensors"
     info = {"epoch": checkpoint.epoch, "updates": checkpoint.updates, "histories": checkpoint.histories}
     metadata = {"format": FORMAT, "state": json.dumps(info, allow_nan=False)}
-    write_safetensors(path, checkpoint.tensors, metadata)
+    write_safetensors(path, checkpoint.tensors, metadata)  # which has seen that the folder is no link
     for old in checkpoints(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -74,37 +74,65 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint. Raises ModelFileError for a file that is damaged or none of ours."""
+    """Read a checkpoint. Raises ModelFileError for a file that is damaged or none of ours, and for weights of NaN."""
     try:
+        check_own(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
         if metadata.get("format") != FORMAT:
             raise ModelFileError(f"{path.name} is no checkpoint of a fine-tuning run.")
         info = json.loads(metadata["state"])
-        epoch, updates, histories = info["epoch"], info["updates"], info["histories"]
-        if not all(isinstance(n, int) and n >= 0 for n in (epoch, updates)) or not isinstance(histories, dict):
-            raise ValueError("its numbers make no sense")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        if isinstance(e, ModelFileError):
-            raise
-        raise ModelFileError(f"The checkpoint {path.name} is damaged ({e}).") from e
-    return Checkpoint(tensors, epoch, updates, histories)
+        found = Checkpoint(tensors, info["epoch"], info["updates"], info["histories"])
+        _check(found)
+    except ModelFileError:
+        raise
+    except OSError as e:
+        raise ModelFileError(f"The checkpoint {path.name} cannot be read ({why_not(e)}).") from e
+    except _NONSENSE as e:
+        raise ModelFileError(f"The checkpoint {path.name} is damaged ({str(e)[:200]}).") from e
+    return found
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read, None where there is no file.
+# what safetensors and the numbers inside raise: an unknown format, a missing name, a depth no reader goes to
+_NONSENSE = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError)
+
+
+def _check(found: Checkpoint) -> None:
+    """Raise ValueError for numbers that no run writes: one would end the run much later, or spoil it unseen."""
+    if not all(type(n) is int and 0 <= n < 2**53 for n in (found.epoch, found.updates)):
+        raise ValueError("how far it is makes no sense")
+    for name, tensor in found.tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds NaN or infinity")
+        if name.startswith("optimizer.step.") and not (tensor.ndim == 0 and 0 <= tensor.item() <= 2**53):
+            raise ValueError(f"{name} is no number of steps")
+    if not isinstance(found.histories, dict):
+        raise ValueError("its scores are not laid out so")
+    for histories in found.histories.values():
+        if not isinstance(histories, dict) or not all(map(_is_scores, histories.values())):
+            raise ValueError("its scores are no numbers")
+
+
+def _is_scores(values: Any) -> bool:
+    return isinstance(values, list) and all(type(v) in (int, float) and abs(v) < math.inf for v in values)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
+    """Return the newest checkpoint that can be read, None where there is no file; and what to say of those that cannot.
 
     One that is damaged is passed over with a warning for the one before.
     Raises ModelFileError when there are files and none can be read.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in checkpoints(folder):
         try:
-            return load_checkpoint(path)
+            found = load_checkpoint(path)
         except ModelFileError as e:
             log.warning("%s Going on from the one before.", e)
             damaged.append(str(e))
+        else:
+            return found, f"{' '.join(damaged)} Went on from {path.name}, the one before." if damaged else ""
     if damaged:
         raise ModelFileError(f"{damaged[0]} No other is left: give the run another name to start anew.")
-    return None
+    return None, ""

@@ -26,14 +26,17 @@ import torch
 from PIL import Image
 
 from ...core.errors import InputError, ModelFileError
-from ...core.files import write_atomic
-from ...core.runs import first_difference, locked
+from ...core.files import append_own, check_real, own_folder, read_own, sweep, write_atomic
+from ...core.files import unwritable as unwritable_reason
+from ...core.runs import first_difference, kept_identity, locked
 from ...loaders.model import DiffusionModel
 from ..config import DDPOConfig
 from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
 from .report import EpochReport
 
 log = logging.getLogger(__name__)
+
+MAX_METRICS_BYTES = 2**28  # a line has about a kilobyte, and a run at most some 100,000 epochs
 
 
 class RunFolder:
@@ -50,15 +53,15 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-        self.path = Path(path)
+        self.path = Path(os.path.realpath(path))  # from here on no link in it is followed
         self._checkpoints, self._samples = self.path / "checkpoints", self.path / "samples"
         self._board: Any = None
         try:
             for folder in (self.path, self._checkpoints, self._samples):
-                folder.mkdir(parents=True, exist_ok=True)
+                own_folder(folder)
             self._lock = locked(self.path / "run.lock")
         except OSError as e:
-            raise unwritable(self.path, e) from e
+            raise unwritable(Path(e.filename or self.path), e) from e
         try:
             self._sweep()
             self._check_identity(json.loads(json.dumps(identity)), config)
@@ -77,68 +80,79 @@ class RunFolder:
     def _sweep(self) -> None:
         """Remove what a kill in the middle of writing has left. Only the holder of the lock gets here."""
         for folder in (self.path, self._checkpoints, self._samples):
-            for stale in folder.glob(".*.part"):
-                stale.unlink(missing_ok=True)
+            sweep(folder, older=0, ending=".part")
 
     def _check_identity(self, identity: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         path = self.path / "config.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["identity"] if path.exists() else None
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise ModelFileError(
-                f"{path.name} of the run {self.path.name} is damaged: give the run another name."
-            ) from e
-        if found is not None:
-            odd = first_difference(found, identity)
-            if odd:
-                raise InputError(
-                    "run_folder",
-                    self.path.name,
-                    f"It holds a run with another {odd}. Give this run another name, or set that back.",
-                )
+            found = kept_identity(path)
+        except ValueError as e:
+            raise ModelFileError(f"{path.name} of the run {self.path.name} {e}: give the run another name.") from e
+        odd = "" if found is None else first_difference(found, identity)
+        if odd:
+            raise InputError(
+                "run_folder",
+                self.path.name,
+                f"It holds a run with another {odd}. Give this run another name, or set that back.",
+            )
         self._write(path, json.dumps({"identity": identity, **config}, indent=2, allow_nan=False).encode())
 
     def _write(self, path: Path, data: bytes) -> None:
         try:
+            check_real(path.parent)
             write_atomic(path, data)
         except OSError as e:
             raise unwritable(path, e) from e
 
     # --- to resume ------------------------------------------------------------------------------
 
-    def resume(self) -> tuple[Checkpoint | None, list[EpochReport]]:
-        """The newest checkpoint and the reports up to it; later lines of metrics.jsonl are cut off.
+    def resume(self) -> tuple[Checkpoint | None, list[EpochReport], str]:
+        """The newest checkpoint, the reports up to it, and what to say of a checkpoint that is damaged.
 
-        Epochs after the checkpoint are run again, with the same result.
+        Later lines of metrics.jsonl are cut off; epochs after the checkpoint are run again, with the same result.
         """
-        checkpoint = newest_checkpoint(self._checkpoints)
+        checkpoint, remark = newest_checkpoint(self._checkpoints)
         done = checkpoint.epoch if checkpoint else 0
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        try:
+            lines = read_own(path, MAX_METRICS_BYTES).decode(errors="replace").splitlines() if path.exists() else []
+        except OSError as e:
+            raise ModelFileError(
+                f"{path.name} of the run {self.path.name} cannot be read ({unwritable_reason(e)}). Move it away."
+            ) from e
         reports: list[EpochReport] = []
         for line in lines:
             try:
                 report = EpochReport.from_record(json.loads(line))
             except (ValueError, TypeError, KeyError, RecursionError):
-                break  # a line that a kill cut short
+                break  # a line that a kill cut short, or somebody changed
             if report.epoch > done:
                 break
             reports.append(report)
         if len(reports) < done:
             log.warning("metrics.jsonl of %s lacks epochs before %d: curves will have a gap.", self.path.name, done)
         self._write(path, "".join(_line(report) for report in reports).encode())
-        self._board = _tensorboard(self.path / "tensorboard", done)
-        return checkpoint, reports
+        self._board = self._tensorboard(done)
+        return checkpoint, reports, remark
+
+    def _tensorboard(self, done: int) -> Any:
+        """A writer where tensorboard is installed, else None."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return None
+        folder = self.path / "tensorboard"
+        try:
+            return SummaryWriter(str(own_folder(folder)), purge_step=done + 1)
+        except OSError as e:
+            raise unwritable(folder, e) from e
 
     # --- while it runs --------------------------------------------------------------------------
 
     def log(self, report: EpochReport) -> None:
         """Add an epoch's line, and its sample grid where there is one."""
         try:
-            with (self.path / "metrics.jsonl").open("ab") as file:
-                file.write(_line(report).encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_own(self.path / "metrics.jsonl", _line(report).encode())
         except OSError as e:
             raise unwritable(self.path / "metrics.jsonl", e) from e
         if report.grid is not None:
@@ -188,15 +202,6 @@ def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float
 
 def _line(report: EpochReport) -> str:
     return json.dumps(report.record(), allow_nan=False) + "\n"
-
-
-def _tensorboard(folder: Path, done: int) -> Any:
-    """A writer where tensorboard is installed, else None."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder), purge_step=done + 1)
 
 
 def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:

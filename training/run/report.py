@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,8 +81,41 @@ class EpochReport:
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> EpochReport:
         """From a line of metrics.jsonl. Raises TypeError, KeyError or ValueError for what is none."""
-        known = {f.name for f in fields(EpochReport)}
+        known = {f.name for f in fields(EpochReport)} - {"grid"}
         report = EpochReport(**{k: v for k, v in record.items() if k in known})
-        if not isinstance(report.epoch, int) or not math.isfinite(report.reward):
-            raise ValueError("not an epoch's record")
+        whole = [report.epoch, report.updates, report.pairs, report.dropped, report.pictures]
+        figures = [getattr(report, name) for name in _FIGURES]
+        if not all(type(n) is int and 0 <= n < 2**53 for n in whole) or not all(map(_is_number, figures)):
+            raise ValueError("not an epoch's figures")
+        if not all(_is_record(numbers) for numbers in (report.rewards, report.seconds)):
+            raise ValueError("not an epoch's rewards or seconds")
+        if not isinstance(report.note, str) or not _is_evaluation(report.evaluation):
+            raise ValueError("not an epoch's comparison or note")
         return report
+
+
+_FIGURES = ("reward", "reward_std", "loss", "kl", "ratio", "clip_fraction")
+_FIGURES += ("first_ratio_error", "grad_norm", "learning_rate")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that a curve can show: a float holds it, and it is finite."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_number, value.values()))
+
+
+def _is_evaluation(value: Any) -> bool:
+    """Whether a value is what `evaluate.compare` gives, or None: figures, some of them by reward."""
+    if value is None:
+        return True
+    if not isinstance(value, Mapping) or not isinstance(value.get("rewards"), Mapping):
+        return False
+    rewards = value["rewards"].values()
+    if not _is_evaluation(value.get("afterwards")):
+        return False
+    rest = [v for k, v in value.items() if k not in ("rewards", "afterwards")]
+    figures = all(isinstance(v, bool) or _is_number(v) for v in rest)
+    return figures and all(_is_record(one) and "tuned" in one for one in rewards)
