@@ -1,10 +1,34 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Opening files that are nothing but files, and writing them so that a reader never sees half of one."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read its bytes. A pipe, a device or a folder is refused, and never waited for.
+
+    Raises OSError: also for what is no regular file, whose reading might not end.
+    """
+    _check_regular(os.stat(path), path)  # before it is opened: opening a device can do something
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(handle), path)  # it may have been replaced in between
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _check_regular(found: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "It is no regular file", path.name)
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
