@@ -7,6 +7,7 @@ strangers. So the pipelines, components, classes and config keys known here are 
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,10 @@ from .errors import ModelFileError
 from .folder_files import model_files, part_folder
 from .limits import check_sizes
 from .model import Architecture
+from .schedulers import BETA_SCHEDULERS, check_scheduler_class
 from .weights import read_json
 
 _CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-_SCHEDULERS = (
-    *("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"),
-    *("EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler"),
-    *("UniPCMultistepScheduler", "LCMScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler"),
-)
 # component -> (library, class names)
 _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
     "sdxl": {
@@ -31,18 +28,18 @@ _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer": ("transformers", _CLIP_TOKENIZERS),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
     "sdxl-refiner": {
         "unet": ("diffusers", ("UNet2DConditionModel",)),
         "vae": ("diffusers", ("AutoencoderKL",)),
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
     "ddpm": {
         "unet": ("diffusers", ("UNet2DModel",)),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
 }
 _FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
@@ -86,6 +83,8 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     expected = _COMPONENTS[architecture]
     for name, (library, classes) in expected.items():
         found = index.get(name)
+        if name == "scheduler" and isinstance(found, list) and found[:1] == ["diffusers"]:
+            _check_scheduler(folder, found[-1])
         if not (isinstance(found, list) and len(found) == 2 and found[0] == library and found[1] in classes):
             raise ModelFileError(
                 f"{folder.name}/model_index.json names {found!r} as its {name}; "
@@ -147,11 +146,17 @@ def text_encoder_config(folder: Path, component: str) -> dict[str, Any]:
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
     """Read `scheduler/scheduler_config.json`; its class must be a known one."""
-    config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json")
+    config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json", endless=True)
+    # what diffusers writes for the DPM solvers' own default: the same as leaving it out
+    if config.get("lambda_min_clipped") == -math.inf:
+        del config["lambda_min_clipped"]
     check_sizes(config, f"{folder.name}/scheduler/scheduler_config.json")
-    if config.get("_class_name") not in _SCHEDULERS:
-        raise ModelFileError(
-            f"{folder.name} has the scheduler {config.get('_class_name')!r}, whose noise schedule is not "
-            f"known here. Known: {', '.join(_SCHEDULERS)}."
-        )
+    _check_scheduler(folder, config.get("_class_name"))
     return config
+
+
+def _check_scheduler(folder: Path, name: Any) -> None:
+    try:
+        check_scheduler_class(name)
+    except ModelFileError as e:
+        raise ModelFileError(f"{folder.name}: {e}") from e
