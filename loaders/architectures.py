@@ -40,15 +40,17 @@ SDXL_SCHEDULER: dict[str, Any] = {
 }
 
 
-def scheduler_config(*, v_prediction: bool, zero_snr: bool = False) -> dict[str, Any]:
-    """SDXL's and the refiner's scheduler config. Playground v2 has the same noise schedule.
+def scheduler_config(*, prediction_type: str, zero_snr: bool = False, distilled: bool = False) -> dict[str, Any]:
+    """Return SDXL's and the refiner's scheduler config. Playground v2 has the same noise schedule.
 
-    Files of v-prediction models hold a tensor named `v_pred`, those of them trained up to pure noise (zero terminal
-    SNR, Lin et al. 2023, arXiv 2305.08891) also one named `ztsnr`. The latter start at the last timestep, as there
-    (sec. 3.3) and in ComfyUI; leading spacing would leave it out.
+    Models trained up to pure noise (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891) start at the last timestep,
+    as there (sec. 3.3) and in ComfyUI; leading spacing would leave it out. So do those distilled to few steps
+    (sdxl-turbo's scheduler_config.json; the model cards of SDXL-Lightning, Hyper-SD and DMD2).
     """
-    config = SDXL_SCHEDULER | {"prediction_type": "v_prediction" if v_prediction else "epsilon"}
-    return config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else config
+    config = SDXL_SCHEDULER | {"prediction_type": prediction_type}
+    if zero_snr or distilled:
+        config |= {"timestep_spacing": "trailing"}
+    return config | {"rescale_betas_zero_snr": True} if zero_snr else config
 
 
 def _size(shapes: Shapes, name: str, axis: int) -> int:

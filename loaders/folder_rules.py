@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from .config_values import check_clip_values, check_values
 from .errors import ModelFileError
 from .folder_files import model_files, part_folder
 from .limits import check_sizes
@@ -70,6 +71,8 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     if not folder.is_dir():
         raise ModelFileError(f"There is no model folder {folder.name}. Pick another, or download it again.")
     model_files(folder)
+    if not (folder / "model_index.json").is_file():
+        raise _no_index(folder)
     index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or pipeline not in _PIPELINES:
@@ -85,6 +88,11 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
         found = index.get(name)
         if name == "scheduler" and isinstance(found, list) and found[:1] == ["diffusers"]:
             _check_scheduler(folder, found[-1])
+        if isinstance(found, list) and _is_own_code(folder, found[:1]):
+            raise ModelFileError(
+                f"{folder.name}/model_index.json names program code of its own ({found[0]}.py) as its {name}: it is "
+                "never run, so the model cannot be loaded."
+            )
         if not (isinstance(found, list) and len(found) == 2 and found[0] == library and found[1] in classes):
             raise ModelFileError(
                 f"{folder.name}/model_index.json names {found!r} as its {name}; "
@@ -102,6 +110,36 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     return architecture, index
 
 
+def _is_own_code(folder: Path, module: list[Any]) -> bool:
+    """Whether an index entry names a Python file of the folder, as hubs allow."""
+    name = module[0] if module else None
+    return isinstance(name, str) and name.isidentifier() and len(name) < 100 and (folder / f"{name}.py").is_file()
+
+
+_ALONE = {
+    "UNet2DConditionModel": ("a UNet alone", "unet"),
+    "UNet2DModel": ("a UNet alone", "unet"),
+    "AutoencoderKL": ("a VAE alone", "vae"),
+}
+
+
+def _no_index(folder: Path) -> ModelFileError:
+    """The error for a folder without an index: what it holds instead, and what to do."""
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = config.get("_class_name")
+    kind = _ALONE.get(named) if isinstance(named, str) else None
+    if kind is None:
+        return ModelFileError(
+            f"{folder.name} has no model_index.json, so it is no model in the diffusers layout, or not all of one. "
+            "If it should be one, download it again."
+        )
+    what, part = kind
+    return ModelFileError(
+        f"{folder.name} is {what} ({named}), not a whole model. Copy a whole model of its kind, and put these files "
+        f"into the copy's {part} folder."
+    )
+
+
 def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
     """Read a component's `config.json` and check its keys against the class's own arguments."""
     config = read_json(part_folder(folder, component) / "config.json")
@@ -117,6 +155,7 @@ def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
             f"{folder.name}/{component}/config.json has keys that {cls.__name__} does not know: "
             f"{', '.join(unknown[:5])}. A newer diffusers may know them."
         )
+    check_values(config, cls, f"{folder.name}/{component}/config.json")
     if component == "unet" and not _is_size(config.get("sample_size")):
         raise ModelFileError(f"{folder.name}/unet/config.json does not say the model's size (sample_size).")
     return config
@@ -141,6 +180,7 @@ def text_encoder_config(folder: Path, component: str) -> dict[str, Any]:
     unknown = sorted(k for k in config if k not in _CLIP_KEYS + _CLIP_NOTES and not k.startswith("_"))
     if unknown:
         raise ModelFileError(f"{where}/config.json has keys that no CLIP text encoder has: {', '.join(unknown[:5])}.")
+    check_clip_values(config, f"{where}/config.json")
     return {k: config[k] for k in _CLIP_KEYS if k in config}
 
 

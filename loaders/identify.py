@@ -7,9 +7,11 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .architectures import UNET, VAE, Shapes
 from .errors import ModelFileError
+from .files import open_regular
 from .weights import describe_file
 
 MAX_TENSORS = 20_000  # SDXL with an averaged copy has 4,200
@@ -24,27 +26,42 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
 
     Raises ModelFileError saying what the file is when it is no safetensors file or a damaged one.
     """
+    entries = _read_entries(path)
+    entries.pop("__metadata__", None)
+    if len(entries) > MAX_TENSORS:
+        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
+    if not all(_is_entry(entry) for entry in entries.values()):
+        raise _damaged(path)
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself (`__metadata__`): texts by name. Raises ModelFileError as above."""
+    notes = _read_entries(path).get("__metadata__")
+    texts = notes.items() if isinstance(notes, dict) else ()
+    return {name: text for name, text in texts if isinstance(text, str)}
+
+
+def _read_entries(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
     kind = describe_file(path)
     if kind != "safetensors":
         raise ModelFileError(f"{path.name} is {kind}; a safetensors file is needed.")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         (length,) = struct.unpack("<Q", file.read(8))  # describe_file has checked it against a limit
         header = file.read(length)
-    damaged = f"{path.name} is damaged: its header cannot be read. Download it again."
     try:
         entries = json.loads(header.decode("utf-8"))
     except (ValueError, RecursionError) as e:
-        raise ModelFileError(damaged) from e
+        raise _damaged(path) from e
     if not isinstance(entries, dict):
-        raise ModelFileError(damaged)
-    entries.pop("__metadata__", None)
-    if len(entries) > MAX_TENSORS:
-        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
-    if not all(_is_entry(entry) for entry in entries.values()):
-        raise ModelFileError(damaged)
-    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        raise _damaged(path)
+    return entries
+
+
+def _damaged(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path.name} is damaged: its header cannot be read. Download it again.")
 
 
 def _is_entry(entry: object) -> bool:

@@ -5,9 +5,10 @@ Names only: nothing here imports diffusers, and a class that the installed versi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .errors import ModelFileError
+from .errors import InputError, ModelFileError
 
 # every class whose levels are alphas_cumprod of beta_start, beta_end, beta_schedule and trained_betas, and nothing else
 BETA_SCHEDULERS = (
@@ -18,6 +19,8 @@ BETA_SCHEDULERS = (
     *("UniPCMultistepScheduler", "SASolverScheduler", "LCMScheduler", "TCDScheduler"),
 )
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+AUTO, ZERO_SNR = "auto", "v_prediction_zero_snr"
+PREDICTION_CHOICES = (AUTO, "epsilon", "v_prediction", ZERO_SNR, "sample")
 _EDM = ("EDM", "CosineDPM")
 _FLOW = ("FlowM", "RFScheduler")
 
@@ -36,6 +39,22 @@ def check_scheduler_class(name: Any) -> None:
             f"This model's scheduler is {str(name)[:80]!r}, whose noise schedule is not known here. "
             f"Known: {', '.join(BETA_SCHEDULERS)}."
         )
+
+
+def with_prediction(config: Mapping[str, Any], choice: str) -> dict[str, Any]:
+    """Return a scheduler config whose network predicts `choice`, one of `PREDICTION_CHOICES`; auto leaves it alone.
+
+    "v_prediction_zero_snr" is v-prediction trained up to pure noise, which starts at the last timestep.
+    Raises InputError for another choice.
+    """
+    if choice not in PREDICTION_CHOICES:
+        raise InputError("prediction_type", choice, f"Pick one of {', '.join(PREDICTION_CHOICES)}.")
+    if choice == AUTO:
+        return dict(config)
+    if choice == ZERO_SNR:
+        zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return {**config, "prediction_type": "v_prediction", **zero}
+    return {**config, "prediction_type": choice}
 
 
 def flow_error(what: str) -> ModelFileError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DtypeOf: TypeAlias = "torch.dtype | Callable[[str], torch.dtype | None] | None"
 
 _SHOWN_KEYS = 5
+_LONGEST_NAME = 200
 
 
 def read_json(path: Path, *, endless: bool = False) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def read_safetensors(path: Path, dtype: DtypeOf = None) -> dict[str, torch.Tenso
     try:
         with safe_open(path, framework="pt") as file:
             return {k: own_copy(file.get_tensor(k), dtype_of(k, dtype)) for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as e:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, NotImplementedError) as e:
         # what an unknown number format or an impossible shape raises differs from version to version
         reason = str(e)[:200]
         raise ModelFileError(f"{path.name} in {path.parent.name} is damaged ({reason}). Download it again.") from e
@@ -165,6 +166,8 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     for name in shards:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelFileError(f"{index.name} in {folder.name} names a file outside its folder: {name!r}.")
+        if len(name) > _LONGEST_NAME:
+            raise ModelFileError(f"{index.name} in {folder.name} names a file of {len(name)} characters.")
     return [folder / name for name in shards]
 
 

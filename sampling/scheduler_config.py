@@ -14,7 +14,7 @@ from typing import Any
 
 from ..loaders.errors import InputError, ModelFileError
 from ..loaders.schedulers import BETA_SCHEDULERS, PREDICTION_TYPES, check_scheduler_class, flow_error
-from .settings import MODEL_DEFAULT
+from .settings import MODEL_DEFAULT, SPACINGS
 from .solver_options import check_solver_options, solver_options, stated_options
 
 _KARRAS = {
@@ -46,7 +46,7 @@ _IDLE = (  # change nothing here
     *("dynamic_thresholding_ratio", "sample_max_value", "noise_sampler_seed"),
     *("flow_shift", "use_dynamic_shifting", "time_shift_type"),
 )
-_SPACINGS = ("leading", "linspace", "trailing")
+_SWITCHES = ("clip_sample", "set_alpha_to_one", "skip_prk_steps", "rescale_betas_zero_snr", "thresholding")
 _MAX_TRAIN_TIMESTEPS = 10_000
 
 
@@ -202,6 +202,10 @@ def _arguments(cls: type) -> Mapping[str, Any]:
 
 def _check_values(config: Mapping[str, Any]) -> None:
     """Numbers of a config come from strangers: refuse those that no schedule has. Raises ModelFileError."""
+    for key in _SWITCHES:
+        if key in config and not isinstance(config[key], bool):
+            found = str(config[key])[:80]
+            raise ModelFileError(f"{key} is {found!r} in this model's scheduler config; it must be true or false.")
     count = config.get("num_train_timesteps", 1000)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_TRAIN_TIMESTEPS:
         raise ModelFileError(
@@ -214,9 +218,9 @@ def _check_values(config: Mapping[str, Any]) -> None:
             f"steps_offset is {offset!r} in this model's scheduler config; it must be from 0 to {count}."
         )
     spacing = config.get("timestep_spacing", "leading")
-    if spacing not in _SPACINGS:
+    if spacing not in SPACINGS:
         raise ModelFileError(
-            f"timestep_spacing is {spacing!r} in this model's scheduler config, none of {', '.join(_SPACINGS)}."
+            f"timestep_spacing is {spacing!r} in this model's scheduler config, none of {', '.join(SPACINGS)}."
         )
     betas = config.get("trained_betas")
     if betas is not None and (not isinstance(betas, (list, tuple)) or len(betas) != count):

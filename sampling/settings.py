@@ -19,7 +19,10 @@ MAX_BATCH = 4096
 
 
 def setting(default: Any, tip: str, **limits: Any) -> Any:
-    """A dataclass field with `tip` and limits: `low`, `high`, `step` or `options`."""
+    """A dataclass field with `tip` and limits: `low`, `high`, `step` or `options`.
+
+    `optional` is for a field that came later: workflows saved before have no value for it.
+    """
     return field(default=default, metadata={"tip": tip, **limits})
 
 
@@ -74,6 +77,8 @@ class SampleSettings:
             )
 
 
+SPACINGS = ("leading", "linspace", "trailing")
+OWN_SPACING = "model"  # what the model's scheduler config says
 SPEEDS = ("exact", "compile", "fast")
 TILINGS = ("off", "on")
 
@@ -135,6 +140,13 @@ class SampleOptions:
         "exact: as the reference. compile: torch.compile, seconds to warm up, differs by rounding. fast: compile, "
         "deep features reused for 2 of 3 steps and no guidance in the last 40%: other pictures, less detail.",
         options=SPEEDS,
+    )
+    timestep_spacing: str = setting(
+        OWN_SPACING,
+        "Which timesteps the steps are. model: what the model's files say. trailing begins at pure noise: for turbo, "
+        "Lightning, Hyper, DMD2 and LCM models whose files do not say so. leading is SDXL's own.",
+        options=(OWN_SPACING, *SPACINGS),
+        optional=True,
     )
 
     def __post_init__(self) -> None:
