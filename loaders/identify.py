@@ -127,6 +127,15 @@ def _is_sdxl_unet(shapes: Shapes) -> bool:
     return sizes and UNET + "input_blocks.0.0.weight" in shapes and _context(shapes, UNET) != 1024
 
 
+def _is_bare_unet(shapes: Shapes) -> bool:
+    """The original layout of a UNet by itself, without the prefix it has in a checkpoint."""
+    return "input_blocks.0.0.weight" in shapes and "out.2.weight" in shapes
+
+
+def _is_bare_sdxl_unet(shapes: Shapes) -> bool:
+    return _is_bare_unet(shapes) and _is_sdxl_unet({UNET + name: shape for name, shape in shapes.items()})
+
+
 def _is_base(shapes: Shapes) -> bool:
     return _is_sdxl_unet(shapes) and _starts("conditioner.embedders.1.model.")(shapes)
 
@@ -179,6 +188,8 @@ _KINDS: tuple[tuple[str, _Rule], ...] = (
     (SDXL, _is_base),
     (REFINER, _is_refiner),
     ("an SDXL UNet without the rest", _is_sdxl_unet),
+    ("an SDXL UNet without the rest", _is_bare_sdxl_unet),
+    ("a UNet without the rest", _is_bare_unet),
     ("SD 2", _sd(1024)),
     ("SD 1.5", _sd(768)),
     ("a reward model", lambda shapes: _starts("blip.")(shapes) and _starts("mlp.")(shapes)),
@@ -196,6 +207,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ("a reward model", ": load it with Load Reward."),
     ("an SDXL UNet without", "." + _WHOLE),
     ("a diffusers UNet", "." + _WHOLE),
+    ("a UNet without", "." + _WHOLE),
     ("a VAE", "." + _WHOLE),
     ("a text encoder", "." + _WHOLE),
 )

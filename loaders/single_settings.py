@@ -27,7 +27,8 @@ _WORDS = {
 _PREDICTION_NOTES = ("modelspec.prediction_type", "modelspec.predict_key")
 # where one word ends and the next begins in `RealVisXL_V5Lightning-fp16`
 _JOINT = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
-_DISTILLED = re.compile(r"turbo|lightning|^(hyper|lcm|dmd)(\d.*|sd.*)?$")  # not hyperrealism
+# among words joined by a stroke; not in hyperrealism, nor in Hyper_Real
+_DISTILLED = re.compile(r"turbo|lightning|(^|_)(lcm|dmd2?)(_|\d|sd|$)|(^|_)hyper(_?(sd|xl|\d|step)|$)")
 _RESOLUTION = re.compile(r"(\d{3,4})x(\d{3,4})")
 
 
@@ -62,7 +63,7 @@ def is_distilled(name: str, notes: Notes) -> bool:
 
     Their makers sample them with trailing spacing, from the noisiest timestep on.
     """
-    return any(_DISTILLED.search(word) for text in (name, notes.get("modelspec.title", "")) for word in _words(text))
+    return any(_DISTILLED.search("_".join(_words(text))) for text in (name, notes.get("modelspec.title", "")))
 
 
 def trained_size(notes: Notes) -> tuple[int, int] | None:
