@@ -148,10 +148,6 @@ def _sdxl_reads(channels: int) -> _Rule:
     return lambda shapes: _is_sdxl_unet(shapes) and _side(shapes, _UNET_INPUT, 1) == channels
 
 
-def _sdxl_cut(shapes: Shapes) -> bool:
-    return _is_sdxl_unet(shapes) and not _has(UNET + "middle_block.1.transformer_blocks.")(shapes)
-
-
 def _sd(width: int) -> _Rule:
     return lambda shapes: _UNET_INPUT in shapes and _context(shapes, UNET) == width
 
@@ -184,7 +180,6 @@ _KINDS: tuple[tuple[str, _Rule], ...] = (
     ("Stable Cascade", _has("clip_txt_mapper.")),
     ("an SDXL inpainting model", _sdxl_reads(9)),
     ("an SDXL InstructPix2Pix model", _sdxl_reads(8)),
-    ("an SDXL model with parts cut out (SSD-1B, Vega)", _sdxl_cut),
     (SDXL, _is_base),
     (REFINER, _is_refiner),
     ("an SDXL UNet without the rest", _is_sdxl_unet),
