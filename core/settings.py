@@ -12,7 +12,10 @@ MAX_SEED = 2**63 - 1
 
 
 def setting(default: Any, tip: str, **limits: Any) -> Any:
-    """A dataclass field with `tip` and limits: `low`, `high`, `step` or `options`."""
+    """Return a dataclass field with `tip` and limits: `low`, `high`, `step` or `options`.
+
+    `optional` is for a field that came later: workflows saved before have no value for it.
+    """
     return field(default=default, metadata={"tip": tip, **limits})
 
 

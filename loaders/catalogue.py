@@ -28,6 +28,7 @@ _SDXL_FILES = (
 )
 _DDPM_FILES = ("model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model.bin")
 
+_TURBO_LICENCE = "Stability AI Non-Commercial Research Community License"
 _PLAYGROUND = "Playground v2 Community License"
 _RAIL = "CreativeML Open RAIL++-M"
 _APACHE = "Apache-2.0"
@@ -100,9 +101,15 @@ def _ddpm(name: str, repository: str, files: tuple[str, ...]) -> KnownModel:
     return KnownModel(name, repository, "ddpm", _APACHE, 256, None, "DDPMScheduler", 0.46, files)
 
 
+def _lightning(name: str) -> KnownModel:
+    return KnownModel(name, "ByteDance/SDXL-Lightning", "sdxl", _RAIL, 1024, 1.0, _EULER, 6.9, (name,))
+
+
 _SDXL, _REFINER = "stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/stable-diffusion-xl-refiner-1.0"
 _EULER, _ANCESTRAL = "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"
 _P2, _P2_FILE = "playgroundai/playground-v2-1024px-aesthetic", "playground-v2.fp16.safetensors"
+_P2_FULL = "playground-v2.safetensors"
+_TURBO, _TURBO_FILE = "stabilityai/sdxl-turbo", "sd_xl_turbo_1.0_fp16.safetensors"
 _SDXL_FILE, _REFINER_FILE = "sd_xl_base_1.0.safetensors", "sd_xl_refiner_1.0.safetensors"
 
 KNOWN_MODELS: tuple[KnownModel, ...] = (
@@ -110,6 +117,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
     KnownModel("tiny-ddpm", "", "ddpm", _APACHE, 64, None, "DDPMScheduler", 0.006),
     _playground("playground-v2-1024px-aesthetic", 1024),
     KnownModel(_P2_FILE, _P2, "sdxl", _PLAYGROUND, 1024, 3.0, _ANCESTRAL, 6.9, (_P2_FILE,)),
+    KnownModel(_P2_FULL, _P2, "sdxl", _PLAYGROUND, 1024, 3.0, _ANCESTRAL, 13.9, (_P2_FULL,)),
     _playground("playground-v2-512px-base", 512),
     _playground("playground-v2-256px-base", 256),
     KnownModel("stable-diffusion-xl-base-1.0", _SDXL, "sdxl", _RAIL, 1024, 5.0, _EULER, 6.9, _SDXL_FILES),
@@ -118,9 +126,13 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "stable-diffusion-xl-refiner-1.0", _REFINER, "sdxl-refiner", _RAIL, 1024, 5.0, _EULER, 6.1, _REFINER_FILES
     ),
     KnownModel(_REFINER_FILE, _REFINER, "sdxl-refiner", _RAIL, 1024, 5.0, _EULER, 6.1, (_REFINER_FILE,)),
+    KnownModel("sdxl-turbo", _TURBO, "sdxl", _TURBO_LICENCE, 512, 1.0, _ANCESTRAL, 6.9, _SDXL_FILES),
+    KnownModel(_TURBO_FILE, _TURBO, "sdxl", _TURBO_LICENCE, 512, 1.0, _ANCESTRAL, 6.9, (_TURBO_FILE,)),
+    *(_lightning(f"sdxl_lightning_{steps}.safetensors") for steps in ("1step_x0", "2step", "4step", "8step")),
     _ddpm("ddpm-church-256", "google/ddpm-church-256", _DDPM_FILES),
     _ddpm("ddpm-celebahq-256", "google/ddpm-celebahq-256", _DDPM_FILES),
     _ddpm("ddpm-bedroom-256", "google/ddpm-bedroom-256", _DDPM_FILES),
+    _ddpm("ddpm-ema-bedroom-256", "google/ddpm-ema-bedroom-256", _DDPM_FILES),
     _ddpm("ddpo-aesthetic-church-256", "alkzar90/ddpo-aesthetic-church-256", ()),
 )
 

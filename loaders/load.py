@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..core.assets import EMBEDDED_MODELS, asset_folder
 from ..core.errors import ModelFileError
 from .catalogue import how_to_get
+from .folder.schedulers import AUTO
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ def load_diffusion_model(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     runs_on: torch.device | str | None = None,
+    prediction_type: str = AUTO,
 ) -> DiffusionModel:
     """Load a diffusion model, frozen and in eval mode.
 
@@ -31,9 +33,12 @@ def load_diffusion_model(
             one that overflows float16 is loaded in bfloat16 or float32 instead (`precision.vae_dtype`).
         device: None is the CPU.
         runs_on: where it will compute, if a host moves it there later; None is `device`.
+        prediction_type: what the network predicts, where the files do not say it or say it wrongly: one of
+            `schedulers.PREDICTION_CHOICES`; `"auto"` is what they say.
 
     Raises:
         ModelFileError: what is wrong with the folder or file, or what it is instead, and what to do about it.
+        InputError: an unknown prediction_type.
     """
     import torch
 
@@ -43,16 +48,17 @@ def load_diffusion_model(
     device = torch.device(device or "cpu")
     runs_on = torch.device(runs_on or device)
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
+    settings = {"dtype": dtype, "device": device, "runs_on": runs_on, "prediction": prediction_type}
     if str(source) in EMBEDDED_MODELS:
-        return load_folder(asset_folder(str(source)), name=str(source), dtype=dtype, device=device, runs_on=runs_on)
+        return load_folder(asset_folder(str(source)), name=str(source), **settings)
     path = Path(source)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError) as e:  # a NUL in the name, or a name too long
         raise ModelFileError(f"{str(source)[:80]!r} is no name of a file or folder.") from e
     if is_file:
-        return load_single_file(path, dtype=dtype, device=device, runs_on=runs_on)
+        return load_single_file(path, **settings)
     if not is_folder:
         what = f"an embedded model ({', '.join(EMBEDDED_MODELS)}) nor a model folder or file"
         raise ModelFileError(f"{path.name!r} is neither {what}. {how_to_get(path.name)}".rstrip())
-    return load_folder(path, name=path.name, dtype=dtype, device=device, runs_on=runs_on)
+    return load_folder(path, name=path.name, **settings)

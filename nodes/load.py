@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from ..loaders import EMBEDDED_MODELS, load_diffusion_model
 from ..loaders.catalogue import how_to_get
+from ..loaders.folder.schedulers import AUTO, PREDICTION_CHOICES
 from ..loaders.formats.fingerprint import changes
 from . import host
 from .about import about
@@ -57,6 +58,15 @@ class TastemakerLoadModel(io.ComfyNode):
                     "Number format of the networks. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
                     "has instructions for it, else float32. The VAE is float32 on a CPU."
                 ),
+                io.Combo.Input(
+                    "prediction_type",
+                    options=list(PREDICTION_CHOICES),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="What the network predicts. auto is what the model's files say, which is right for nearly "
+                    "all. Pick v_prediction for a v-prediction checkpoint that does not say so (its pictures are grey "
+                    "mud on auto), v_prediction_zero_snr for one trained up to pure noise.",
+                ),
             ],
             outputs=[
                 TasteModel.Output(display_name="model"),
@@ -65,22 +75,26 @@ class TastemakerLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, dtype: str) -> str:
+    def fingerprint_inputs(cls, model: str, dtype: str, prediction_type: str = AUTO) -> str:
         """Run again when a file of the model changes on disk."""
-        return f"{model}:{dtype}:{_stamp(_source(model))}"
+        return f"{model}:{dtype}:{prediction_type}:{_stamp(_source(model))}"
 
     @classmethod
     @checked(looked_up=("model",))
-    def execute(cls, model: str, dtype: str) -> io.NodeOutput:
+    def execute(cls, model: str, dtype: str, prediction_type: str = AUTO) -> io.NodeOutput:
         source = _source(model)
         if source is None:
             raise InputError("model", model, _no_such_model(str(model)))
+        if prediction_type not in PREDICTION_CHOICES:
+            raise InputError("prediction_type", prediction_type, f"Pick one of {', '.join(PREDICTION_CHOICES)}.")
         # by the format itself: auto and what it stands for are one
-        key = (str(source), dtype_of(dtype), _stamp(source))
+        key = (str(source), dtype_of(dtype), prediction_type, _stamp(source))
         loaded = _models.get(key)
         if loaded is None:
             with host.loading():
-                loaded = load_diffusion_model(source, dtype=key[1], runs_on=host.compute_device())
+                loaded = load_diffusion_model(
+                    source, dtype=key[1], runs_on=host.compute_device(), prediction_type=prediction_type
+                )
             _models[key] = loaded
         return io.NodeOutput(loaded, about(loaded))
 

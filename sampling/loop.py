@@ -22,7 +22,7 @@ from .noise import ImageNoise
 from .prompts import PromptCache, encode_with_negative, shared_cache
 from .scheduler_config import default_scheduler
 from .schedules import Schedule, make_schedule
-from .settings import SampleOptions, SampleSettings
+from .settings import OWN_SPACING, SampleOptions, SampleSettings
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,8 @@ class _Run:
         """A fresh schedule of one stage; some keep a history, so each part of a batch has its own."""
         steps, eta, denoise = self.settings.steps, self.settings.eta, self.settings.denoise
         config, edge = self.models[stage].scheduler_config, self.options.refiner_start
+        if self.options.timestep_spacing != OWN_SPACING:
+            config = {**config, "timestep_spacing": self.options.timestep_spacing}
         try:
             if stage > 0:  # the rest of the schedule that the base was given, from image to image too
                 return make_schedule(config, self.scheduler, int(steps / denoise), eta, start=edge)

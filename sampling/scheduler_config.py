@@ -1,7 +1,8 @@
 """A model's scheduler config: what of it describes the model, in words too, and which scheduler is its own.
 
 `build` makes one of diffusers' schedulers from it. Keys that the new class would fill with assumptions of
-its own are filled first with what the model's own class assumes.
+its own are filled first with what the model's own class assumes. What a config states of its solver (Karras levels,
+order and so on) goes to every class that takes it, as in diffusers' `X.from_config(pipe.scheduler.config)`.
 """
 
 from __future__ import annotations
@@ -12,9 +13,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import InputError, ModelFileError
-from .settings import MODEL_DEFAULT
-from .steps import PREDICTION_TYPES
+from ..loaders.folder.schedulers import BETA_SCHEDULERS, PREDICTION_TYPES, check_scheduler_class, flow_error
+from .settings import MODEL_DEFAULT, SPACINGS
+from .solver_options import check_solver_options, solver_options, stated_options
 
+_KARRAS = {
+    "use_karras_sigmas": True,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "use_lu_lambdas": False,
+}
 # our name -> diffusers class and what makes it ours
 _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -23,50 +31,58 @@ _CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
     "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", _KARRAS),
     "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
     "lcm": ("LCMScheduler", {}),
 }
-_READ_ONLY = ("HeunDiscreteScheduler", "LMSDiscreteScheduler")  # their configs are read, they do not sample
 _KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "timestep_spacing", "steps_offset", "clip_sample", "clip_sample_range"),
     *("set_alpha_to_one", "variance_type", "skip_prk_steps", "rescale_betas_zero_snr"),
 )
-_IDLE = ("dynamic_thresholding_ratio", "sample_max_value", "noise_sampler_seed")  # change nothing here
-_SPACINGS = ("leading", "linspace", "trailing")
+_VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large")  # the second is the first by way of its logarithm
+_IDLE = (  # change nothing here
+    *("dynamic_thresholding_ratio", "sample_max_value", "noise_sampler_seed"),
+    *("flow_shift", "use_dynamic_shifting", "time_shift_type"),
+)
+_SWITCHES = ("clip_sample", "set_alpha_to_one", "skip_prk_steps", "rescale_betas_zero_snr", "thresholding")
 _MAX_TRAIN_TIMESTEPS = 10_000
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a model's scheduler config that every scheduler shares.
+    """The part of a model's scheduler config that every scheduler shares, and what it states of its solver.
 
     A key the model does not state is what its own scheduler class would have assumed, never what
-    the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default).
+    the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default). Of the solver
+    (`solver_options`) only what is stated counts.
     Raises ModelFileError for schedules that the formulas here do not cover, by name.
     """
     stated = {**_own_scheduler(config).config, **config}
     kept = {key: stated[key] for key in _KEPT if key in stated}
     kept.setdefault("clip_sample", False)
     kept.setdefault("steps_offset", 0)
+    kept.setdefault("timestep_spacing", "linspace")  # DPMSolverSinglestep knows no other
     if stated.get("thresholding"):
         raise ModelFileError(
             "This model's scheduler config asks for dynamic thresholding, which is not supported. Pick another "
             "model, or set thresholding to false in its scheduler_config.json."
         )
     if stated.get("use_flow_sigmas"):
-        raise _flow_error("use_flow_sigmas")
+        raise flow_error("use_flow_sigmas")
     if kept.get("prediction_type", "epsilon") not in PREDICTION_TYPES:
-        raise _flow_error(f"prediction type {kept['prediction_type']!r}")
+        raise flow_error(f"prediction type {kept['prediction_type']!r}")
+    # the network is asked for 0.25 log(sigma) then, not for a timestep
+    if stated.get("timestep_type") == "continuous" and kept.get("prediction_type") == "v_prediction":
+        raise flow_error("timestep_type 'continuous'")
     # DPMSolverMultistep has a key of this name too, where None is its usual value
     if kept.get("variance_type") is None:
         kept.pop("variance_type", None)
-    elif kept["variance_type"] not in ("fixed_small", "fixed_large"):
-        raise ModelFileError(
-            f"The variance type {kept['variance_type']!r} is not supported: the network would have to predict it."
-        )
-    return kept
+    elif kept["variance_type"] not in _VARIANCES:
+        learned = str(kept["variance_type"]).startswith("learned")
+        why = "the network would have to predict it" if learned else f"known are {', '.join(_VARIANCES)}"
+        raise ModelFileError(f"The variance type {str(kept['variance_type'])[:80]!r} is not supported: {why}.")
+    return {**solver_options(config), **kept}
 
 
 def build(config: Mapping[str, Any], scheduler: str) -> Any:
@@ -78,6 +94,9 @@ def build(config: Mapping[str, Any], scheduler: str) -> Any:
 
     name, options = _CLASSES[scheduler]
     cls = getattr(diffusers, name)
+    if scheduler == "unipc" and config.get("final_sigmas_type", "zero") == "zero":
+        # its last step, to level 0, is endless at any order but the first, and with bh1: no picture in diffusers
+        options = {**options, "lower_order_final": True, "solver_type": "bh2"}
     if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in _arguments(cls):
         raise InputError(
             "scheduler", scheduler, f"{scheduler} cannot run models of zero terminal SNR. Pick ddim or euler."
@@ -85,11 +104,12 @@ def build(config: Mapping[str, Any], scheduler: str) -> Any:
     try:
         return _made(cls, {**config, **options})
     except ImportError as e:
-        raise InputError(
-            "scheduler", scheduler, "It needs the Python package torchsde: install it, or pick dpmpp_2m."
-        ) from e
-    except NotImplementedError as e:
-        raise InputError("scheduler", scheduler, f"It cannot run this model ({e}). Pick ddim.") from e
+        package = "scipy" if config.get("use_beta_sigmas") and "torchsde" not in str(e) else "torchsde"
+        other = "ddim" if package == "scipy" else "dpmpp_2m"
+        advice = f"It needs the Python package {package}: install it, or pick {other}."
+        raise InputError("scheduler", scheduler, advice) from e
+    except (NotImplementedError, ModelFileError) as e:
+        raise InputError("scheduler", scheduler, f"It cannot run this model ({str(e).rstrip('.')}). Pick ddim.") from e
 
 
 def default_scheduler(config: Mapping[str, Any]) -> str:
@@ -100,14 +120,17 @@ def default_scheduler(config: Mapping[str, Any]) -> str:
     """
     shared = model_config(config)
     own, cls = _own_scheduler(config), config["_class_name"]
-    lost: list[str] = []
-    for scheduler, (name, _) in _CLASSES.items():
-        if name == cls:
-            ours = build(shared, scheduler).config
-            lost = [k for k, v in own.config.items() if k not in _IDLE and not k.startswith("_") and ours[k] != v]
-            if not lost:
-                return scheduler
-    asked = " with " + ", ".join(f"{k}={own.config[k]!r}" for k in lost) if lost else ""
+    candidates = [scheduler for scheduler, (name, _) in _CLASSES.items() if name == cls]
+    # a name that says what the config says comes first: dpmpp_2m_karras before dpmpp_2m
+    candidates.sort(key=lambda scheduler: not _CLASSES[scheduler][1])
+    least: list[str] | None = None
+    for scheduler in candidates:
+        ours = build(shared, scheduler).config
+        lost = [k for k, v in own.config.items() if k not in _IDLE and not k.startswith("_") and ours[k] != v]
+        if not lost:
+            return scheduler
+        least = lost if least is None or len(lost) < len(least) else least
+    asked = " with " + ", ".join(f"{k}={own.config[k]!r}" for k in least) if least else ""
     raise InputError(
         "scheduler",
         MODEL_DEFAULT,
@@ -135,6 +158,9 @@ def describe(config: Mapping[str, Any]) -> str:
         f"timestep spacing: {kept['timestep_spacing']}, offset {kept['steps_offset']}",
         f"clean sample clipped: {clip}",
     ]
+    options = stated_options(config)
+    if options:
+        lines.append(f"solver: {', '.join(f'{key} {value}' for key, value in options.items())}")
     return "\n".join(lines)
 
 
@@ -143,22 +169,18 @@ def _own_scheduler(config: Mapping[str, Any]) -> Any:
     import diffusers
 
     name = config.get("_class_name")
-    if isinstance(name, str) and name.startswith("EDM"):
-        raise ModelFileError(
-            f"This model's scheduler is {name}: models trained in EDM's scaling (Playground v2.5) are not "
-            "supported. Pick Playground v2, or another SDXL model."
-        )
-    if isinstance(name, str) and "FlowM" in name:
-        raise _flow_error(name)
-    known = {cls for cls, _ in _CLASSES.values()} | set(_READ_ONLY)
-    if name not in known:
-        raise ModelFileError(
-            f"This model's scheduler is {name!r}, whose noise schedule is not known here. "
-            f"Known: {', '.join(sorted(known))}."
-        )
+    check_scheduler_class(name)
     _check_values(config)
+    check_solver_options(config)
+    cls = getattr(diffusers, name, None)
+    if cls is None:
+        there = ", ".join(known for known in BETA_SCHEDULERS if hasattr(diffusers, known))
+        raise ModelFileError(
+            f"This model's scheduler is {name}, which diffusers {diffusers.__version__} does not have. Install a newer "
+            f"diffusers, or name another in its scheduler_config.json: {there}."
+        )
     try:
-        return _made(getattr(diffusers, name), config)
+        return _made(cls, config)
     except ImportError as e:
         raise ModelFileError(f"This model's scheduler is {name}, which needs a Python package: {e}") from e
     except NotImplementedError as e:
@@ -178,15 +200,12 @@ def _arguments(cls: type) -> Mapping[str, Any]:
     return inspect.signature(cls.__init__).parameters
 
 
-def _flow_error(what: str) -> ModelFileError:
-    return ModelFileError(
-        f"This model's scheduler config says {what}: flow-matching and EDM models are not supported. Pick a model "
-        f"that predicts {', '.join(PREDICTION_TYPES)}, such as SDXL or Playground v2."
-    )
-
-
 def _check_values(config: Mapping[str, Any]) -> None:
     """Numbers of a config come from strangers: refuse those that no schedule has. Raises ModelFileError."""
+    for key in _SWITCHES:
+        if key in config and not isinstance(config[key], bool):
+            found = str(config[key])[:80]
+            raise ModelFileError(f"{key} is {found!r} in this model's scheduler config; it must be true or false.")
     count = config.get("num_train_timesteps", 1000)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_TRAIN_TIMESTEPS:
         raise ModelFileError(
@@ -199,9 +218,9 @@ def _check_values(config: Mapping[str, Any]) -> None:
             f"steps_offset is {offset!r} in this model's scheduler config; it must be from 0 to {count}."
         )
     spacing = config.get("timestep_spacing", "leading")
-    if spacing not in _SPACINGS:
+    if spacing not in SPACINGS:
         raise ModelFileError(
-            f"timestep_spacing is {spacing!r} in this model's scheduler config, none of {', '.join(_SPACINGS)}."
+            f"timestep_spacing is {spacing!r} in this model's scheduler config, none of {', '.join(SPACINGS)}."
         )
     betas = config.get("trained_betas")
     if betas is not None and (not isinstance(betas, (list, tuple)) or len(betas) != count):

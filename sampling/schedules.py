@@ -27,7 +27,7 @@ from .steps import (
     ddpm_step,
     euler_ancestral_step,
 )
-from .unipc import UniPC
+from .unipc import UniPC, runs_as_ours
 
 __all__ = ["Schedule", "Stepped", "default_scheduler", "describe", "make_schedule", "model_config"]
 
@@ -204,7 +204,7 @@ def make_schedule(
         return VarianceKeeping(reference, scheduler, eta, part)
     if scheduler == "euler_ancestral":
         return EulerAncestral(reference, part)
-    if scheduler == "unipc":
+    if scheduler == "unipc" and runs_as_ours(reference.config):
         return UniPC(reference, part)
     return SolverSchedule(reference, part, in_sigmas=scheduler in ("euler", "dpmpp_sde"), predicts=predicts)
 
@@ -252,8 +252,10 @@ def _unusable(reference: Any) -> str:
     if not hasattr(reference, "sigmas"):
         past = int(max(reference.timesteps)) >= len(reference.alphas_cumprod)
         return "its offset leads past the last training timestep" if past else ""
-    # a multistep solver divides by the distance of levels; second-order schedules list each one twice
-    falling = (reference.sigmas[:-1] > reference.sigmas[1:]).all()
+    # a multistep solver divides by the distance of levels; second-order schedules list each one twice, and one that
+    # ends at the lowest level may be there a step early
+    levels = reference.sigmas
+    falling = (levels[:-2] > levels[1:-1]).all() and levels[-2] >= levels[-1]
     return "" if falling or reference.order == 2 else "some of them would be at the same noise level"
 
 

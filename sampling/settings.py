@@ -67,6 +67,8 @@ class SampleSettings:
             )
 
 
+SPACINGS = ("leading", "linspace", "trailing")
+OWN_SPACING = "model"  # what the model's scheduler config says
 SPEEDS = ("exact", "compile", "fast")
 TILINGS = ("off", "on")
 
@@ -128,6 +130,13 @@ class SampleOptions:
         "exact: as the reference. compile: torch.compile, seconds to warm up, differs by rounding. fast: compile, "
         "deep features reused for 2 of 3 steps and no guidance in the last 40%: other pictures, less detail.",
         options=SPEEDS,
+    )
+    timestep_spacing: str = setting(
+        OWN_SPACING,
+        "Which timesteps the steps are. model: what the model's files say. trailing begins at pure noise: for turbo, "
+        "Lightning, Hyper, DMD2 and LCM models whose files do not say so. leading is SDXL's own.",
+        options=(OWN_SPACING, *SPACINGS),
+        optional=True,
     )
 
     def __post_init__(self) -> None:

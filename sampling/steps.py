@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+from ..loaders.folder.schedulers import PREDICTION_TYPES
 
 
 class Coefficients(NamedTuple):

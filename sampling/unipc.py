@@ -69,6 +69,12 @@ def correct(
     return moved - to.signal * change * (w / ratio * (older - x0) + v * (new - x0))
 
 
+def runs_as_ours(config: Any) -> bool:
+    """Whether a UniPCMultistepScheduler's config asks for the steps of `UniPC`, whatever its levels."""
+    usual = {"solver_order": 2, "solver_type": "bh2", "predict_x0": True, "lower_order_final": True}
+    return all(config.get(k, v) == v for k, v in usual.items()) and not config.get("disable_corrector")
+
+
 class UniPC(SolverSchedule):
     """Prediction and, a step later, its correction. The first step of a run and the last of the schedule are of
     first order. It keeps a history: one object serves one batch, in order and once.

@@ -9,7 +9,8 @@ from pathlib import Path
 from ...core.errors import ModelFileError
 from ..formats.limits import MAX_DEPTH, MAX_FILES
 
-_CODE = (".py", ".pyc", ".pyd", ".pyw", ".pyz", ".so", ".dll", ".dylib")
+# A .py that the index does not name is only text here: nothing imports it, and older DDPMs come with one.
+_CODE = (".pyc", ".pyd", ".pyw", ".pyz", ".so", ".dll", ".dylib")
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -21,22 +22,33 @@ def model_files(folder: Path) -> list[Path]:
 
     Raises ModelFileError for program code, for what is no plain file, and for more than any model has.
     """
+    try:
+        folder.resolve(strict=True)
+    except (OSError, RuntimeError) as e:
+        raise ModelFileError(f"{folder.name} cannot be read: it is a link to nothing.") from e
     found: list[Path] = []
     try:
         places = _walk(folder)
     except OSError as e:
-        raise ModelFileError(f"{folder.name} cannot be read ({e}).") from e
+        raise ModelFileError(f"{folder.name} cannot be read ({e.strerror}).") from e
     for place, names in places:
         for name in names:
             path = place / name
+            if not name.isprintable() or not _is_utf8(name):
+                raise ModelFileError(f"{folder.name} holds a file whose name is no text: {os.fsencode(name)!r}.")
             if path.suffix.lower() in _CODE:
                 raise ModelFileError(
                     f"{folder.name} holds program code ({name}). Models are weights and configs only; "
                     "remove that file if you trust the rest."
                 )
-            if path.is_symlink() and leads_out(path, folder):
+            try:
+                regular = stat.S_ISREG(path.stat().st_mode)
+                outside = path.is_symlink() and leads_out(path, folder)
+            except (OSError, RuntimeError) as e:  # a link to nothing, or to itself
+                raise ModelFileError(f"{folder.name} holds {name}, which is no plain file.") from e
+            if outside:
                 raise ModelFileError(f"{folder.name} holds a link that leads out of it ({name}). Copy the file itself.")
-            if not path.exists() or not stat.S_ISREG(path.stat().st_mode):
+            if not regular:
                 raise ModelFileError(f"{folder.name} holds {name}, which is no plain file.")
             found.append(path)
             if len(found) > MAX_FILES:
@@ -49,6 +61,10 @@ def leads_out(path: Path, folder: Path) -> bool:
     root = folder.resolve()
     homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
     return not any(path.resolve().is_relative_to(home) for home in homes)
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _walk(folder: Path) -> list[tuple[Path, list[str]]]:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import ModelFileError
-from ..formats.fingerprint import fingerprint
+from ..formats.fingerprint import fingerprint, varied
 from ..formats.precision import vae_dtype
 from ..formats.weights import fill, modern_names, read_component
 from ..layout.architectures import BASE_SIZE_NUMBERS, REFINER_SIZE_NUMBERS
 from ..model import Architecture, DiffusionModel
+from ..native_size import apply_native_size, known_size
 from .files import model_files, part_folder
 from .rules import check_folder, component_config, scheduler_config, text_encoder_config
+from .schedulers import AUTO, with_prediction
 from .tokenizer import clip_tokenizer
 
 if TYPE_CHECKING:
@@ -24,13 +26,21 @@ _READ = (".json", ".safetensors", ".txt", ".bin")
 
 
 def load_folder(
-    folder: Path, *, name: str, dtype: torch.dtype, device: torch.device, runs_on: torch.device
+    folder: Path,
+    *,
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    runs_on: torch.device,
+    prediction: str = AUTO,
 ) -> DiffusionModel:
     """Load a diffusers folder onto `device`, to compute on `runs_on`. Strict: every key of every component must fit.
 
-    Raises ModelFileError with the name of what is wrong.
+    `prediction` is one of `schedulers.PREDICTION_CHOICES`; auto is what the scheduler's config says.
+    Raises ModelFileError with the name of what is wrong, InputError for an unknown `prediction`.
     """
     architecture, index = check_folder(folder)
+    config = with_prediction(scheduler_config(folder), prediction)
     if architecture == "ddpm":
         modules, tokenizers = _ddpm_modules(folder, dtype), ()
     else:
@@ -38,14 +48,18 @@ def load_folder(
         tokenizers = _tokenizers(folder, modules)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
-    files = [p for p in model_files(folder) if p.suffix in _READ]
+    size = known_size(name, architecture)
+    resized = size is not None and apply_native_size(modules, size)
+    print_ = fingerprint(folder, [p for p in model_files(folder) if p.suffix in _READ])
+    if prediction != AUTO or resized:
+        print_ = varied(print_, prediction, size)
     return DiffusionModel(
         name=name,
         architecture=architecture,
         modules=modules,
         tokenizers=tokenizers,
-        scheduler_config=scheduler_config(folder),
-        fingerprint=fingerprint(folder, files),
+        scheduler_config=config,
+        fingerprint=print_,
         zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", architecture == "sdxl")),
     )
 
@@ -105,7 +119,17 @@ def _check_conditioning(name: str, architecture: Architecture, configs: dict[str
 def _tokenizers(folder: Path, modules: Mapping[str, nn.Module]) -> tuple[Any, ...]:
     """A tokenizer for each text encoder there is."""
     pairs = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
-    return tuple(clip_tokenizer(folder / t, modules[e].config.vocab_size) for e, t in pairs if e in modules)
+    made = {t: clip_tokenizer(folder / t, modules[e].config.vocab_size) for e, t in pairs if e in modules}
+    lengths = {
+        t: min(made[t].model_max_length, modules[e].config.max_position_embeddings) for e, t in pairs if e in modules
+    }
+    if len(set(lengths.values())) > 1:
+        said = " and ".join(f"{length} ({name})" for name, length in lengths.items())
+        raise ModelFileError(
+            f"{folder.name} cuts texts at different lengths, {said} tokens: its two encoders' features do not fit side "
+            "by side. Correct model_max_length in the tokenizer_config.json, or download the model again."
+        )
+    return tuple(made.values())
 
 
 def _ddpm_modules(folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
@@ -148,7 +172,8 @@ def _build(make: Any, folder: Path, component: str) -> nn.Module:
     try:
         return make()
     except Exception as e:  # a wrong value can fail anywhere in a library's constructor
-        raise ModelFileError(f"{folder.name}/{component}/config.json does not describe a model: {e}.") from e
+        reason = " ".join(str(e).split())[:200]
+        raise ModelFileError(f"{folder.name}/{component}/config.json does not describe a model: {reason}.") from e
 
 
 def _filled(module: nn.Module, folder: Path, component: str, stem: str, dtype: torch.dtype) -> nn.Module:

@@ -7,6 +7,7 @@ strangers. So the pipelines, components, classes and config keys known here are 
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,11 @@ from ...core.errors import ModelFileError
 from ..formats.limits import check_sizes
 from ..formats.weights import read_json
 from ..model import Architecture
+from .config_values import check_clip_values, check_values
 from .files import model_files, part_folder
+from .schedulers import BETA_SCHEDULERS, check_scheduler_class
 
 _CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-_SCHEDULERS = (
-    *("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"),
-    *("EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler"),
-    *("UniPCMultistepScheduler", "LCMScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler"),
-)
 # component -> (library, class names)
 _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
     "sdxl": {
@@ -31,18 +29,18 @@ _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer": ("transformers", _CLIP_TOKENIZERS),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
     "sdxl-refiner": {
         "unet": ("diffusers", ("UNet2DConditionModel",)),
         "vae": ("diffusers", ("AutoencoderKL",)),
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
     "ddpm": {
         "unet": ("diffusers", ("UNet2DModel",)),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", BETA_SCHEDULERS),
     },
 }
 _FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
@@ -73,6 +71,8 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     if not folder.is_dir():
         raise ModelFileError(f"There is no model folder {folder.name}. Pick another, or download it again.")
     model_files(folder)
+    if not (folder / "model_index.json").is_file():
+        raise _no_index(folder)
     index = read_json(folder / "model_index.json")
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str) or pipeline not in _PIPELINES:
@@ -86,6 +86,13 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     expected = _COMPONENTS[architecture]
     for name, (library, classes) in expected.items():
         found = index.get(name)
+        if name == "scheduler" and isinstance(found, list) and found[:1] == ["diffusers"]:
+            _check_scheduler(folder, found[-1])
+        if isinstance(found, list) and _is_own_code(folder, found[:1]):
+            raise ModelFileError(
+                f"{folder.name}/model_index.json names program code of its own ({found[0]}.py) as its {name}: it is "
+                "never run, so the model cannot be loaded."
+            )
         if not (isinstance(found, list) and len(found) == 2 and found[0] == library and found[1] in classes):
             raise ModelFileError(
                 f"{folder.name}/model_index.json names {found!r} as its {name}; "
@@ -103,6 +110,36 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     return architecture, index
 
 
+def _is_own_code(folder: Path, module: list[Any]) -> bool:
+    """Whether an index entry names a Python file of the folder, as hubs allow."""
+    name = module[0] if module else None
+    return isinstance(name, str) and name.isidentifier() and len(name) < 100 and (folder / f"{name}.py").is_file()
+
+
+_ALONE = {
+    "UNet2DConditionModel": ("a UNet alone", "unet"),
+    "UNet2DModel": ("a UNet alone", "unet"),
+    "AutoencoderKL": ("a VAE alone", "vae"),
+}
+
+
+def _no_index(folder: Path) -> ModelFileError:
+    """The error for a folder without an index: what it holds instead, and what to do."""
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    named = config.get("_class_name")
+    kind = _ALONE.get(named) if isinstance(named, str) else None
+    if kind is None:
+        return ModelFileError(
+            f"{folder.name} has no model_index.json, so it is no model in the diffusers layout, or not all of one. "
+            "If it should be one, download it again."
+        )
+    what, part = kind
+    return ModelFileError(
+        f"{folder.name} is {what} ({named}), not a whole model. Copy a whole model of its kind, and put these files "
+        f"into the copy's {part} folder."
+    )
+
+
 def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
     """Read a component's `config.json` and check its keys against the class's own arguments."""
     config = read_json(part_folder(folder, component) / "config.json")
@@ -118,6 +155,7 @@ def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
             f"{folder.name}/{component}/config.json has keys that {cls.__name__} does not know: "
             f"{', '.join(unknown[:5])}. A newer diffusers may know them."
         )
+    check_values(config, cls, f"{folder.name}/{component}/config.json")
     if component == "unet" and not _is_size(config.get("sample_size")):
         raise ModelFileError(f"{folder.name}/unet/config.json does not say the model's size (sample_size).")
     return config
@@ -142,16 +180,23 @@ def text_encoder_config(folder: Path, component: str) -> dict[str, Any]:
     unknown = sorted(k for k in config if k not in _CLIP_KEYS + _CLIP_NOTES and not k.startswith("_"))
     if unknown:
         raise ModelFileError(f"{where}/config.json has keys that no CLIP text encoder has: {', '.join(unknown[:5])}.")
+    check_clip_values(config, f"{where}/config.json")
     return {k: config[k] for k in _CLIP_KEYS if k in config}
 
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
     """Read `scheduler/scheduler_config.json`; its class must be a known one."""
-    config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json")
+    config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json", endless=True)
+    # what diffusers writes for the DPM solvers' own default: the same as leaving it out
+    if config.get("lambda_min_clipped") == -math.inf:
+        del config["lambda_min_clipped"]
     check_sizes(config, f"{folder.name}/scheduler/scheduler_config.json")
-    if config.get("_class_name") not in _SCHEDULERS:
-        raise ModelFileError(
-            f"{folder.name} has the scheduler {config.get('_class_name')!r}, whose noise schedule is not "
-            f"known here. Known: {', '.join(_SCHEDULERS)}."
-        )
+    _check_scheduler(folder, config.get("_class_name"))
     return config
+
+
+def _check_scheduler(folder: Path, name: Any) -> None:
+    try:
+        check_scheduler_class(name)
+    except ModelFileError as e:
+        raise ModelFileError(f"{folder.name}: {e}") from e

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import ModelFileError
+from ...core.files import open_regular
 from ..formats.limits import MAX_JSON_BYTES, MAX_VOCABULARY
 from ..formats.weights import read_json
 
@@ -93,9 +94,11 @@ def _merge_lines(path: Path, where: str) -> list[str]:
     try:
         if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
             raise ModelFileError(f"{where} has no merges.txt of a tokenizer's size. Download the model again.")
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with open_regular(path) as file:
+            lines = file.read(MAX_JSON_BYTES).decode("utf-8").replace("\r\n", "\n").split("\n")
     except (OSError, UnicodeDecodeError) as e:
-        raise ModelFileError(f"{where}/merges.txt cannot be read: {e}.") from e
+        reason = e.strerror if isinstance(e, OSError) else str(e)
+        raise ModelFileError(f"{where}/merges.txt cannot be read: {reason}.") from e
     return [line for line in lines[1 if lines[0].startswith("#version") else 0 :] if line.strip()]
 
 

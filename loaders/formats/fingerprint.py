@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...core.errors import ModelFileError
+from ...core.files import open_regular
 from ..folder.files import model_files
 
 _WHOLE = 64 * 2**20  # files up to this size are hashed whole
@@ -23,7 +24,7 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
     for path in sorted(paths):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}:{size}\n".encode())
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if size <= _WHOLE:
                 digest.update(file.read())
                 continue
@@ -31,6 +32,11 @@ def fingerprint(folder: Path, paths: Iterable[Path]) -> str:
                 file.seek((size - _PIECE) * i // (_PIECES - 1))
                 digest.update(file.read(_PIECE))
     return digest.hexdigest()[:16]
+
+
+def varied(fingerprint: str, *settings: object) -> str:
+    """Return another fingerprint for the same files under other settings."""
+    return hashlib.sha256("\n".join([fingerprint, *map(repr, settings)]).encode()).hexdigest()[:16]
 
 
 def changes(path: Path) -> str:

@@ -30,6 +30,7 @@ _MAX_COUNTS = {
     "transformer_layers_per_block": 16,
     "reverse_transformer_layers_per_block": 16,
     "num_train_timesteps": 10_000,
+    "downsample_padding": 1,
     "max_position_embeddings": 1024,
     "vocab_size": MAX_VOCABULARY,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...core.errors import ModelFileError
+from ...core.files import open_regular
 from .limits import MAX_COMPONENT_BYTES, MAX_HEADER_BYTES, MAX_JSON_BYTES
 
 if TYPE_CHECKING:
@@ -20,23 +22,31 @@ if TYPE_CHECKING:
 DtypeOf: TypeAlias = "torch.dtype | Callable[[str], torch.dtype | None] | None"
 
 _SHOWN_KEYS = 5
+_LONGEST_NAME = 200
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of at most 4 MiB, with no key twice and no NaN. Raises ModelFileError."""
+def read_json(path: Path, *, endless: bool = False) -> dict[str, Any]:
+    """Read a JSON object of at most 4 MiB, with no key twice and no NaN; infinity only where `endless`.
+
+    Raises ModelFileError.
+    """
     try:
         if not path.is_file() and path.exists():
             raise ModelFileError(f"{path.name} in {path.parent.name} is not a file.")  # a pipe would never end
-        if path.stat().st_size > MAX_JSON_BYTES:
+        with open_regular(path) as file:
+            data = file.read(MAX_JSON_BYTES + 1)
+        if len(data) > MAX_JSON_BYTES:
             raise ModelFileError(f"{path.name} in {path.parent.name} is larger than 4 MiB: no model config is.")
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        constant = _infinity if endless else _refuse_constant
+        text = data.decode("utf-8")
+        content = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=constant)
     except FileNotFoundError as e:
         raise ModelFileError(f"{path.parent.name} has no {path.name}. Download the model again.") from e
     except ModelFileError:
         raise
     except (OSError, ValueError, RecursionError, MemoryError) as e:
-        raise ModelFileError(f"{path.name} in {path.parent.name} cannot be read as JSON: {str(e)[:200]}.") from e
+        reason = (e.strerror if isinstance(e, OSError) else str(e)) or type(e).__name__  # not the whole path
+        raise ModelFileError(f"{path.name} in {path.parent.name} cannot be read as JSON: {reason[:200]}.") from e
     if not isinstance(content, dict):
         raise ModelFileError(f"{path.name} in {path.parent.name} is not a JSON object.")
     return content
@@ -53,11 +63,17 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
+def _infinity(name: str) -> float:
+    if name == "NaN":
+        _refuse_constant(name)
+    return float(name)
+
+
 def describe_file(path: Path) -> str:
-    """What a file is, from its first bytes: `safetensors`, or the name of what it is instead."""
-    with path.open("rb") as file:
+    """What a file is, from its first bytes: `safetensors`, or the name of what it is instead. Raises OSError."""
+    with open_regular(path) as file:
         head = file.read(16)
-    size = path.stat().st_size
+        size = os.fstat(file.fileno()).st_size
     if size == 0:
         return "an empty file"
     # the first eight bytes are the header's length: one file in 32 happens to begin like a pickle
@@ -98,7 +114,7 @@ def read_safetensors(path: Path, dtype: DtypeOf = None) -> dict[str, torch.Tenso
     try:
         with safe_open(path, framework="pt") as file:
             return {k: own_copy(file.get_tensor(k), dtype_of(k, dtype)) for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as e:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, NotImplementedError) as e:
         # what an unknown number format or an impossible shape raises differs from version to version
         reason = str(e)[:200]
         raise ModelFileError(f"{path.name} in {path.parent.name} is damaged ({reason}). Download it again.") from e
@@ -150,6 +166,8 @@ def _shards(folder: Path, index: Path) -> list[Path]:
     for name in shards:
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelFileError(f"{index.name} in {folder.name} names a file outside its folder: {name!r}.")
+        if len(name) > _LONGEST_NAME:
+            raise ModelFileError(f"{index.name} in {folder.name} names a file of {len(name)} characters.")
     return [folder / name for name in shards]
 
 

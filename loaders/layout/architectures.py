@@ -40,15 +40,17 @@ SDXL_SCHEDULER: dict[str, Any] = {
 }
 
 
-def scheduler_config(*, v_prediction: bool, zero_snr: bool = False) -> dict[str, Any]:
-    """SDXL's and the refiner's scheduler config. Playground v2 has the same noise schedule.
+def scheduler_config(*, prediction_type: str, zero_snr: bool = False, distilled: bool = False) -> dict[str, Any]:
+    """Return SDXL's and the refiner's scheduler config. Playground v2 has the same noise schedule.
 
-    Files of v-prediction models hold a tensor named `v_pred`, those of them trained up to pure noise (zero terminal
-    SNR, Lin et al. 2023, arXiv 2305.08891) also one named `ztsnr`. The latter start at the last timestep, as there
-    (sec. 3.3) and in ComfyUI; leading spacing would leave it out.
+    Models trained up to pure noise (zero terminal SNR, Lin et al. 2023, arXiv 2305.08891) start at the last timestep,
+    as there (sec. 3.3) and in ComfyUI; leading spacing would leave it out. So do those distilled to few steps
+    (sdxl-turbo's scheduler_config.json; the model cards of SDXL-Lightning, Hyper-SD and DMD2).
     """
-    config = SDXL_SCHEDULER | {"prediction_type": "v_prediction" if v_prediction else "epsilon"}
-    return config | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_snr else config
+    config = SDXL_SCHEDULER | {"prediction_type": prediction_type}
+    if zero_snr or distilled:
+        config |= {"timestep_spacing": "trailing"}
+    return config | {"rescale_betas_zero_snr": True} if zero_snr else config
 
 
 def _size(shapes: Shapes, name: str, axis: int) -> int:
@@ -82,9 +84,8 @@ def unet_config(shapes: Shapes, *, pooled: int, size_numbers: int) -> dict[str, 
     depths_given = [d for d in depths if d] + [middle]
     # at levels without attention the number means nothing, but diffusers takes the middle's from the last
     per_level = [d or 1 for d in depths[:-1]] + [depths[-1] or middle]
-    context = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
     added = _size(shapes, UNET + "label_emb.0.0.weight", 1)
-    return {
+    config = {
         "sample_size": 128,
         "in_channels": _size(shapes, UNET + "input_blocks.0.0.weight", 1),
         "out_channels": _size(shapes, UNET + "out.2.weight", 0),
@@ -94,12 +95,33 @@ def unet_config(shapes: Shapes, *, pooled: int, size_numbers: int) -> dict[str, 
         "layers_per_block": layers[0],
         "transformer_layers_per_block": middle if len(set(depths_given)) == 1 else per_level,
         "attention_head_dim": [max(1, w // HEAD_CHANNELS) for w in widths],
-        "cross_attention_dim": _size(shapes, context, 1),
+        "cross_attention_dim": _size(shapes, _first_attention(shapes), 1),
         "use_linear_projection": True,
         "addition_embed_type": "text_time",
         "addition_time_embed_dim": _size_width(added, pooled, size_numbers),
         "projection_class_embeddings_input_dim": added,
     }
+    # SSD-1B and Segmind Vega: layers taken out of the up blocks, and attention out of the middle
+    ways_up = _depths_up(shapes, len(levels), layers[0])
+    if ways_up != [[depth] * (layers[0] + 1) for depth in reversed(depths)]:
+        config["transformer_layers_per_block"] = per_level
+        config["reverse_transformer_layers_per_block"] = [way if any(way) else 1 for way in ways_up]
+    if not middle:
+        config["mid_block_type"] = "UNetMidBlock2D"
+    return config
+
+
+def _first_attention(shapes: Shapes) -> str:
+    """The first cross-attention's keys, whose inputs are as wide as the text."""
+    found = [n for n in shapes if n.startswith(UNET) and n.endswith(".transformer_blocks.0.attn2.to_k.weight")]
+    return min(found, default=f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight")
+
+
+def _depths_up(shapes: Shapes, levels: int, layers: int) -> list[list[int]]:
+    """Transformer depth of each layer of each level of the UNet's up blocks, which have one layer more."""
+    block = UNET + "output_blocks.{}.1.transformer_blocks.{{}}.norm1.weight"
+    each = range(layers + 1)
+    return [[_count(shapes, block.format(level * (layers + 1) + i)) for i in each] for level in range(levels)]
 
 
 def _size_width(added: int, pooled: int, size_numbers: int) -> int:

@@ -195,25 +195,26 @@ def _open_clip_source(key: str, prefix: str, projection: str) -> Source:
 
 # --- what else such files hold ----------------------------------------------------------------
 
-_NOISE_TABLES = (
-    *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod"),
-    *("log_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"),
-    *("posterior_variance", "posterior_log_variance_clipped", "posterior_mean_coef1", "posterior_mean_coef2"),
-    *("denoiser.sigmas", "logvar", "lvlb_weights", "v_pred", "ztsnr"),
+_BLOCKS = re.compile(
+    r"model\.diffusion_model\.|first_stage_model\.(?:encoder|decoder)\."
+    r"|.+?\.(?:encoder\.layers|transformer\.resblocks)\."
 )
-_HARMLESS = re.compile(
-    r"conditioner\.embedders\.\d\..*position_ids"
-    r"|conditioner\.embedders\.\d\.(model\.)?logit_scale"
-    # CLIP-L's own projection and scale, which SDXL does not use and some savers keep
-    r"|conditioner\.embedders\.0\.(transformer\.)?(text_projection(\.weight)?|logit_scale)"
-    r"|model_ema\..+"
+_SCALED = re.compile(
+    r"(?:.+\.)?(?:scaled_fp8|scale_weight|scale_input|weight_scale(?:_2)?|input_scale|comfy_quant)"
+    r"|.+\.(?:absmax|quant_map|nested_absmax|quant_state\..+)"
 )
 
 
-def is_harmless_extra(name: str) -> bool:
-    """Whether a tensor that no module asks for may be in the file.
+def part_roots(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what the names of a file's parts begin with, from the names of their tensors.
 
-    Noise tables are made from the scheduler's config; an averaged copy (`model_ema`) is not what the
-    host and diffusers load either.
+    A tensor below one of these that no module asks for would change what that part computes. What is elsewhere
+    belongs to no part, and the host and diffusers leave it too: noise tables, an averaged copy (`model_ema`), losses,
+    the picture half of CLIP, counters, other text encoders.
     """
-    return name in _NOISE_TABLES or _HARMLESS.fullmatch(name) is not None
+    return tuple(sorted({found[0] for name in names if (found := _BLOCKS.match(name))}))
+
+
+def is_quantized(name: str) -> bool:
+    """Whether a tensor scales others that are stored in 8 or 4 bits: without it those mean nothing."""
+    return _SCALED.fullmatch(name) is not None

@@ -7,8 +7,10 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import ModelFileError
+from ...core.files import open_regular
 from ..formats.weights import describe_file
 from ..layout.architectures import UNET, VAE, Shapes
 
@@ -24,27 +26,42 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
 
     Raises ModelFileError saying what the file is when it is no safetensors file or a damaged one.
     """
+    entries = _read_entries(path)
+    entries.pop("__metadata__", None)
+    if len(entries) > MAX_TENSORS:
+        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
+    if not all(_is_entry(entry) for entry in entries.values()):
+        raise _damaged(path)
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says of itself (`__metadata__`): texts by name. Raises ModelFileError as above."""
+    notes = _read_entries(path).get("__metadata__")
+    texts = notes.items() if isinstance(notes, dict) else ()
+    return {name: text for name, text in texts if isinstance(text, str)}
+
+
+def _read_entries(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
     kind = describe_file(path)
     if kind != "safetensors":
         raise ModelFileError(f"{path.name} is {kind}; a safetensors file is needed.")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         (length,) = struct.unpack("<Q", file.read(8))  # describe_file has checked it against a limit
         header = file.read(length)
-    damaged = f"{path.name} is damaged: its header cannot be read. Download it again."
     try:
         entries = json.loads(header.decode("utf-8"))
     except (ValueError, RecursionError) as e:
-        raise ModelFileError(damaged) from e
+        raise _damaged(path) from e
     if not isinstance(entries, dict):
-        raise ModelFileError(damaged)
-    entries.pop("__metadata__", None)
-    if len(entries) > MAX_TENSORS:
-        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
-    if not all(_is_entry(entry) for entry in entries.values()):
-        raise ModelFileError(damaged)
-    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+        raise _damaged(path)
+    return entries
+
+
+def _damaged(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path.name} is damaged: its header cannot be read. Download it again.")
 
 
 def _is_entry(entry: object) -> bool:
@@ -110,6 +127,15 @@ def _is_sdxl_unet(shapes: Shapes) -> bool:
     return sizes and UNET + "input_blocks.0.0.weight" in shapes and _context(shapes, UNET) != 1024
 
 
+def _is_bare_unet(shapes: Shapes) -> bool:
+    """The original layout of a UNet by itself, without the prefix it has in a checkpoint."""
+    return "input_blocks.0.0.weight" in shapes and "out.2.weight" in shapes
+
+
+def _is_bare_sdxl_unet(shapes: Shapes) -> bool:
+    return _is_bare_unet(shapes) and _is_sdxl_unet({UNET + name: shape for name, shape in shapes.items()})
+
+
 def _is_base(shapes: Shapes) -> bool:
     return _is_sdxl_unet(shapes) and _starts("conditioner.embedders.1.model.")(shapes)
 
@@ -120,10 +146,6 @@ def _is_refiner(shapes: Shapes) -> bool:
 
 def _sdxl_reads(channels: int) -> _Rule:
     return lambda shapes: _is_sdxl_unet(shapes) and _side(shapes, _UNET_INPUT, 1) == channels
-
-
-def _sdxl_cut(shapes: Shapes) -> bool:
-    return _is_sdxl_unet(shapes) and not _has(UNET + "middle_block.1.transformer_blocks.")(shapes)
 
 
 def _sd(width: int) -> _Rule:
@@ -158,10 +180,11 @@ _KINDS: tuple[tuple[str, _Rule], ...] = (
     ("Stable Cascade", _has("clip_txt_mapper.")),
     ("an SDXL inpainting model", _sdxl_reads(9)),
     ("an SDXL InstructPix2Pix model", _sdxl_reads(8)),
-    ("an SDXL model with parts cut out (SSD-1B, Vega)", _sdxl_cut),
     (SDXL, _is_base),
     (REFINER, _is_refiner),
     ("an SDXL UNet without the rest", _is_sdxl_unet),
+    ("an SDXL UNet without the rest", _is_bare_sdxl_unet),
+    ("a UNet without the rest", _is_bare_unet),
     ("SD 2", _sd(1024)),
     ("SD 1.5", _sd(768)),
     ("a reward model", lambda shapes: _starts("blip.")(shapes) and _starts("mlp.")(shapes)),
@@ -179,6 +202,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ("a reward model", ": load it with Load Reward."),
     ("an SDXL UNet without", "." + _WHOLE),
     ("a diffusers UNet", "." + _WHOLE),
+    ("a UNet without", "." + _WHOLE),
     ("a VAE", "." + _WHOLE),
     ("a text encoder", "." + _WHOLE),
 )

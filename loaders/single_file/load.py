@@ -10,22 +10,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...core.assets import asset_folder
 from ...core.errors import ModelFileError
 from ..catalogue import known_model
-from ..formats.fingerprint import fingerprint
+from ..folder.schedulers import AUTO, with_prediction
+from ..formats.fingerprint import fingerprint, varied
 from ..formats.limits import check_sizes
 from ..formats.precision import vae_dtype
 from ..formats.weights import fill, own_copy
 from ..layout import architectures
 from ..layout.architectures import Shapes
-from ..layout.original import Source, clip_sources, is_harmless_extra, open_clip_sources, unet_sources, vae_sources
+from ..layout.original import (
+    Source,
+    clip_sources,
+    is_quantized,
+    open_clip_sources,
+    part_roots,
+    unet_sources,
+    vae_sources,
+)
 from ..model import DiffusionModel
-from .identify import REFINER, SDXL, identify_shapes, read_header, refusal
+from ..native_size import apply_native_size, known_size
+from .identify import REFINER, SDXL, identify_shapes, read_header, read_notes, refusal
+from .settings import Notes, is_distilled, is_zero_snr, prediction_type, trained_size
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 _log = logging.getLogger(__name__)
-
+_MARKS = ("v_pred", "ztsnr")
 _SHOWN = 5
 
 
@@ -36,10 +47,13 @@ class Part(NamedTuple):
     sources: Mapping[str, Source]
 
 
-def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device, runs_on: torch.device) -> DiffusionModel:
+def load_single_file(
+    path: Path, *, dtype: torch.dtype, device: torch.device, runs_on: torch.device, prediction: str = AUTO
+) -> DiffusionModel:
     """Load an SDXL or SDXL refiner checkpoint onto `device`, to compute on `runs_on`.
 
-    Strict: every tensor of every part must fit.
+    Strict: every tensor of every part must fit. `prediction` is one of `schedulers.PREDICTION_CHOICES`; auto is what
+    the file says.
 
     Tensors are read one at a time and cast as they are read, so that no more is held than the model.
     Raises ModelFileError: what the file is when it is something else, or which tensors do not fit.
@@ -48,33 +62,52 @@ def load_single_file(path: Path, *, dtype: torch.dtype, device: torch.device, ru
     kind = identify_shapes(shapes)
     if kind not in (SDXL, REFINER):
         raise refusal(path, kind)
-    if "ztsnr" in shapes and "v_pred" not in shapes:
-        raise ModelFileError(
-            f"{path.name} was trained with noise up to zero signal (it holds a tensor named ztsnr), where a network "
-            "that predicts epsilon says nothing: it should hold one named v_pred too. Use a model without it."
-        )
+    notes = read_notes(path)
+    config = scheduler_config(path.name, shapes, notes, prediction)
     parts = _parts(path, shapes, refiner=kind == REFINER)
     check_fit(path.name, shapes, parts)
     _read(path, parts, dtype, runs_on)
     for part in parts.values():
         part.module.requires_grad_(False).eval().to(device=device)
+    architecture = "sdxl" if kind == SDXL else "sdxl-refiner"
+    modules = {name: part.module for name, part in parts.items()}
+    size = known_size(path.name, architecture) or trained_size(notes)
+    resized = size is not None and apply_native_size(modules, size)
+    print_ = fingerprint(path.parent, [path])
+    if prediction != AUTO or resized:
+        print_ = varied(print_, prediction, size)
     both = tokenizers()
     return DiffusionModel(
         name=path.name,
-        architecture="sdxl" if kind == SDXL else "sdxl-refiner",
-        modules={name: part.module for name, part in parts.items()},
+        architecture=architecture,
+        modules=modules,
         tokenizers=both if kind == SDXL else both[1:],
-        scheduler_config=_scheduler_config(path.name, shapes),
-        fingerprint=fingerprint(path.parent, [path]),
+        scheduler_config=config,
+        fingerprint=print_,
         zero_empty_prompt=kind == SDXL,
     )
 
 
-def _scheduler_config(name: str, shapes: Shapes) -> dict[str, Any]:
-    """SDXL's, with the scheduler that the catalogue has for a file of this name: no file holds its own."""
-    config = architectures.scheduler_config(v_prediction="v_pred" in shapes, zero_snr="ztsnr" in shapes)
+def scheduler_config(name: str, shapes: Shapes, notes: Notes, prediction: str = AUTO) -> dict[str, Any]:
+    """Return SDXL's scheduler config with what the file says of its sampling, and the catalogue of its name.
+
+    Raises ModelFileError for a network that predicts epsilon from pure noise, InputError for an unknown `prediction`.
+    """
+    said = prediction_type(name, shapes, notes)
+    zero_snr = is_zero_snr(shapes, notes, said)
+    distilled = is_distilled(name, notes)
+    config = architectures.scheduler_config(prediction_type=said, zero_snr=zero_snr, distilled=distilled)
     known = known_model(name)
-    return config if known is None else config | {"_class_name": known.scheduler}
+    if known is not None:
+        config["_class_name"] = known.scheduler
+    config = with_prediction(config, prediction)
+    if zero_snr and config["prediction_type"] == "epsilon":
+        raise ModelFileError(
+            f"{name} was trained with noise up to zero signal (it holds a tensor named ztsnr), where a network "
+            "that predicts epsilon says nothing: it should hold one named v_pred too. Pick v_prediction as its "
+            "prediction_type, or use a model without it."
+        )
+    return config
 
 
 def tokenizers() -> tuple[Any, Any]:
@@ -176,26 +209,36 @@ def _on_meta(config: Mapping[str, Any], make: Callable[[], nn.Module]) -> nn.Mod
 def check_fit(name: str, shapes: Shapes, parts: Mapping[str, Part]) -> None:
     """Compare a header with what the modules need. `name` is the file's.
 
-    Raises ModelFileError with the file's own tensor names: missing, unknown or misshapen.
+    What belongs to no part is left, and logged. Raises ModelFileError with the file's own tensor names: missing,
+    unknown inside a part, misshapen, or scales of 8-bit weights.
     """
     needed: dict[str, tuple[tuple[int, ...], ...]] = {}
     for part in parts.values():
         for key, tensor in part.module.state_dict().items():
             if source := part.sources.get(key):
                 needed[source.name] = _stored_shapes(tuple(tensor.shape), source)
-    missing = needed.keys() - shapes.keys()
-    extra = {n for n in shapes.keys() - needed.keys() if not is_harmless_extra(n)}
-    if missing or extra:
+    missing, extra = needed.keys() - shapes.keys(), shapes.keys() - needed.keys()
+    inside = {n for n in extra if n.startswith(part_roots(needed))}
+    scales = {n for n in inside | {"scaled_fp8"} & extra if is_quantized(n)}
+    if scales:
+        raise ModelFileError(
+            f"{name} is stored in 8 or 4 bits with scales beside them ({_some(scales)}), which are not read here. Get "
+            "the same model in fp16, bf16 or plain fp8."
+        )
+    if missing or inside:
         said = [f"missing {_some(missing)}"] if missing else []
-        said += [f"unknown {_some(extra)}"] if extra else []
-        raise ModelFileError(f"{name} is not a whole SDXL checkpoint: {'; '.join(said)}. Download it again.")
+        said += [f"unknown {_some(inside)}"] if inside else []
+        raise ModelFileError(
+            f"{name} is not a whole SDXL checkpoint: {'; '.join(said)}. Use another file of this model."
+        )
     for tensor, possible in needed.items():
         if shapes[tensor] not in possible:
             raise ModelFileError(
                 f"{name}: {tensor} has the shape {shapes[tensor]}; the rest of the file needs {possible[0]}."
             )
-    if any(n.startswith("model_ema.") for n in shapes):
-        _log.info("%s also holds an averaged copy of its weights (model_ema); the main weights are used.", name)
+    unused = {n for n in extra if n not in _MARKS}
+    if unused:
+        _log.info("%s also holds tensors of none of its parts, which are not used: %s.", name, _some(unused))
 
 
 def _stored_shapes(shape: tuple[int, ...], source: Source) -> tuple[tuple[int, ...], ...]:

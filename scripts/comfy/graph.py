@@ -30,10 +30,12 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
     for node in workflow["nodes"]:
         if node["type"] in _NOT_RUN or node.get("mode") in (_MUTED, _BYPASSED):
             continue
-        names = widget_names(object_info[node["type"]])
-        inputs = {
-            name: value for name, value in zip(names, node.get("widgets_values", []), strict=True) if name is not None
-        }
+        info, values = object_info[node["type"]], node.get("widgets_values", [])
+        names = widget_names(info)
+        # a workflow saved before an optional widget came has no value for it, and the page takes its default
+        if all(name in info["input"].get("optional", {}) for name in names[len(values) :]):
+            names = names[: len(values)]
+        inputs = {name: value for name, value in zip(names, values, strict=True) if name is not None}
         for slot in node.get("inputs", []):
             if slot.get("link") is not None:
                 inputs[slot["name"]] = links[slot["link"]]

@@ -20,6 +20,7 @@ from tastemaker.loaders.formats.weights import read_json
 from tests.conftest import ROOT
 
 LICENCES = {"Apache-2.0", "Playground v2 Community License", "CreativeML Open RAIL++-M"}
+LICENCES |= {"Stability AI Non-Commercial Research Community License"}
 
 
 def test_names_are_what_the_load_node_lists() -> None:
@@ -28,6 +29,8 @@ def test_names_are_what_the_load_node_lists() -> None:
     assert [model.name for model in KNOWN_MODELS if model.ships] == list(EMBEDDED_MODELS)
     wanted = {"playground-v2-1024px-aesthetic", "playground-v2-512px-base", "playground-v2-256px-base"}
     wanted |= {"ddpm-church-256", "ddpm-celebahq-256", "ddpm-bedroom-256", "ddpo-aesthetic-church-256"}
+    wanted |= {"playground-v2.safetensors", "sdxl-turbo", "sd_xl_turbo_1.0_fp16.safetensors", "ddpm-ema-bedroom-256"}
+    wanted |= {f"sdxl_lightning_{n}.safetensors" for n in ("1step_x0", "2step", "4step", "8step")}
     wanted |= {"sd_xl_base_1.0.safetensors", "sd_xl_refiner_1.0.safetensors", "playground-v2.fp16.safetensors"}
     assert wanted <= set(names)
 

@@ -74,7 +74,7 @@ def html_weights(folder: Path) -> None:
 
 
 def add_code(folder: Path) -> None:
-    (folder / "unet" / "pipeline.py").write_text("boom")
+    (folder / "unet" / "pipeline.so").write_text("boom")
 
 
 def name_os(folder: Path) -> None:
@@ -123,7 +123,7 @@ def no_index(folder: Path) -> None:
         (drop_unet, "has no unet folder"),
         (drop_weights, "holds no diffusion_pytorch_model.safetensors"),
         (html_weights, "a web page"),
-        (add_code, r"program code \(pipeline.py\)"),
+        (add_code, r"program code \(pipeline.so\)"),
         (name_os, r"names \['os', 'system'\] as its unet"),
         (extra_component, "unknown component helper"),
         (other_pipeline, "is a 'StableDiffusionPipeline'"),

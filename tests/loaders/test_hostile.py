@@ -76,6 +76,16 @@ def vocabulary(**changes: object) -> Callable[[Path], None]:
 
 
 EVIL_CODE = "import evil\n"
+
+
+def code_named(part: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / "evil_code.py").write_text(EVIL_CODE)
+        edit(folder / "model_index.json", **{part: ["evil_code", "Model"]})
+
+    return damage
+
+
 FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("a class of os", index(unet=["os", "system"]), "names .*os"),
     ("a class of its own", index(unet=["evil", "Model"]), "names .*evil"),
@@ -94,8 +104,8 @@ FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("a quantizer", config("text_encoder_2", quantization_config={"quant_method": "evil"}), "keys that no CLIP"),
     ("an encoder's own loss", config("text_encoder", loss_type="evil"), "keys that no CLIP"),
     ("a quantizer in the UNet", config("unet", quantization_config={"quant_method": "evil"}), "does not know"),
-    ("a scheduler of its own", config("scheduler", _class_name="evil.Model"), "scheduler 'evil.Model'"),
-    ("a scheduler that is a list", config("scheduler", _class_name=["evil", "Model"]), "has the scheduler"),
+    ("a scheduler of its own", config("scheduler", _class_name="evil.Model"), "scheduler is 'evil.Model'"),
+    ("a scheduler that is a list", config("scheduler", _class_name=["evil", "Model"]), "noise schedule is not known"),
     ("a tokenizer of its own", config("tokenizer", tokenizer_class="evil.Model"), "is for 'evil.Model'"),
     ("a hundred layers", config("text_encoder", num_hidden_layers=100), "num_hidden_layers is 100"),
     ("10**9 layers", config("text_encoder", num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
@@ -106,7 +116,7 @@ FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("10**15 words", config("text_encoder", vocab_size=10**15), "vocab_size is"),
     ("10**12 steps", config("scheduler", num_train_timesteps=10**12), "num_train_timesteps is"),
     ("half a million betas", config("scheduler", trained_betas=[0.1] * 500_000), "trained_betas is a list"),
-    ("negative channels", config("unet", block_out_channels=[-64, 128]), "does not describe a model"),
+    ("negative channels", config("unet", block_out_channels=[-64, 128]), "must be 0 or more"),
     ("channels that are words", config("unet", block_out_channels=["a", "b"]), "does not describe a model"),
     ("no channels", config("unet", block_out_channels=[]), "does not describe a model"),
     ("blocks that are numbers", config("unet", down_block_types=[1, 2]), "does not describe a model"),
@@ -121,8 +131,9 @@ FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("lists in lists", text("unet/config.json", '{"a": ' + "[" * 50 + "]" * 50 + "}"), "nested deeper"),
     ("100,000 lists in lists", text("unet/config.json", '{"a": ' + "[" * 100_000), "cannot be read as JSON"),
     ("five megabytes", text("unet/config.json", '{"a": "' + "x" * 5_000_000 + '"}'), "larger than 4 MiB"),
-    ("code", text("evil.py", EVIL_CODE), "program code"),
-    ("code in a component", text("unet/modeling.PY", EVIL_CODE), "program code"),
+    ("code that is named", code_named("unet"), "code of its own .evil_code.py. as its unet"),
+    ("code as a scheduler", code_named("scheduler"), "code of its own .evil_code.py. as its scheduler"),
+    ("a script of Windows", text("unet/modeling.PYW", EVIL_CODE), "program code"),
     ("compiled code", text("vae/evil.so", "x"), "program code"),
     ("an id beyond the embedding", vocabulary(evil=5000), "its text encoder has 657 rows"),
     ("a negative id", vocabulary(evil=-1), "the number -1"),

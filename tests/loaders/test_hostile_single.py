@@ -53,7 +53,7 @@ TENSORS: list[tuple[str, str, tuple[int, ...], str]] = [
     ),
     ("no sides", "model.diffusion_model.label_emb.0.0.weight", (), "shape"),
     ("no latents", "first_stage_model.decoder.conv_in.weight", (0, 0, 3, 3), "shape"),
-    ("a third encoder", "conditioner.embedders.2.model.positional_embedding", (4,), "unknown conditioner"),
+    ("a layer of an encoder", "conditioner.embedders.1.model.transformer.resblocks.9.x", (4,), "unknown conditioner"),
     ("a layer far away", "first_stage_model.encoder.down.1000000000.block.0.conv1.weight", (4,), "unknown first_stage"),
 ]
 

@@ -116,7 +116,18 @@ def test_other_spellings_of_the_same_weights_load(state, loaded, tmp_path: Path)
         assert all(torch.equal(mine[k], theirs[k]) for k in theirs)
 
 
-HARMLESS = (
+UNUSED = (
+    "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight",
+    "cond_stage_model.model.token_embedding.weight",
+    "embedders.0.transformer.text_model.final_layer_norm.weight",
+    "conditioner.embedders.1.model.attn_mask",
+    "conditioner.embedders.1.model.visual.transformer.resblocks.0.ln_1.weight",
+    "conditioner.embedders.2.model.positional_embedding",
+    "first_stage_model.loss.logvar",
+    "first_stage_model.loss.discriminator.main.0.weight",
+    "first_stage_model.model_ema.decay",
+    "global_step",
+    "surprise",
     "conditioner.embedders.0.transformer.text_model.embeddings.position_ids",
     "conditioner.embedders.0.transformer.text_projection.weight",
     "conditioner.embedders.1.model.logit_scale",
@@ -126,11 +137,52 @@ HARMLESS = (
 )
 
 
-def test_known_extras_are_harmless(state, loaded, tmp_path: Path) -> None:
-    extras = {name: torch.ones(3) for name in HARMLESS}
-    again = load_diffusion_model(original_files.save(state | extras, tmp_path / "more.safetensors"))
-    assert torch.equal(again.unet.conv_in.weight, loaded.unet.conv_in.weight)
+def test_what_belongs_to_no_part_is_left_and_logged(state, loaded, tmp_path: Path, caplog) -> None:
+    """As ComfyUI and diffusers leave it."""
+    extras = {name: torch.ones(3) for name in UNUSED}
+    with caplog.at_level("INFO"):
+        again = load_diffusion_model(original_files.save(state | extras, tmp_path / "more.safetensors"))
+    for name, module in loaded.modules.items():
+        mine = again.modules[name].state_dict()
+        assert all(torch.equal(mine[k], v) for k, v in module.state_dict().items())
     assert again.scheduler_config["prediction_type"] == "epsilon"
+    (said,) = [r.getMessage() for r in caplog.records if "none of its parts" in r.getMessage()]
+    assert said.startswith("more.safetensors also holds tensors of none of its parts, which are not used: alphas")
+    assert said.endswith(f"and {len(UNUSED) - 5} more.")
+
+
+def test_marks_are_not_called_unused(state, tmp_path: Path, caplog) -> None:
+    marks = {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    with caplog.at_level("INFO"):
+        load_diffusion_model(original_files.save(state | marks, tmp_path / "marks.safetensors"))
+    assert not [r for r in caplog.records if "not used" in r.getMessage()]
+
+
+SCALES = (
+    "scaled_fp8",
+    "model.diffusion_model.scaled_fp8",
+    "model.diffusion_model.input_blocks.4.1.proj_in.scale_weight",
+    "model.diffusion_model.input_blocks.4.1.proj_in.weight_scale",
+    "conditioner.embedders.1.model.transformer.resblocks.0.mlp.c_fc.scale_input",
+    "model.diffusion_model.out.2.weight.absmax",
+    "model.diffusion_model.out.2.weight.quant_state.bitsandbytes__nf4",
+)
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_scaled_8_bit_weights_are_refused_by_name(state, tmp_path: Path, name: str) -> None:
+    """Read without their scales they would make noise, silently."""
+    path = original_files.save(state | {name: torch.ones(1)}, tmp_path / "fp8.safetensors")
+    with pytest.raises(ModelFileError, match=rf"fp8\.safetensors is stored in 8 or 4 bits with scales .*{name}") as e:
+        load_diffusion_model(path)
+    assert "plain fp8" in str(e.value)
+
+
+def test_plain_8_bit_weights_load(state, tmp_path: Path) -> None:
+    small = {k: v.to(torch.float8_e4m3fn) if k.startswith("model.") else v for k, v in state.items()}
+    again = load_diffusion_model(original_files.save(small, tmp_path / "plain8.safetensors"))
+    key = "model.diffusion_model.input_blocks.0.0.weight"
+    assert torch.equal(again.unet.conv_in.weight, small[key].float())
 
 
 def test_v_prediction_is_read_from_the_file(state, tmp_path: Path) -> None:
@@ -170,7 +222,6 @@ MIDDLE = "model.diffusion_model.middle_block.0.emb_layers.1.weight"
         (without("conditioner."), "an SDXL UNet without the rest"),
         (without("first_stage_model.decoder.mid.attn_1."), r"missing first_stage_model\.decoder\.mid\.attn_1\.k\.bias"),
         (plus("model.diffusion_model.surprise", torch.ones(1)), r"unknown model\.diffusion_model\.surprise"),
-        (plus("surprise", torch.ones(1)), "unknown surprise"),
         (plus(MIDDLE, torch.ones(5, 256)), rf"{MIDDLE} has the shape \(5, 256\); .* needs \(192, 256\)"),
         (plus(OUT, torch.tensor([0.0, 1.0, float("nan"), 0.0])), r"NaN or infinity in conv_out\.bias"),
         (plus(OUT, torch.zeros(4, dtype=torch.int8)), r"conv_out\.bias is stored as torch\.int8"),
@@ -183,8 +234,10 @@ def test_a_file_that_does_not_fit_is_refused_in_its_own_names(
     state, tmp_path: Path, damage: Callable[[State], State], said: str
 ) -> None:
     path = original_files.save(damage(state), tmp_path / "bad.safetensors")
-    with pytest.raises(ModelFileError, match=said):
+    with pytest.raises(ModelFileError, match=said) as refused:
         load_diffusion_model(path)
+    # the file is whole: it would come back the same
+    assert "ownload it again" not in str(refused.value)
 
 
 def test_a_cut_file_is_damaged(file, tmp_path: Path) -> None:

@@ -178,3 +178,26 @@ def test_the_number_format_is_what_was_asked(client) -> None:
     assert "bfloat16" in told(load(client, "tiny-ddpm", "bfloat16"))
     message = refused(load(client, "tiny-ddpm", "float8"))
     assert message.startswith("dtype:")
+
+
+def test_a_prediction_type_is_chosen_in_the_node_and_may_be_absent(client) -> None:
+    info = client.get("/object_info/TastemakerLoadModel")["TastemakerLoadModel"]["input"]
+    assert list(info["optional"]) == ["prediction_type"]  # last, so that saved workflows keep their order
+    assert "network predicts: epsilon" in told(load(client, "tiny-sdxl"))
+    prompt = {
+        "1": {
+            "class_type": "TastemakerLoadModel",
+            "inputs": {"model": "tiny-sdxl", "dtype": "auto", "prediction_type": "v_prediction"},
+        },
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 1]}},
+    }
+    assert "network predicts: v_prediction" in told(client.run(prompt))
+    prompt["1"]["inputs"]["prediction_type"] = "edm"
+    # V3 nodes check combos themselves
+    assert refused(client.run(prompt)).startswith("prediction_type: Pick one of auto")
+
+
+def test_spacing_is_an_optional_last_input_of_sample_options(client) -> None:
+    info = client.get("/object_info/TastemakerSampleOptions")["TastemakerSampleOptions"]["input"]
+    assert list(info["optional"]) == ["timestep_spacing"]
+    assert list(info["required"])[-1] == "speed"

@@ -305,11 +305,11 @@ def test_a_model_folder_of_ones_own(server, client, workflow) -> None:
     assert "studio/mine" in json.dumps(listed)
     good = client.run(prompt_of(client, workflow("best_of_batch"), model="studio/mine", **SMALL))
     assert good.status == "success", good.error
-    (target / "unet" / "hook.py").write_text("boom")
+    (target / "unet" / "hook.so").write_text("boom")
     client.free()
     bad = client.run(prompt_of(client, workflow("best_of_batch"), model="studio/mine", **SMALL))
     assert bad.status == "error"
-    assert "program code (hook.py)" in bad.error["exception_message"]
+    assert "program code (hook.so)" in bad.error["exception_message"]
 
 
 def test_unconditional_models_refuse_prompts_in_clear_words(client, workflow) -> None:

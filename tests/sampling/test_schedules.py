@@ -452,9 +452,8 @@ def test_the_models_own_scheduler_is_found(name: str) -> None:
     ("change", "message"),
     [
         ({"_class_name": "HeunDiscreteScheduler"}, "own is HeunDiscreteScheduler, which is not among"),
-        ({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}, "with use_karras_sigmas=True"),
-        ({"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "sde-dpmsolver++"}, "algorithm_type="),
-        ({"_class_name": "UniPCMultistepScheduler", "solver_order": 3}, "solver_order=3"),
+        ({"_class_name": "KDPM2AncestralDiscreteScheduler"}, "own is KDPM2AncestralDiscreteScheduler, which is not"),
+        ({"_class_name": "UniPCMultistepScheduler", "lower_order_final": False}, "with lower_order_final=False"),
     ],
 )
 def test_a_default_that_is_not_ours_is_refused_not_replaced(change: dict[str, Any], message: str) -> None:
