@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, shots, slide
+from tests.page.conftest import READY, newcomer_seen, shots, slide
 
 pytestmark = pytest.mark.browser
 
@@ -39,10 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from scripts.comfy.server import ComfyServer
 
     base = tmp_path_factory.mktemp("gallery")
-    (base / "custom_nodes").mkdir()
-    settings = base / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="ascii")  # no dialog for newcomers
+    newcomer_seen(base)
     shutil.copy(ROOT / "tests" / "nodes" / "tables_pack.py", base / "custom_nodes")
     with ComfyServer(base) as running:
         yield running
