@@ -111,7 +111,9 @@ def _page_arguments() -> list[str]:
     if not named:
         return []
     if not (Path(named) / "index.html").is_file():
-        raise RuntimeError(f"COMFY_FRONTEND_ROOT is {named}, which holds no index.html. Name a frontend's static folder.")
+        raise RuntimeError(
+            f"COMFY_FRONTEND_ROOT is {named}, which holds no index.html. Name a frontend's static folder."
+        )
     return ["--front-end-root", str(Path(named).resolve())]
 
 

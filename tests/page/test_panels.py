@@ -20,7 +20,14 @@ RANK = NODE.format("TastemakerRank")
 OUTPUTS = {
     "TastemakerRank": {
         "tastemaker_ranking": [
-            {"rank": i, "score": 1.0 / i, "id": f"{i:016x}", "prompt": "a heart", "kept": i < 3, "scores": {"a": 1.0 / i}}
+            {
+                "rank": i,
+                "score": 1.0 / i,
+                "id": f"{i:016x}",
+                "prompt": "a heart",
+                "kept": i < 3,
+                "scores": {"a": 1.0 / i},
+            }
             for i in range(1, 6)
         ],
         "tastemaker_summary": [{"total": 5, "kept": 2, "main": "a", "columns": ["a"]}],
@@ -163,7 +170,9 @@ def test_a_training_run_tells_its_node_in_a_subgraph_and_says_when_it_was_cancel
     )
     tell = "detail => app.api.dispatchEvent(new CustomEvent('tastemaker.training', { detail }))"
     says = "() => inner().tastemakerTraining.element.textContent"
-    page.evaluate(tell, {"node": ids, "state": "learned", "epoch": 2, "epochs": 9, "rows": [{"reward": 1}, {"reward": 2}]})
+    page.evaluate(
+        tell, {"node": ids, "state": "learned", "epoch": 2, "epochs": 9, "rows": [{"reward": 1}, {"reward": 2}]}
+    )
     assert "learned" in page.evaluate(says)
     assert page.evaluate("() => inner().tastemakerTraining.element.querySelectorAll('svg').length") == 1
     page.evaluate(tell, {"node": ids, "state": "sampling 60 of 128", "epoch": 3, "epochs": 9, "seconds_left": 2100})

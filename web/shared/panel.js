@@ -78,6 +78,7 @@ function mount(node, element) {
  */
 export function addPanel(node, { name, element, output, show, height, most, configured, removed, held }) {
   element.classList.add("tastemaker-panel", "widget-expands"); // the second is the page's: take the room there is
+  element.style.setProperty("--tm-least", `${height}px`); // for the renderer that asks no widget for its height
   const options = { serialize: false, hideInPanel: true, getMinHeight: () => height };
   if (most) options.getMaxHeight = () => most;
   const widget = node.addDOMWidget(name, `tastemaker_${name}`, element, options);
