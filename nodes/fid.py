@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
 from ..loaders.errors import InputError
 from . import host
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, TastePictures
 
@@ -104,7 +105,7 @@ class TastemakerFID(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFID",
             display_name="FID",
             category=CATEGORY,

@@ -12,6 +12,7 @@ from ..loaders.errors import InputError
 from ..training import PRESETS, DDPOConfig
 from ..training.config import preset_values
 from . import host
+from .listing import schema
 from .live import LiveRun
 from .widgets import widgets
 from .wires import (
@@ -45,7 +46,7 @@ class TastemakerFineTune(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFineTune",
             display_name="Fine-Tune",
             category=CATEGORY,
@@ -207,7 +208,7 @@ class TastemakerFineTuneSettings(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFineTuneSettings",
             display_name="Fine-Tune Settings",
             category=CATEGORY,
@@ -226,7 +227,7 @@ class TastemakerRewardCurve(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerRewardCurve",
             display_name="Reward Curve",
             category=CATEGORY,

@@ -13,6 +13,7 @@ from ..loaders.errors import InputError
 from ..loaders.fingerprint import changes
 from . import host
 from .about import about
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -38,7 +39,7 @@ class TastemakerLoadModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadModel",
             display_name="Load Taste Model",
             category=CATEGORY,

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..loaders.errors import InputError
 from ..rewards.limits import MAX_PICTURES
 from . import host
+from .listing import schema
 from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class TastemakerLoadImages(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadImages",
             display_name="Load Images (folder)",
             category=CATEGORY,

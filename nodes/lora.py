@@ -13,6 +13,7 @@ from ..loaders.catalogue import how_to_get
 from ..loaders.errors import InputError
 from ..loaders.lora import MAX_STRENGTH, Lora
 from . import host
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadLoRA",
             display_name="Load Taste LoRA",
             category=CATEGORY,

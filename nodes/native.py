@@ -12,6 +12,7 @@ from ..loaders.lora import lora_state
 from ..loaders.lora_keys import TEXT, TEXT_2
 from ..loaders.original_layout import unet_sources
 from . import host, host_native
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class TastemakerToNative(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerToNative",
             display_name="To Native",
             category=CATEGORY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..loaders.errors import InputError
+from .listing import schema
 from .wires import CATEGORY, PromptList, TastePrompts
 
 MAX_PROMPTS = 1000
@@ -29,7 +30,7 @@ class TastemakerPrompts(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerPrompts",
             display_name="Prompts",
             category=CATEGORY,

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..loaders.errors import InputError
 from ..rewards.selection import RankOptions
 from . import host
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
@@ -23,7 +24,7 @@ class TastemakerRank(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerRank",
             display_name="Rank",
             category=CATEGORY,

@@ -13,6 +13,7 @@ from ..loaders.errors import InputError
 from ..sampling import SampleOptions, SampleSettings
 from ..sampling.settings import MAX_BATCH, MAX_SEED
 from . import host
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
 
@@ -32,7 +33,7 @@ class TastemakerSample(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerSample",
             display_name="Sample",
             category=CATEGORY,
@@ -144,7 +145,7 @@ class TastemakerSampleOptions(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerSampleOptions",
             display_name="Sample Options",
             category=CATEGORY,

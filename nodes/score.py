@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..loaders.errors import InputError
 from . import host
+from .listing import schema
 from .load_images import listed
 from .wires import (
     CATEGORY,
@@ -34,7 +35,7 @@ class TastemakerScore(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerScore",
             display_name="Score",
             category=CATEGORY,

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..evaluation.votes import MAX_PAIRS, QUESTIONS, Ballot, check_model_name, choice_of, drawn, parse_votes, shuffled
 from ..loaders.errors import InputError
 from . import host
+from .listing import schema
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class TastemakerVote(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerVote",
             display_name="Vote",
             category=CATEGORY,
@@ -243,7 +244,7 @@ class TastemakerVoteResult(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerVoteResult",
             display_name="Vote Result",
             category=CATEGORY,

@@ -79,8 +79,8 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
             raise KeyError(f"{node.type} has no input {', '.join(sorted(unknown))}")
         saved.append(_node(ids[id(node)], node, info, _slots(node, specs, links), _values(node, specs)))
     for entry in saved:
-        for slot, output in enumerate(entry["outputs"]):
-            output["links"] = links.leaving(entry["id"], slot)
+        for place, output in enumerate(entry["outputs"]):
+            output["links"] = links.leaving(entry["id"], place)
     frames = [
         {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
         for i, g in enumerate(groups, start=1)

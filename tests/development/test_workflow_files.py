@@ -1,4 +1,4 @@
-"""The example workflows as files: readable when opened, nodes in their groups, no link behind a node it has nothing to do with."""
+"""The example workflows as files: readable when opened, nodes in their groups, no link behind another node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Panels on nodes outlive undo, redo, another tab and a reload, in both renderers; and live news finds nodes in subgraphs."""
+"""Panels on nodes outlive undo, redo, another tab and a reload, in both renderers; news finds nodes in subgraphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every template in the real page, in both renderers, as it is opened and with results on it: readable, nothing overlaps."""
+"""Every template in the real page, in both renderers, opened and with results on it: nothing overlaps."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def renderer(page: Any, request: Any) -> Iterator[str]:
     page.set_viewport_size({"width": 1600, "height": 1000})
     page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param != "classic")
+    # older pages pull graphs apart for their new renderer, at every load: here nodes stay where they are
+    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.AutoScaleLayout', false)")
     page.wait_for_timeout(500)
     yield request.param
     page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
@@ -78,6 +80,8 @@ def apart(page: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_opens_readable_and_stays_in_order_with_results_on_it(page: Any, renderer: str, name: str) -> None:
     graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    page.evaluate("() => app.graph.clear()")
+    page.wait_for_timeout(800)  # older pages keep the size of a node whose number comes back at once
     page.evaluate("graph => app.loadGraphData(graph, true, true)", graph)
     page.wait_for_function("count => app.graph._nodes.length === count", arg=len(graph["nodes"]))
     page.wait_for_timeout(1200)
