@@ -8,6 +8,7 @@ Prints for each node its search words, shelf and flag, as JSON.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field, fields
 
 from scripts.comfy.inside import enter
@@ -29,7 +30,7 @@ def main() -> None:
     known = {spec.name for spec in fields(io.Schema)}
     io.Schema = NewSchema
     new = {node.define_schema().node_id: node.define_schema() for node in NODES}
-    print(
+    sys.stdout.write(
         json.dumps(
             {
                 name: {

@@ -1,4 +1,4 @@
-"""The page's JavaScript without a page: its models tested by node, and every module checked for what breaks an import."""
+"""The page's JavaScript without a page: its models tested by node, every module checked for what breaks an import."""
 
 from __future__ import annotations
 
