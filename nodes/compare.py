@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from . import host
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class TastemakerCompare(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerCompare",
             display_name="Compare",
             category=CATEGORY,

@@ -26,6 +26,7 @@ from .fid import (
     stored_input,
     stored_statistics,
 )
+from .listing import schema
 from .widgets import widgets
 from .wires import (
     CATEGORY,
@@ -61,7 +62,7 @@ class TastemakerEvaluate(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerEvaluate",
             display_name="Evaluate",
             category=CATEGORY,
@@ -319,7 +320,7 @@ class TastemakerReport(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerReport",
             display_name="Report",
             category=CATEGORY,

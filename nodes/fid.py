@@ -12,6 +12,7 @@ from ..core.errors import InputError
 from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
 from . import host
 from .checked import checked
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, TastePictures
 
@@ -105,7 +106,7 @@ class TastemakerFID(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFID",
             display_name="FID",
             category=CATEGORY,

@@ -13,6 +13,7 @@ from ..training import PRESETS, DDPOConfig
 from ..training.config import preset_values
 from . import host
 from .checked import checked
+from .listing import schema
 from .live import LiveRun
 from .widgets import widgets
 from .wires import (
@@ -46,7 +47,7 @@ class TastemakerFineTune(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFineTune",
             display_name="Fine-Tune",
             category=CATEGORY,
@@ -209,7 +210,7 @@ class TastemakerFineTuneSettings(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerFineTuneSettings",
             display_name="Fine-Tune Settings",
             category=CATEGORY,
@@ -232,7 +233,7 @@ class TastemakerRewardCurve(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerRewardCurve",
             display_name="Reward Curve",
             category=CATEGORY,

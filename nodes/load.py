@@ -15,6 +15,7 @@ from ..loaders.formats.fingerprint import changes
 from . import host
 from .about import about
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -40,7 +41,7 @@ class TastemakerLoadModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadModel",
             display_name="Load Taste Model",
             category=CATEGORY,

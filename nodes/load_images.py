@@ -11,6 +11,7 @@ from ..core.errors import InputError
 from ..images.limits import MAX_PICTURES
 from . import host
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class TastemakerLoadImages(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadImages",
             display_name="Load Images (folder)",
             category=CATEGORY,

@@ -14,6 +14,7 @@ from ..loaders.catalogue import how_to_get
 from ..loaders.lora.apply import MAX_STRENGTH, Lora
 from . import host
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadLoRA",
             display_name="Load Taste LoRA",
             category=CATEGORY,

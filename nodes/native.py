@@ -14,6 +14,7 @@ from ..loaders.lora.keys import TEXT, TEXT_2
 from . import host
 from .checked import checked
 from .host import native as host_native
+from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class TastemakerToNative(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerToNative",
             display_name="To Native",
             category=CATEGORY,

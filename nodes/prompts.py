@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..core.errors import InputError
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, PromptList, TastePrompts
 
 MAX_PROMPTS = 1000
@@ -30,7 +31,7 @@ class TastemakerPrompts(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerPrompts",
             display_name="Prompts",
             category=CATEGORY,

@@ -10,6 +10,7 @@ from ..core.errors import InputError
 from ..ranking.selection import RankOptions
 from . import host
 from .checked import checked
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
@@ -24,7 +25,7 @@ class TastemakerRank(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerRank",
             display_name="Rank",
             category=CATEGORY,

@@ -14,6 +14,7 @@ from ..loaders.formats.fingerprint import changes
 from ..rewards import REWARDS, load_reward
 from . import host
 from .checked import checked
+from .listing import schema
 from .load import dtype_input, dtype_of
 from .wires import CATEGORY, TasteReward
 
@@ -46,7 +47,7 @@ class TastemakerLoadReward(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerLoadReward",
             display_name="Load Reward",
             category=CATEGORY,
@@ -135,7 +136,7 @@ class TastemakerCombineRewards(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         members = [widget for number in range(1, COUNT + 1) for widget in _member_inputs(number)]
-        return io.Schema(
+        return schema(
             node_id="TastemakerCombineRewards",
             display_name="Combine Rewards",
             category=CATEGORY,

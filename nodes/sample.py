@@ -15,6 +15,7 @@ from ..sampling import SampleOptions, SampleSettings
 from ..sampling.settings import MAX_BATCH
 from . import host
 from .checked import checked
+from .listing import schema
 from .widgets import widgets
 from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
 
@@ -34,7 +35,7 @@ class TastemakerSample(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerSample",
             display_name="Sample",
             category=CATEGORY,
@@ -147,7 +148,7 @@ class TastemakerSampleOptions(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerSampleOptions",
             display_name="Sample Options",
             category=CATEGORY,

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from . import host
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, TasteScores
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class TastemakerSaveRanked(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerSaveRanked",
             display_name="Save Ranked",
             category=CATEGORY,

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from . import host
 from .checked import checked
+from .listing import schema
 from .load_images import listed
 from .wires import (
     CATEGORY,
@@ -35,7 +36,7 @@ class TastemakerScore(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerScore",
             display_name="Score",
             category=CATEGORY,

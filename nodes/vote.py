@@ -21,6 +21,7 @@ from ..evaluation.votes.votes import (
 )
 from . import host
 from .checked import checked
+from .listing import schema
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class TastemakerVote(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerVote",
             display_name="Vote",
             category=CATEGORY,
@@ -254,7 +255,7 @@ class TastemakerVoteResult(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="TastemakerVoteResult",
             display_name="Vote Result",
             category=CATEGORY,

@@ -1,7 +1,8 @@
-// What Load Images, Load Taste LoRA, Score and others have to say, on the node: how many, and what is wrong with which.
-// Plain DOM, so it works with both renderers of the page; texts go in as textContent only.
+// What a node has to say, on the node: how many pictures, what a file holds, what is wrong. Texts go in as textContent.
 
 import { app } from "../../scripts/app.js";
+import { addStyle, element } from "./shared/dom.js";
+import { addPanel } from "./shared/panel.js";
 
 const HEIGHT = {
   TastemakerLoadImages: 150,
@@ -14,37 +15,16 @@ const HEIGHT = {
 };
 
 function addReport(node, height) {
-  const container = document.createElement("div");
-  container.className = "tastemaker-report";
-  container.setAttribute("role", "log");
-  container.setAttribute("aria-label", "Report");
-  container.tabIndex = 0; // a long list scrolls, with the keyboard too
-  container.textContent = "Run the graph to see what was found.";
-  Object.assign(container.style, {
-    overflow: "auto",
-    whiteSpace: "pre-wrap",
-    overflowWrap: "anywhere",
-    userSelect: "text",
-    boxSizing: "border-box",
-    padding: "6px 8px",
-    fontSize: "12px",
-    lineHeight: "1.4",
-    fontFamily: "system-ui, sans-serif",
-    color: "var(--input-text, #ddd)",
-    background: "var(--comfy-input-bg, #222)",
-    borderRadius: "6px",
+  addStyle();
+  const container = element("div", "tastemaker-report tm-empty", {
+    text: "Run the graph to see what was found.",
+    attributes: { role: "log", "aria-label": "Report", tabindex: "0" }, // a long list scrolls, with the keyboard too
   });
-  const widget = node.addDOMWidget("report", "tastemaker_report", container, {
-    serialize: false,
-    getMinHeight: () => height,
-  });
-  widget.serialize = false; // a display, not a setting: nothing of it goes into the workflow
-
-  const before = node.onExecuted;
-  node.onExecuted = function (message) {
-    before?.apply(this, arguments);
-    if (message?.tastemaker_report) container.textContent = message.tastemaker_report.join("\n");
+  const show = (message) => {
+    container.classList.remove("tm-empty");
+    container.textContent = message.tastemaker_report.join("\n");
   };
+  addPanel(node, { name: "report", element: container, output: "tastemaker_report", height, show });
 }
 
 app.registerExtension({

@@ -42,8 +42,8 @@ export function panel(title, values, { spread = [], floor = null, wide = false }
   let high = Math.max(...highs, ...(floor === null ? [] : [floor]));
   if (high - low < 1e-12) [low, high] = [low - 0.5, high + 0.5];
 
-  const [width, height] = wide ? [600, 140] : [200, 92];
-  const [left, right, top, bottom] = [6, 6, 20, 6];
+  const [width, height] = wide ? [430, 110] : [140, 76]; // near the size it is shown at, so that words can be read
+  const [left, right, top, bottom] = [6, 6, wide ? 20 : 32, 6];
   const x = (i) => left + ((width - left - right) * i) / Math.max(1, values.length - 1);
   const y = (value) => top + ((height - top - bottom) * (high - value)) / (high - low);
 
@@ -52,9 +52,9 @@ export function panel(title, values, { spread = [], floor = null, wide = false }
   drawing.setAttribute("aria-label", `${title}: ${short(latest)} after ${values.length} epochs`);
   drawing.style.display = "block";
   drawing.append(
-    svg("rect", { x: 0, y: 0, width, height, rx: 4, fill: "rgba(255, 255, 255, 0.04)" }),
-    svg("text", { x: left, y: 14, "font-size": 11, fill: "currentColor", opacity: 0.7 }, title),
-    svg("text", { x: width - right, y: 14, "font-size": 11, fill: "currentColor", "text-anchor": "end" }, short(latest)),
+    svg("rect", { x: 0, y: 0, width, height, rx: 4, fill: "currentColor", opacity: 0.05 }),
+    svg("text", { x: left, y: 14, "font-size": 11, fill: "currentColor", opacity: 0.8 }, title),
+    svg("text", { x: width - right, y: wide ? 14 : 28, "font-size": 11, fill: "currentColor", "text-anchor": "end" }, short(latest)),
   );
   if (wide) {
     for (const value of [low, high]) {

@@ -1,4 +1,8 @@
-"""Start and stop a headless ComfyUI on a base directory of its own, with this pack in it."""
+"""Start and stop a headless ComfyUI on a base directory of its own, with this pack in it.
+
+`COMFY_FRONTEND_ROOT` names the folder of another page to serve: the `static` folder of another
+`comfyui-frontend-package`, to try the pack in newer pages than the host's own.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +73,7 @@ class ComfyServer:
             link.symlink_to(ROOT, target_is_directory=True)
         command = [sys.executable, "main.py", "--port", str(self.port), "--base-directory", str(self.base)]
         command += ["--database-url", f"sqlite:///{self.base / 'user' / 'comfyui.db'}"]
-        command += ["--disable-auto-launch", *_device_arguments(), *self.arguments]
+        command += ["--disable-auto-launch", *_device_arguments(), *_page_arguments(), *self.arguments]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -111,6 +115,18 @@ class ComfyServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _page_arguments() -> list[str]:
+    """`--front-end-root` where `COMFY_FRONTEND_ROOT` names a page. Raises RuntimeError for a folder that holds none."""
+    named = os.environ.get("COMFY_FRONTEND_ROOT")
+    if not named:
+        return []
+    if not (Path(named) / "index.html").is_file():
+        raise RuntimeError(
+            f"COMFY_FRONTEND_ROOT is {named}, which holds no index.html. Name a frontend's static folder."
+        )
+    return ["--front-end-root", str(Path(named).resolve())]
 
 
 def _device_arguments() -> list[str]:

@@ -1,6 +1,7 @@
 """Write `workflows/*.json` from the graphs below: `make workflows`.
 
-`python -m scripts.workflows NAME ...` writes some of them only; those that train take minutes.
+`python -m scripts.workflows NAME ...` writes some of them only; those that train take minutes. `--graphs` writes the
+`.json` files and leaves the pictures as they are.
 
 The nodes' widgets and outputs come from a running server, so a file can never name an input that
 the code does not have. The `.jpg` beside each shows what the workflow itself makes, with small models
@@ -22,8 +23,9 @@ from PIL import Image
 from ..comfy.client import ComfyClient
 from ..comfy.locate import ROOT
 from ..comfy.server import ComfyServer
-from .builder import Group, Node, build
+from .builder import build
 from .evaluation import evaluate_before_after
+from .layout import Frame, Node, lay_out
 from .model import AMBER, BLUE, GREEN, lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
@@ -59,85 +61,58 @@ Try *ddpm* with 200 steps, or *pndm* with 25.
 
 
 def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
-    text = "a small yellow star at the top of a purple background"
-    prompts = Node("TastemakerPrompts", (340, 420), (300, 170), {"text": text})
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": "a small yellow star at the top of a purple background"})
     sample = Node(
         "TastemakerSample",
-        (720, 80),
-        (320, 560),
         {"images_per_prompt": 16, "seed": 7, "steps": 25, "guidance_scale": 2.0},
         {"model": (model, "model"), "prompts": (prompts, "prompts")},
     )
-    score = Node(
-        "TastemakerScore",
-        (1120, 80),
-        (300, 232),
-        {},
-        {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")},
+    wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")}
+    score = Node("TastemakerScore", {}, wires)
+    rank, save = _kept(score, "tastemaker/best")
+    note = Node("MarkdownNote", {"text": BEST_NOTE}, size=(340, 560))
+    groups = lay_out(
+        [[note, model, prompts], [sample, reward], [score], [rank], [save]],
+        [
+            Frame("1  Choose", BLUE, [model, prompts]),
+            Frame("2  Make and judge", GREEN, [sample, reward, score]),
+            Frame("3  Look and keep", AMBER, [rank, save]),
+        ],
     )
-    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
-    save = Node(
-        "TastemakerSaveRanked",
-        (1820, 80),
-        (360, 420),
-        {"filename_prefix": "tastemaker/best"},
-        {"scores": (rank, "best scores")},
-    )
-    note = Node("MarkdownNote", (-60, 40), (330, 440), {"text": BEST_NOTE})
-    groups = [
-        Group("1  Choose", (320, 0, 340, 620), BLUE),
-        Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
-    ]
     nodes = [note, model, reward, prompts, sample, score, rank, save]
     return build("best_of_batch", nodes, groups, info)
 
 
+def _kept(score: Node, prefix: str) -> tuple[Node, Node]:
+    """Rank and Save Ranked: the best four."""
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
+    return rank, Node("TastemakerSaveRanked", {"filename_prefix": prefix}, {"scores": (rank, "best scores")})
+
+
 def unconditional(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-ddpm"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
-    wanted = Node(
-        "TastemakerPrompts",
-        (340, 420),
-        (300, 150),
-        {"text": "a large red circle on a white background"},
-        title="what I am looking for",
-    )
+    model = Node("TastemakerLoadModel", {"model": "tiny-ddpm"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    text = "a large red circle on a white background"
+    wanted = Node("TastemakerPrompts", {"text": text}, title="what I am looking for", size=(320, 130))
     sample = Node(
         "TastemakerSample",
-        (720, 80),
-        (320, 560),
         {"images_per_prompt": 16, "seed": 1, "scheduler": "ddim", "steps": 50, "eta": 1.0},
         {"model": (model, "model")},
     )
-    score = Node(
-        "TastemakerScore",
-        (1120, 80),
-        (300, 232),
-        {},
-        {
-            "images": (sample, "images"),
-            "prompts": (wanted, "prompts"),
-            "reward": (reward, "reward"),
-            "made_with": (sample, "prompts"),
-        },
+    wires = {"images": (sample, "images"), "prompts": (wanted, "prompts"), "reward": (reward, "reward")}
+    score = Node("TastemakerScore", {}, wires | {"made_with": (sample, "prompts")})
+    rank, save = _kept(score, "tastemaker/unconditional")
+    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE})
+    groups = lay_out(
+        [[note, model], [sample, wanted, reward], [score], [rank], [save]],
+        [
+            Frame("1  Choose", BLUE, [model]),
+            Frame("2  Make and judge", GREEN, [sample, wanted, reward, score]),
+            Frame("3  Look and keep", AMBER, [rank, save]),
+        ],
     )
-    rank = Node("TastemakerRank", (1120, 370), (620, 830), {"top_k": 4}, {"scores": (score, "scores")})
-    save = Node(
-        "TastemakerSaveRanked",
-        (1820, 80),
-        (360, 420),
-        {"filename_prefix": "tastemaker/unconditional"},
-        {"scores": (rank, "best scores")},
-    )
-    note = Node("MarkdownNote", (-60, 40), (330, 420), {"text": UNCONDITIONAL_NOTE})
-    groups = [
-        Group("1  Choose", (320, 0, 340, 600), BLUE),
-        Group("2  Make", (700, 0, 360, 670), GREEN),
-        Group("3  Judge and keep", (1100, 0, 1100, 1220), AMBER),
-    ]
     nodes = [note, model, reward, wanted, sample, score, rank, save]
     return build("unconditional", nodes, groups, info)
 
@@ -181,14 +156,17 @@ def _sheet(images: list[Image.Image]) -> Image.Image:
 
 
 def main() -> None:
+    names = [name for name in sys.argv[1:] if name != "--graphs"]
     with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server:
         write_stand_ins(Path(base) / "models")
         client = ComfyClient(server.address)
         info = client.get("/object_info")
-        for name in sys.argv[1:] or WORKFLOWS:
+        for name in names or WORKFLOWS:
             workflow = WORKFLOWS[name](info)
             path = ROOT / "workflows" / f"{name}.json"
             path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
+            if "--graphs" in sys.argv:
+                continue
             result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
             if result.status != "success":
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")

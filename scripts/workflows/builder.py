@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
 
 from tastemaker.loaders.catalogue import missing_model_entry
 
 from ..comfy.graph import _WIDGETS
-
-
-@dataclass
-class Node:
-    """A node of a graph to be. `wires` maps an input's name to (node, output name)."""
-
-    type: str
-    pos: tuple[int, int]
-    size: tuple[int, int]
-    values: dict[str, Any] = field(default_factory=dict)
-    wires: dict[str, tuple[Node, str]] = field(default_factory=dict)
-    title: str = ""
-
-
-@dataclass
-class Group:
-    """A titled frame behind nodes."""
-
-    title: str
-    bounding: tuple[int, int, int, int]
-    colour: str
+from .layout import Group, Node, around, slot
 
 
 def _is_widget(spec: list[Any]) -> bool:
@@ -100,8 +79,8 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
             raise KeyError(f"{node.type} has no input {', '.join(sorted(unknown))}")
         saved.append(_node(ids[id(node)], node, info, _slots(node, specs, links), _values(node, specs)))
     for entry in saved:
-        for slot, output in enumerate(entry["outputs"]):
-            output["links"] = links.leaving(entry["id"], slot)
+        for place, output in enumerate(entry["outputs"]):
+            output["links"] = links.leaving(entry["id"], place)
     frames = [
         {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
         for i, g in enumerate(groups, start=1)
@@ -115,9 +94,27 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
         "links": links.all,
         "groups": frames,
         "config": {},
-        "extra": {},
+        "extra": _routes(nodes, ids, links.all),
         "version": 0.4,
     }
+
+
+def _routes(nodes: list[Node], ids: dict[int, int], links: list[list[Any]]) -> dict[str, Any]:
+    """Reroutes of the links that would pass behind other nodes, as the page saves them."""
+    by_id = {ids[id(node)]: node for node in nodes}
+    reroutes: list[dict[str, Any]] = []
+    ends, taken = [], []
+    for number, source, output, target, place, _ in links:
+        start, end = slot(by_id[source], output, output=True), slot(by_id[target], place, output=False)
+        others = [node for node in nodes if ids[id(node)] not in (source, target)]
+        parent = None
+        for x, y in around(start, end, others, taken):
+            entry = {"id": len(reroutes) + 1, "pos": [round(x), round(y)], "linkIds": [number]}
+            reroutes.append(entry if parent is None else {"parentId": parent, **entry})
+            parent = entry["id"]
+        if parent is not None:
+            ends.append({"id": number, "parentId": parent})
+    return {"reroutes": reroutes, "linkExtensions": ends} if reroutes else {}
 
 
 def _node(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import Group, Node, build
+from .builder import build
+from .layout import Frame, Node, lay_out
 from .model import AMBER, BLUE, GREEN
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "moon")
@@ -39,26 +40,26 @@ def _prompts() -> str:
 
 
 def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", (340, 420), (300, 400), {"text": _prompts()})
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": _prompts()}, size=(320, 190))
     wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
     known = {"images_per_prompt": 4, "seed": 5000, "steps": 12, "guidance_scale": 3.0}
-    real = Node("TastemakerSample", (720, 80), (320, 480), known, wires, title="what to compare with")
+    real = Node("TastemakerSample", known, wires, title="what to compare with")
     measured = []
-    for place, (title, steps) in enumerate((("3 steps", 3), ("8 steps", 8))):
+    for title, steps in (("3 steps", 3), ("8 steps", 8)):
         values = {"title": title, "steps": steps, "guidance_scale": 3.0, "images_per_prompt": 4, "kid_subset_size": 60}
         more = {**wires, "reward": (reward, "reward"), "reference": (real, "images")}
-        measured.append(
-            Node("TastemakerEvaluate", (1120 + 420 * place, 80), (380, 900), values, more, title=f"Evaluate {title}")
-        )
-    tables = {"before": (measured[0], "evaluation"), "after": (measured[1], "evaluation")}
-    report = Node("TastemakerReport", (2000, 80), (720, 900), {}, tables)
-    note = Node("MarkdownNote", (-100, 40), (380, 640), {"text": EVALUATE_NOTE})
-    groups = [
-        Group("1  Choose", (320, 0, 340, 860), BLUE),
-        Group("2  Compare with", (700, 0, 360, 600), BLUE),
-        Group("3  Measure", (1100, 0, 840, 1020), GREEN),
-        Group("4  Report", (1980, 0, 760, 1020), AMBER),
-    ]
+        measured.append(Node("TastemakerEvaluate", values, more, title=f"Evaluate {title}"))
+    report = Node("TastemakerReport", {}, {"before": (measured[0], "evaluation"), "after": (measured[1], "evaluation")})
+    note = Node("MarkdownNote", {"text": EVALUATE_NOTE}, size=(340, 500))
+    groups = lay_out(
+        [[note, model, reward, prompts], [real], [measured[0]], [measured[1]], [report]],
+        [
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Compare with", BLUE, [real]),
+            Frame("3  Measure", GREEN, measured),
+            Frame("4  Report", AMBER, [report]),
+        ],
+    )
     return build("evaluate_before_after", [note, model, reward, prompts, real, *measured, report], groups, info)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import Group, Node, build
+from .builder import build
+from .layout import Frame, Node, lay_out
 
 BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
 PLAYGROUND, BASE = "playground-v2.fp16.safetensors", "sd_xl_base_1.0.safetensors"
 REFINER, LORA = "sd_xl_refiner_1.0.safetensors", "sd_xl_offset_example-lora_1.0.safetensors"
 LARGE = {"scheduler": "model default", "height": 1024, "width": 1024, "images_per_prompt": 2}
-NOTE, FIRST, SECOND, THIRD, FOURTH = -100, 340, 760, 1160, 1560
 
 PLAYGROUND_NOTE = """## Playground v2
 
@@ -37,8 +37,8 @@ REFINER_NOTE = """## What the refiner does
 SDXL comes as two models: the base makes the picture, the refiner works out skin, hair and leaves in
 the last fifth of the noise.
 
-- the upper **Sample** uses the base alone,
-- the lower one hands its last steps to the refiner.
+- the left **Sample** uses the base alone,
+- the right one hands its last steps to the refiner.
 
 Both use the same seeds, so **Image Stitch** puts each pair side by side: left without, right with
 the refiner.
@@ -55,7 +55,7 @@ LORA_NOTE = """## With and without a LoRA
 A LoRA is a small file that teaches a model one thing. This one (0.05 GB, in `models/loras`) teaches
 SDXL deep shadows and bright light.
 
-The model goes straight to the upper **Sample**, and through **Load Taste LoRA** to the lower one.
+The model goes straight to the left **Sample**, and through **Load Taste LoRA** to the right one.
 Neither notices the other. Same seeds, side by side: left without, right with it.
 
 - **strength** 0 is off, 1 is as it was trained; try 0.5, and -0.5 for the opposite.
@@ -65,57 +65,56 @@ Neither notices the other. Same seeds, side by side: left without, right with it
 
 
 def playground_v2(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (FIRST, 80), (340, 110), {"model": PLAYGROUND})
+    model = Node("TastemakerLoadModel", {"model": PLAYGROUND})
     text = (
         "a lighthouse on a cliff above a stormy sea, golden light, oil painting\n"
         "portrait of an old fisherman, soft window light, film photograph"
     )
-    prompts = Node("TastemakerPrompts", (FIRST, 260), (340, 220), {"text": text})
+    prompts = Node("TastemakerPrompts", {"text": text}, size=(320, 220))
     sample = Node(
         "TastemakerSample",
-        (SECOND, 80),
-        (320, 560),
         LARGE | {"seed": 7, "steps": 30, "guidance_scale": 3.0},
         {"model": (model, "model"), "prompts": (prompts, "prompts")},
     )
-    save = _save("playground_v2", sample, "images", THIRD)
-    note = Node("MarkdownNote", (NOTE, 40), (390, 560), {"text": PLAYGROUND_NOTE})
-    groups = [
-        Group("1  Choose", (FIRST - 20, 0, 380, 500), BLUE),
-        Group("2  Make", (SECOND - 20, 0, 360, 660), GREEN),
-        Group("3  Keep", (THIRD - 20, 0, 460, 600), AMBER),
-    ]
+    save = _save("playground_v2", sample, "images")
+    note = Node("MarkdownNote", {"text": PLAYGROUND_NOTE}, size=(390, 600))
+    groups = lay_out(
+        [[note], [model, prompts], [sample], [save]],
+        [
+            Frame("1  Choose", BLUE, [model, prompts]),
+            Frame("2  Make", GREEN, [sample]),
+            Frame("3  Keep", AMBER, [save]),
+        ],
+    )
     return build("playground_v2", [note, model, prompts, sample, save], groups, info)
 
 
 def refiner(info: dict[str, Any]) -> dict[str, Any]:
-    base = Node("TastemakerLoadModel", (FIRST, 80), (340, 110), {"model": BASE}, title="Load the base")
-    refining = Node("TastemakerLoadModel", (FIRST, 240), (340, 110), {"model": REFINER}, title="Load the refiner")
+    base = Node("TastemakerLoadModel", {"model": BASE}, title="Load the base")
+    refining = Node("TastemakerLoadModel", {"model": REFINER}, title="Load the refiner")
     text = "close portrait of a woman with freckles and wind in her red hair, photo\na heron in reeds, morning mist"
-    prompts = Node("TastemakerPrompts", (FIRST, 400), (340, 200), {"text": text})
+    prompts = Node("TastemakerPrompts", {"text": text})
     wires = {"model": (base, "model"), "prompts": (prompts, "prompts")}
     first, second = _two_samples(wires, wires | {"refiner": (refining, "model")}, ("base alone", "base, then refiner"))
     return _side_by_side("refiner", REFINER_NOTE, [base, refining, prompts], first, second, info)
 
 
 def lora(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (FIRST, 80), (340, 110), {"model": BASE})
-    changed = Node(
-        "TastemakerLoadLoRA", (FIRST, 240), (340, 150), {"lora": LORA, "strength": 0.7}, {"model": (model, "model")}
-    )
+    model = Node("TastemakerLoadModel", {"model": BASE})
+    changed = Node("TastemakerLoadLoRA", {"lora": LORA, "strength": 0.7}, {"model": (model, "model")})
     text = "a lantern in a dark forest, photograph\na fox asleep in the snow, children's book illustration"
-    prompts = Node("TastemakerPrompts", (FIRST, 440), (340, 200), {"text": text})
+    prompts = Node("TastemakerPrompts", {"text": text})
     wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
     first, second = _two_samples(wires, wires | {"model": (changed, "model")}, ("without the LoRA", "with the LoRA"))
     return _side_by_side("lora", LORA_NOTE, [model, changed, prompts], first, second, info)
 
 
 def _two_samples(first: dict[str, Any], second: dict[str, Any], titles: tuple[str, str]) -> tuple[Node, Node]:
-    """Two Sample nodes, one above the other, that differ in their wires only."""
+    """Two Sample nodes that differ in their wires only."""
     settings = LARGE | {"seed": 21, "steps": 30, "guidance_scale": 5.0}
     return (
-        Node("TastemakerSample", (SECOND, 80), (320, 560), settings, first, title=f"Sample: {titles[0]}"),
-        Node("TastemakerSample", (SECOND, 720), (320, 560), settings, second, title=f"Sample: {titles[1]}"),
+        Node("TastemakerSample", settings, first, title=f"Sample: {titles[0]}"),
+        Node("TastemakerSample", settings, second, title=f"Sample: {titles[1]}"),
     )
 
 
@@ -124,22 +123,22 @@ def _side_by_side(
 ) -> dict[str, Any]:
     stitch = Node(
         "ImageStitch",
-        (THIRD, 80),
-        (300, 200),
         {"spacing_width": 16},
         {"image1": (first, "images"), "image2": (second, "images")},
         title="Image Stitch: left without, right with",
     )
-    save = _save(name, stitch, "IMAGE", FOURTH)
-    note = Node("MarkdownNote", (NOTE, 40), (390, 560), {"text": text})
-    groups = [
-        Group("1  Choose", (FIRST - 20, 0, 380, 660), BLUE),
-        Group("2  Make", (SECOND - 20, 0, 360, 1300), GREEN),
-        Group("3  Compare and keep", (THIRD - 20, 0, 860, 600), AMBER),
-    ]
+    save = _save(name, stitch, "IMAGE")
+    note = Node("MarkdownNote", {"text": text}, size=(340, 540))
+    groups = lay_out(
+        [[note, *chosen], [first], [second], [stitch, save]],
+        [
+            Frame("1  Choose", BLUE, chosen),
+            Frame("2  Make", GREEN, [first, second]),
+            Frame("3  Compare and keep", AMBER, [stitch, save]),
+        ],
+    )
     return build(name, [note, *chosen, first, second, stitch, save], groups, info)
 
 
-def _save(name: str, source: Node, output: str, left: int) -> Node:
-    wires = {"images": (source, output)}
-    return Node("SaveImage", (left, 80), (420, 500), {"filename_prefix": f"tastemaker/{name}"}, wires)
+def _save(name: str, source: Node, output: str) -> Node:
+    return Node("SaveImage", {"filename_prefix": f"tastemaker/{name}"}, {"images": (source, output)})

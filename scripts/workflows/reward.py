@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import Group, Node, build
+from .builder import build
+from .layout import Frame, Node, lay_out
 
 BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
 
@@ -39,8 +40,8 @@ The same pictures, judged by two rewards:
 **Combine Rewards** makes one of them. With *ranks* each picture gets its place by either reward, times
 the weight: 1 and 0.5 here. **Score** keeps a column for the sum and one for each part.
 
-Three **Rank** nodes show the same scores: sorted by the sum, by the first and by the second.
-**rank_by** names the column. Each says how far the rewards agree.
+Two **Rank** nodes show the same scores: sorted by the sum, and by the second alone.
+**rank_by** names the column. Each says how far the rewards agree, and the box above the pictures sorts by any.
 
 Set **weight_2** to -0.5 and run again: now plain pictures lose.
 """
@@ -49,72 +50,62 @@ Set **weight_2** to -0.5 and run again: now plain pictures lose.
 def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
     images = Node(
         "TastemakerLoadImages",
-        (420, 80),
-        (360, 440),
         {"folder": "output/tastemaker", "without_prompt": "leave out", "order": "newest first"},
     )
-    reward = Node("TastemakerLoadReward", (420, 620), (360, 130), {"reward": "tiny-imagereward"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"}, size=(360, 170))
     wires = {"images": (images, "pictures"), "prompts": (images, "prompts"), "reward": (reward, "reward")}
-    score = Node("TastemakerScore", (860, 80), (300, 250), {}, wires)
-    rank = Node(
-        "TastemakerRank", (1240, 80), (640, 830), {"top_k": 4, "group_by": "all"}, {"scores": (score, "scores")}
-    )
+    score = Node("TastemakerScore", {}, wires)
+    rank = Node("TastemakerRank", {"top_k": 4, "group_by": "all"}, {"scores": (score, "scores")}, size=(530, 980))
     save = Node(
-        "TastemakerSaveRanked",
-        (1960, 80),
-        (380, 460),
-        {"filename_prefix": "tastemaker_ranked/best"},
-        {"scores": (rank, "best scores")},
+        "TastemakerSaveRanked", {"filename_prefix": "tastemaker_ranked/best"}, {"scores": (rank, "best scores")}
     )
-    note = Node("MarkdownNote", (-40, 40), (390, 640), {"text": FOLDER_NOTE})
-    groups = [
-        Group("1  Choose", (400, 0, 400, 780), BLUE),
-        Group("2  Judge", (840, 0, 340, 360), GREEN),
-        Group("3  Look and keep", (1220, 0, 1140, 930), AMBER),
-    ]
+    note = Node("MarkdownNote", {"text": FOLDER_NOTE}, size=(340, 720))
+    groups = lay_out(
+        [[note], [images, reward], [score], [rank], [save]],
+        [
+            Frame("1  Choose", BLUE, [images, reward]),
+            Frame("2  Judge", GREEN, [score]),
+            Frame("3  Look and keep", AMBER, [rank, save]),
+        ],
+    )
     return build("rank_folder", [note, images, reward, score, rank, save], groups, info)
 
 
 def compare_rewards(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (420, 80), (320, 110), {"model": "tiny-sdxl"})
-    prompts = Node(
-        "TastemakerPrompts", (420, 250), (320, 150), {"text": "a small yellow star at the top of a purple background"}
-    )
-    fits = Node("TastemakerLoadReward", (420, 500), (320, 130), {"reward": "tiny-imagereward"}, title="fits its prompt")
-    plain = Node("TastemakerLoadReward", (420, 700), (320, 130), {"reward": "jpeg-compressibility"}, title="is plain")
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    text = "a small yellow star at the top of a purple background"
+    prompts = Node("TastemakerPrompts", {"text": text}, size=(320, 130))
+    fits = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"}, title="fits its prompt")
+    plain = Node("TastemakerLoadReward", {"reward": "jpeg-compressibility"}, title="is plain")
     sample = Node(
         "TastemakerSample",
-        (820, 80),
-        (320, 560),
         {"images_per_prompt": 12, "seed": 7, "steps": 25, "guidance_scale": 2.0},
         {"model": (model, "model"), "prompts": (prompts, "prompts")},
     )
     combined = Node(
         "TastemakerCombineRewards",
-        (820, 720),
-        (320, 260),
         {"weight_1": 1.0, "weight_2": 0.5, "mode": "ranks"},
         {"reward_1": (fits, "reward"), "reward_2": (plain, "reward")},
     )
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (combined, "reward")}
-    score = Node("TastemakerScore", (1220, 80), (280, 250), {}, wires)
+    score = Node("TastemakerScore", {}, wires)
     ranks = [
         Node(
             "TastemakerRank",
-            (1580 + 540 * place, 80),
-            (500, 830),
             {"top_k": 4, "rank_by": column},
             {"scores": (score, "scores")},
             title=f"Rank: {title}",
+            size=(450, 980),
         )
-        for place, (column, title) in enumerate(
-            [("", "both together"), ("tiny-imagereward", "fits its prompt"), ("jpeg-compressibility", "is plain")]
-        )
+        for column, title in (("", "both together"), ("jpeg-compressibility", "is plain"))
     ]
-    note = Node("MarkdownNote", (-20, 40), (370, 500), {"text": COMPARE_NOTE})
-    groups = [
-        Group("1  Choose", (400, 0, 360, 860), BLUE),
-        Group("2  Make and judge", (800, 0, 720, 1010), GREEN),
-        Group("3  Compare", (1560, 0, 1640, 930), AMBER),
-    ]
+    note = Node("MarkdownNote", {"text": COMPARE_NOTE}, size=(320, 340))
+    groups = lay_out(
+        [[note, model, prompts, fits, plain], [sample, combined], [score], [ranks[0]], [ranks[1]]],
+        [
+            Frame("1  Choose", BLUE, [model, prompts, fits, plain]),
+            Frame("2  Make and judge", GREEN, [sample, combined, score]),
+            Frame("3  Compare", AMBER, ranks),
+        ],
+    )
     return build("compare_rewards", [note, model, prompts, fits, plain, sample, combined, score, *ranks], groups, info)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import Group, Node, build
+from .builder import build
+from .layout import Frame, Group, Node, lay_out
 from .model import AMBER, BLUE, GREEN
 
 COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
@@ -73,55 +74,61 @@ SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale":
 
 
 def _before_and_after(
-    model: Node, tuned: Node, reward: Node, sampling: dict[str, Any], prompts: Node | None, judged_by: Node | None
-) -> list[Node]:
-    """Sample, Score for the model as it was and as it is, then Compare."""
-    made: list[Node] = []
-    for row, (title, source) in enumerate((("as it was", model), ("as it is", tuned))):
+    model: Node, tuned: Node, reward: Node, sampling: dict[str, Any], prompts: Node | None
+) -> tuple[list[Node], list[Node], Node]:
+    """Sample and Score for the model as it was, the same for the model as it is, then Compare."""
+    branches: list[list[Node]] = []
+    for title, source in (("as it was", model), ("as it is", tuned)):
         wires = {"model": (source, "model")} | ({"prompts": (prompts, "prompts")} if prompts else {})
-        sample = Node("TastemakerSample", (1260, 80 + 690 * row), (300, 640), sampling, wires, title=f"Sample {title}")
+        sample = Node("TastemakerSample", sampling, wires, title=f"Sample {title}")
         scored = {"images": (sample, "images"), "reward": (reward, "reward"), "prompts": (sample, "prompts")}
-        if judged_by is not None:
-            scored |= {"prompts": (judged_by, "prompts"), "made_with": (sample, "prompts")}
-        made += [
-            sample,
-            Node("TastemakerScore", (1610, 80 + 690 * row), (230, 130), {}, scored, title=f"Score {title}"),
-        ]
-    tables = {"before": (made[1], "scores"), "after": (made[3], "scores")}
-    return [*made, Node("TastemakerCompare", (1890, 80), (620, 640), {"pairs": 12}, tables)]
+        branches.append([sample, Node("TastemakerScore", {}, scored, title=f"Score {title}")])
+    tables = {"before": (branches[0][1], "scores"), "after": (branches[1][1], "scores")}
+    return *branches, Node("TastemakerCompare", {"pairs": 12}, tables)
 
 
-def _groups() -> list[Group]:
-    return [
-        Group("1  Choose", (320, 0, 340, 640), BLUE),
-        Group("2  Learn", (700, 0, 500, 1500), GREEN),
-        Group("3  Compare", (1240, 0, 1290, 1430), AMBER),
-    ]
+def _placed(note: Node, chosen: list[Node], tune: Node, curve: Node, compared: Any, unseen: list[Node]) -> list[Group]:
+    """Choose, learn, then compare: the tuned model's branch stands beside Fine-Tune."""
+    was, tuned, compare = compared
+    tuned = [*unseen, *tuned]
+    return lay_out(
+        [[note, *chosen], [tune], tuned, was, [compare, curve]],
+        [
+            Frame("1  Choose", BLUE, chosen),
+            Frame("2  Learn", GREEN, [tune]),
+            Frame("3  Compare", AMBER, [*tuned, *was, compare, curve]),
+        ],
+    )
 
 
 def ddpo_finetune(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", (340, 420), (300, 190), {"text": PRACTICE}, title="what to practise on")
-    unseen = Node("TastemakerPrompts", (340, 680), (300, 170), {"text": HELD_OUT}, title="what it never practised on")
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": PRACTICE}, title="what to practise on", size=(320, 140))
+    unseen = Node("TastemakerPrompts", {"text": HELD_OUT}, title="what it never practised on", size=(320, 130))
     wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
     values = {"run_name": "at the top", **TRAINING, "epochs": 16}
-    tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
-    curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
-    compared = _before_and_after(model, tune, reward, SAMPLING, unseen, None)
-    note = Node("MarkdownNote", (-60, 40), (340, 560), {"text": FINETUNE_NOTE})
-    groups = [Group("1  Choose", (320, 0, 340, 870), BLUE), *_groups()[1:]]
-    return build("ddpo_finetune", [note, model, reward, prompts, unseen, tune, curve, *compared], groups, info)
+    tune = Node("TastemakerFineTune", values, wires)
+    curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
+    compared = _before_and_after(model, tune, reward, SAMPLING, unseen)
+    note = Node("MarkdownNote", {"text": FINETUNE_NOTE}, size=(320, 500))
+    groups = _placed(note, [model, reward, prompts], tune, curve, compared, [unseen])
+    (was, was_scored), (tuned, tuned_scored), compare = compared
+    nodes = [note, model, reward, prompts, unseen, tune, curve, was, was_scored, tuned, tuned_scored, compare]
+    return build("ddpo_finetune", nodes, groups, info)
 
 
 def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-ddpm"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "jpeg-compressibility"})
+    model = Node("TastemakerLoadModel", {"model": "tiny-ddpm"})
+    reward = Node("TastemakerLoadReward", {"reward": "jpeg-compressibility"})
     wires = {"model": (model, "model"), "reward": (reward, "reward")}
     values = {"run_name": "smooth", **TRAINING, "epochs": 8, "samples_per_epoch": 64, "learning_rate": 4e-3}
-    tune = Node("TastemakerFineTune", (720, 80), (460, 960), values, wires)
-    curve = Node("TastemakerRewardCurve", (720, 1110), (460, 360), {}, {"report": (tune, "report")})
+    tune = Node("TastemakerFineTune", values, wires)
+    curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
     sampling = {"images_per_prompt": 16, "seed": 1000, "scheduler": "ddim", "steps": 20, "eta": 1.0}
-    compared = _before_and_after(model, tune, reward, sampling, None, None)
-    note = Node("MarkdownNote", (-60, 40), (340, 380), {"text": UNCONDITIONAL_NOTE})
-    return build("ddpo_unconditional", [note, model, reward, tune, curve, *compared], _groups(), info)
+    compared = _before_and_after(model, tune, reward, sampling, None)
+    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE}, size=(320, 420))
+    groups = _placed(note, [model, reward], tune, curve, compared, [])
+    (was, was_scored), (tuned, tuned_scored), compare = compared
+    nodes = [note, model, reward, tune, curve, was, was_scored, tuned, tuned_scored, compare]
+    return build("ddpo_unconditional", nodes, groups, info)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import Group, Node, build
+from .builder import build
+from .layout import Frame, Node, lay_out
 from .model import AMBER, BLUE, GREEN
 
 PROMPTS = """a large red heart on a blue background
@@ -32,42 +33,39 @@ For your own study put another model, a LoRA or a fine-tuned model into one bran
 """
 
 
-def _branch(row: int, steps: int, model: Node, prompts: Node, reward: Node) -> tuple[Node, Node]:
+def _branch(steps: int, model: Node, prompts: Node, reward: Node) -> tuple[Node, Node]:
     """Sample and Score."""
     sample = Node(
         "TastemakerSample",
-        (720, 80 + 720 * row),
-        (320, 660),
         {"images_per_prompt": 4, "seed": 100, "steps": steps, "guidance_scale": 3.0},
         {"model": (model, "model"), "prompts": (prompts, "prompts")},
         title=f"Sample, {steps} steps",
     )
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")}
-    return sample, Node("TastemakerScore", (1080, 80 + 720 * row), (230, 130), {}, wires)
+    return sample, Node("TastemakerScore", {}, wires)
 
 
 def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", (340, 80), (300, 90), {"model": "tiny-sdxl"})
-    reward = Node("TastemakerLoadReward", (340, 250), (300, 90), {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", (340, 420), (300, 220), {"text": PROMPTS})
-    few, few_scored = _branch(0, 6, model, prompts, reward)
-    many, many_scored = _branch(1, 25, model, prompts, reward)
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(320, 170))
+    few, few_scored = _branch(6, model, prompts, reward)
+    many, many_scored = _branch(25, model, prompts, reward)
     vote = Node(
         "TastemakerVote",
-        (1400, 80),
-        (420, 520),
         {"before_name": "6 steps", "after_name": "25 steps", "study": "few steps or many", "pairs": 24},
         {"before": (few_scored, "scores"), "after": (many_scored, "scores")},
     )
-    result = Node(
-        "TastemakerVoteResult", (1880, 80), (560, 620), {"study": "few steps or many"}, {"votes": (vote, "votes")}
+    result = Node("TastemakerVoteResult", {"study": "few steps or many"}, {"votes": (vote, "votes")})
+    note = Node("MarkdownNote", {"text": NOTE}, size=(340, 520))
+    groups = lay_out(
+        [[note, model, reward, prompts], [few, few_scored], [many, many_scored], [vote], [result]],
+        [
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Make", GREEN, [few, few_scored, many, many_scored]),
+            Frame("3  Ask", AMBER, [vote, result]),
+        ],
     )
-    note = Node("MarkdownNote", (-100, 40), (380, 520), {"text": NOTE})
-    groups = [
-        Group("1  Choose", (320, 0, 340, 670), BLUE),
-        Group("2  Make", (700, 0, 650, 1480), GREEN),
-        Group("3  Ask", (1380, 0, 1080, 740), AMBER),
-    ]
     nodes = [note, model, reward, prompts, few, few_scored, many, many_scored, vote, result]
     return build("blind_vote", nodes, groups, info)
 

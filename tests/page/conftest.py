@@ -52,6 +52,14 @@ def page(server: Any) -> Iterator[Any]:
         browser.close()
 
 
+def newcomer_seen(base: Path) -> None:
+    """Folders of a host whose page greets nobody with a dialog."""
+    (base / "custom_nodes").mkdir(exist_ok=True)
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="ascii")
+
+
 def close_templates(page: Any) -> None:
     """The page offers templates on the first visit to a host."""
     dialog = page.get_by_role("dialog").first

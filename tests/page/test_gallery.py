@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, shots, slide
+from tests.page.conftest import READY, newcomer_seen, shots, slide
 
 pytestmark = pytest.mark.browser
 
@@ -39,10 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from scripts.comfy.server import ComfyServer
 
     base = tmp_path_factory.mktemp("gallery")
-    (base / "custom_nodes").mkdir()
-    settings = base / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="ascii")  # no dialog for newcomers
+    newcomer_seen(base)
     shutil.copy(ROOT / "tests" / "nodes" / "tables_pack.py", base / "custom_nodes")
     with ComfyServer(base) as running:
         yield running
@@ -180,6 +177,64 @@ def test_two_pictures_are_compared_side_by_side(ten: Any) -> None:
     assert not left.is_visible()
     ten.keyboard.press("Escape")
     assert len(widget(ten, "picks")) == 16
+
+
+def test_space_in_the_large_view_picks_and_never_steps_back(ten: Any) -> None:
+    press(ten, "Home", "ArrowRight", "Enter")
+    ten.keyboard.press(" ")
+    viewer = ten.locator(".tastemaker-viewer")
+    assert "2 of 10" in viewer.inner_text()
+    assert "Picked" in ten.locator(".tm-right").inner_text()
+    ten.get_by_role("button", name="Next picture (right arrow)").click()  # a mouse leaves the keys to the pictures
+    ten.keyboard.press(" ")
+    assert "3 of 10" in viewer.inner_text()
+    assert len(widget(ten, "picks").split(",")) == 2
+    ten.keyboard.press("Tab")
+    ten.keyboard.press(" ")  # on a button that the keyboard reached, space presses it
+    assert "2 of 10" in viewer.inner_text()
+    ten.keyboard.press("Escape")
+
+
+# the contrast of a text with what is behind it (WCAG 2, relative luminance), the ground being the panel's own
+CONTRAST = """selector => {
+    const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+    const painted = (...colours) => {
+        for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    };
+    const text = document.querySelector(selector), ground = [];
+    for (let e = text; e && !e.matches('.graph-canvas-container, body'); e = e.parentElement) {
+        ground.unshift(getComputedStyle(e).backgroundColor);
+        if (e.matches('.tastemaker-panel')) break;
+    }
+    const [dark, light] = [painted(...ground), painted(...ground, getComputedStyle(text).color)].sort((a, b) => a - b);
+    return (light + 0.05) / (dark + 0.05);
+}"""
+READ = (".tm-kept .tm-rank", ".tm-cell:not(.tm-kept) .tm-rank", ".tm-score", ".tm-picks", ".tm-count", ".tm-value")
+
+
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_every_word_can_be_read_in_both_themes(ten: Any, palette: str) -> None:
+    ten.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
+    try:
+        ten.wait_for_timeout(1000)
+        press(ten, "Home", "Space")
+        ten.screenshot(path=str(shots() / f"gallery_{palette}.png"))
+        found = {part: ten.evaluate(CONTRAST, f".tastemaker-ranking {part}") for part in READ}
+        assert {part: ratio for part, ratio in found.items() if ratio < 4.5} == {}
+    finally:
+        ten.evaluate("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+
+
+def test_before_a_run_the_gallery_is_one_line_and_nothing_else(page: Any) -> None:
+    build(page)
+    shown = page.evaluate(
+        """() => [...document.querySelector('.tastemaker-ranking').children].filter(e => e.offsetHeight)
+            .map(e => e.textContent)"""
+    )
+    assert shown == ["Run the graph to see the ranking."]
 
 
 def test_hiding_below_a_score_and_by_bucket(ten: Any) -> None:

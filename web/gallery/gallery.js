@@ -1,6 +1,6 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
-import { addStyle, button, element } from "./dom.js";
+import { addStyle, button, element } from "../shared/dom.js";
 import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
 import { Viewer } from "./viewer.js";
 
@@ -15,7 +15,7 @@ let galleries = 0;
  */
 export class Gallery {
   constructor(container, host) {
-    addStyle();
+    addStyle(new URL("../gallery.css", import.meta.url).href);
     this.container = container;
     this.host = host;
     this.prefix = `tastemaker-${++galleries}`;
@@ -37,7 +37,7 @@ export class Gallery {
   }
 
   build() {
-    this.title = element("div", "tm-title", { text: "Run the graph to see the ranking." });
+    this.title = element("div", "tm-title tm-empty", { text: "Run the graph to see the ranking." });
     this.notes = element("ul", "tm-notes", { attributes: { role: "status" } });
     this.tools = element("div", "tm-tools");
     this.head = element("div", "tm-head");
@@ -80,7 +80,8 @@ export class Gallery {
   }
 
   setEmpty(empty) {
-    for (const part of [this.tools, this.head, this.list, this.details, this.bottom]) part.hidden = empty;
+    const parts = [this.notes, this.tools, this.agreement, this.head, this.list, this.details, this.bottom];
+    for (const part of parts) part.hidden = empty;
   }
 
   /** Show a run's rows and what it said about them. */

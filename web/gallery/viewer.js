@@ -1,6 +1,6 @@
 // The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
 
-import { button, element } from "./dom.js";
+import { button, element } from "../shared/dom.js";
 import { formatScore } from "./model.js";
 
 const PIXELS = 200; // a picture this small is shown with its pixels sharp
@@ -60,8 +60,8 @@ export class Viewer {
     this.compareButton = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
     this.actualButton = button("tm-button", "1:1", "Show every pixel (Z)", () => this.setActual(!this.actual));
     this.swapButton = button("tm-button", "Swap", "Swap left and right (X)", () => this.swap());
-    this.dialog = element("dialog", "tastemaker-viewer", {
-      attributes: { "aria-label": "Picture" },
+    this.dialog = element("dialog", "tastemaker-viewer tastemaker-overlay", {
+      attributes: { "aria-label": "Picture", tabindex: "-1" },
       children: [
         element("div", "tm-bar", {
           children: [
@@ -79,6 +79,9 @@ export class Viewer {
       ],
     });
     this.dialog.addEventListener("keydown", (event) => this.key(event));
+    this.dialog.addEventListener("click", (event) => {
+      if (event.detail) this.dialog.focus({ preventScroll: true }); // a mouse leaves the keys to the pictures
+    });
     this.dialog.addEventListener("close", () => {
       this.dialog.remove();
       this.source.closed(this.place);
@@ -94,6 +97,7 @@ export class Viewer {
     this.actual = false;
     document.body.append(this.dialog);
     this.dialog.showModal();
+    this.dialog.focus(); // not a button: space picks
     this.draw();
   }
 

@@ -25,5 +25,7 @@ export function setWidget(widget, value) {
   if (!widget) return;
   widget.value = value;
   widget.callback?.(widget.value);
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  if (tracker?.captureCanvasState) tracker.captureCanvasState();
+  else tracker?.checkState?.(); // its name in pages before 1.40
 }

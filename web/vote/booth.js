@@ -1,6 +1,6 @@
 // The voting booth: two pictures large, side by side, and the keys that judge them. A modal dialog over the page.
 
-import { button, element } from "../gallery/dom.js";
+import { button, element } from "../shared/dom.js";
 import { RETRACTED, choices, lastVoted, nextOpen, withVote } from "./model.js";
 
 const PIXELS = 200; // a picture this small is shown with its pixels sharp
@@ -53,7 +53,7 @@ export class Booth {
           () => this.store())),
       ],
     });
-    this.dialog = element("dialog", "tastemaker-booth", {
+    this.dialog = element("dialog", "tastemaker-booth tastemaker-overlay", {
       attributes: { "aria-label": "Vote", tabindex: "-1" },
       children: [this.head(), this.panes, this.over, this.prompt, this.buttons()],
     });

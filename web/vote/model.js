@@ -1,7 +1,6 @@
 // Votes in the page, without a page: the widget's text, what counts, where to go next. Pure functions.
 // A vote is [token, choice, milliseconds]; "none" takes one back. The node reads exactly this, evaluation/votes.py.
 
-export const CHOICES = ["left", "right", "tie", "skip"];
 export const RETRACTED = "none";
 
 /** The votes in the widget's text, in the order they were cast; what is no list of votes is none. */

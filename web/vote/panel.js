@@ -1,14 +1,8 @@
 // What the Vote node shows: the question, how far the voter is, and the way into the booth.
 
-import { button, element } from "../gallery/dom.js";
+import { addStyle, button, element } from "../shared/dom.js";
 import { Booth } from "./booth.js";
 import { choices, withoutStored } from "./model.js";
-
-function addStyle() {
-  if (document.querySelector("link[data-tastemaker-vote]")) return;
-  const href = new URL("./vote.css", import.meta.url).href;
-  document.head.append(element("link", "", { attributes: { rel: "stylesheet", href, "data-tastemaker-vote": "" } }));
-}
 
 /**
  * The panel of one node, in `container`.
@@ -16,7 +10,7 @@ function addStyle() {
  */
 export class VotePanel {
   constructor(container, host) {
-    addStyle();
+    addStyle(new URL("./vote.css", import.meta.url).href);
     this.host = host;
     this.rows = [];
     this.summary = {};

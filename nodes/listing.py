@@ -1,0 +1,104 @@
+"""How nodes are found and listed: what newer hosts let a schema say, and older ones do not know."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+
+# the words that people type for each node, beside its name; and the shelf of its kind on the page's list of essentials
+ALIASES: dict[str, tuple[str, ...]] = {
+    "TastemakerLoadModel": ("load diffusion model", "checkpoint", "sdxl", "playground", "ddpm", "unconditional"),
+    "TastemakerLoadLoRA": ("lora", "apply lora"),
+    "TastemakerPrompts": ("prompt", "prompt list", "batch prompts", "text list"),
+    "TastemakerSample": ("sampler", "generate", "ddpm", "ddim", "pndm", "unconditional", "batch of seeds", "best of n"),
+    "TastemakerSampleOptions": ("refiner", "guidance rescale", "sampler settings"),
+    "TastemakerToNative": ("convert model", "native model", "to comfyui model"),
+    "TastemakerLoadReward": (
+        "reward",
+        "reward model",
+        "judge",
+        "aesthetic",
+        "aesthetic score",
+        "human preference",
+        "imagereward",
+        "pickscore",
+        "hps",
+        "hpsv2",
+        "clip score",
+        "laion",
+    ),
+    "TastemakerCombineRewards": ("weigh rewards", "reward mix", "sum of scores", "judge"),
+    "TastemakerLoadImages": ("load folder", "image folder", "batch from folder", "cull", "directory"),
+    "TastemakerScore": (
+        "judge",
+        "rate",
+        "rating",
+        "aesthetic",
+        "human preference",
+        "imagereward",
+        "pickscore",
+        "hps",
+        "score images",
+    ),
+    "TastemakerRank": (
+        "best of",
+        "best of n",
+        "best of batch",
+        "rank",
+        "sort",
+        "top k",
+        "select best",
+        "gallery",
+        "pick",
+        "cull",
+        "star",
+        "keep best",
+        "filter by score",
+    ),
+    "TastemakerSaveRanked": ("save best", "save images", "export", "contact sheet", "csv"),
+    "TastemakerFineTune": (
+        "train",
+        "training",
+        "trainer",
+        "lora train",
+        "train lora",
+        "ddpo",
+        "rl",
+        "rlhf",
+        "reinforcement",
+        "reinforcement learning",
+        "grpo",
+        "fine tune",
+    ),
+    "TastemakerFineTuneSettings": ("ddpo settings", "training settings", "train"),
+    "TastemakerRewardCurve": ("loss graph", "training curve", "plot", "train"),
+    "TastemakerCompare": ("before after", "a/b", "win rate", "side by side"),
+    "TastemakerVote": ("human preference", "a/b test", "blind test", "judge", "pairwise", "survey"),
+    "TastemakerVoteResult": ("win rate", "elo", "agreement", "human preference"),
+    "TastemakerEvaluate": ("fid", "kid", "benchmark", "metrics", "mjhq", "coco"),
+    "TastemakerFID": ("kid", "frechet", "inception", "metrics"),
+    "TastemakerReport": ("evaluation report", "html report", "metrics"),
+}
+ESSENTIALS: dict[str, str] = {
+    "TastemakerSample": "Image Generation",
+    "TastemakerRank": "Image Tools",
+}
+# a report or a gallery that the page shows again after a reload, from nodes that are no output nodes too
+INTERMEDIATE = frozenset({"TastemakerScore", "TastemakerLoadImages", "TastemakerRank"})
+
+
+def schema(**given: Any) -> io.Schema:
+    """Return a node's schema with its words, shelf and flags, as far as the host's `io.Schema` has such fields.
+
+    `given` is what `io.Schema` takes.
+    """
+    node = given["node_id"]
+    wanted = {
+        "search_aliases": list(ALIASES[node]),
+        "essentials_category": ESSENTIALS.get(node),
+        "has_intermediate_output": node in INTERMEDIATE,
+    }
+    known = {spec.name for spec in fields(io.Schema)}
+    return io.Schema(**given, **{name: value for name, value in wanted.items() if value and name in known})

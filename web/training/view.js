@@ -1,0 +1,86 @@
+// What the Fine-Tune node shows: curves of every epoch, and what the model paints at fixed prompts.
+
+import { addStyle, element } from "../shared/dom.js";
+import { panel } from "../training_chart.js";
+import { compared, statusLine, stoppedLine } from "./model.js";
+
+/** `rows` has one object an epoch; `grids` one {epoch, entry} for each sample grid; `url(entry)` is where one is served. */
+export class TrainingView {
+  constructor(url) {
+    addStyle();
+    this.url = url;
+    this.rows = [];
+    this.grids = [];
+    this.epochs = 0;
+    this.status = element("div", "tm-status tastemaker-training-status tm-empty", {
+      text: "Run the graph to see the curves.",
+      attributes: { role: "status" },
+    });
+    this.charts = element("div", "tm-charts");
+    this.samples = this.#sampleBox();
+    this.element = element("div", "tastemaker-training", { children: [this.status, this.charts, this.samples] });
+  }
+
+  #sampleBox() {
+    this.slider = element("input", "", {
+      attributes: { type: "range", min: "0", max: "0", value: "0", "aria-label": "epoch of the sample grid" },
+      on: { input: () => this.#showGrid() },
+    });
+    this.label = element("span");
+    this.picture = element("img", "", { attributes: { alt: "pictures of fixed prompts and seeds" } });
+    const line = element("div", "tm-samples-line", { children: [this.slider, this.label] });
+    const box = element("div", "tm-samples", { children: [line, this.picture] });
+    box.hidden = true;
+    return box;
+  }
+
+  #showGrid() {
+    const grid = this.grids[Number(this.slider.value)];
+    if (!grid) return;
+    this.label.textContent = grid.epoch === 0 ? "before training" : `after epoch ${grid.epoch}`;
+    const source = this.url(grid.entry);
+    if (this.picture.getAttribute("src") !== source) this.picture.src = source;
+  }
+
+  /** A message of the run: {state, epoch, epochs, seconds_left, rows, grids}. */
+  show(message) {
+    if (message.rows) this.rows = message.rows;
+    if (message.grids && JSON.stringify(message.grids) !== JSON.stringify(this.grids)) {
+      this.grids = message.grids;
+      this.samples.hidden = !this.grids.length;
+      this.slider.max = String(Math.max(0, this.grids.length - 1));
+      this.slider.value = this.slider.max; // the newest
+      this.#showGrid();
+    }
+    this.epochs = message.epochs ?? this.epochs;
+    this.#say(statusLine(message));
+    this.#draw();
+  }
+
+  /** The run was cancelled, or failed: what is finished is kept. */
+  stop() {
+    this.#say(stoppedLine(this.rows, this.epochs));
+  }
+
+  #say(text) {
+    this.status.classList.remove("tm-empty");
+    this.status.textContent = text;
+  }
+
+  #draw() {
+    const column = (name) => this.rows.map((row) => row[name]);
+    if (this.rows.length === 0) return this.charts.replaceChildren();
+    const reward = panel("reward", column("reward"), { spread: column("reward_std"), wide: true });
+    if (reward) reward.style.gridColumn = "1 / -1";
+    const panels = [
+      reward,
+      panel("loss", column("loss")),
+      panel("distance from base (KL)", column("kl"), { floor: 0 }),
+      panel("held back (clip fraction)", column("clip_fraction"), { floor: 0 }),
+      panel("ratio", column("ratio")),
+      panel("gradient", column("grad_norm"), { floor: 0 }),
+      panel("reward in comparisons", this.rows.map(compared)),
+    ];
+    return this.charts.replaceChildren(...panels.filter(Boolean));
+  }
+}
