@@ -159,9 +159,7 @@ def test_cancel_keeps_whole_epochs_and_the_next_run_ends_as_if_never_cancelled(s
 )
 def test_bad_settings_are_named(client, changes: dict[str, Any], words: str) -> None:
     changes = {"run_name": "bad"} | changes
-    result = client.run(graph(client, **changes))
-    assert result.status == "error"
-    assert words in result.error["exception_message"]
+    assert words in client.refusal(graph(client, **changes))
 
 
 def with_held_out(prompt: dict[str, Any]) -> dict[str, Any]:
