@@ -75,7 +75,7 @@ def unpack(package: Package, target: Path, python: Path) -> None:
 
 
 def _extract(archive: Path, inside: str, folder: Path) -> None:
-    """Extract one folder of a wheel or a source archive; names that lead elsewhere are refused."""
+    """Extract one folder of a wheel or a source archive, links left out; names that lead elsewhere are refused."""
     start = f"{inside}/"
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
@@ -85,6 +85,7 @@ def _extract(archive: Path, inside: str, folder: Path) -> None:
         members = [m for m in tar.getmembers() if m.name.startswith(start) and (m.isfile() or m.isdir())]
         if any(".." in PurePosixPath(m.name).parts for m in members):
             sys.exit(f"[tastemaker] {archive.name} holds names that lead out of it.")
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
         tar.extractall(folder, members)
 
 
