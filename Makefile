@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test studio env test-env test-versions lint workflows benchmark benchmark-sampling
+.PHONY: demo test studio env test-env test-versions test-hosts lint workflows benchmark benchmark-sampling
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -14,6 +14,9 @@ test: test-env
 
 test-versions: test-env
 	@$(VENV) -m scripts.test_versions
+
+test-hosts: test-env
+	@$(VENV) -m scripts.test_hosts $(VERSIONS)
 
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -110,12 +110,19 @@ def python_of(version: str) -> Path:
     return HOSTS_FOLDER / f"{version}-venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def environment(version: str) -> Path:
-    """Make a host's environment over this one. Returns its Python."""
+def environment(version: str, *, page: bool = True) -> Path:
+    """Make a host's environment over this one. Returns its Python.
+
+    Without `page`, its templates are left out, whose pictures are larger than all the rest.
+    """
     python = python_of(version)
     folder = python.parent.parent
-    done, wanted = folder / "tastemaker.stamp", (tree(version) / "requirements.txt").read_text(encoding="utf-8")
-    if done.exists() and done.read_text(encoding="utf-8") == wanted:
+    requirements = (tree(version) / "requirements.txt").read_text(encoding="utf-8")
+    wanted = bootstrap.without_torch(requirements)
+    if not page:
+        wanted = [line for line in wanted if not line.startswith("comfyui-workflow-templates")]
+    done, stamp = folder / "tastemaker.stamp", f"{page}\n{requirements}"
+    if done.exists() and done.read_text(encoding="utf-8") in (stamp, f"True\n{requirements}"):
         return python
     venv.create(folder, with_pip=False, clear=True)
     below = sysconfig.get_paths()["purelib"]
@@ -123,31 +130,14 @@ def environment(version: str) -> Path:
     (site / "below.pth").write_text(f"import site; site.addsitedir({below!r})\n", encoding="utf-8")
     held = folder / "held.txt"
     held.write_text(f"torch=={version_of('torch')}\n", encoding="utf-8")
-    _install(python, held, wanted)
-    done.write_text(wanted, encoding="utf-8")
+    bootstrap.pip("install", "-c", str(held), *wanted, python=python)
+    if "torchaudio" in requirements.split():
+        bootstrap.install_torchaudio(python)
+    done.write_text(stamp, encoding="utf-8")
     return python
 
 
-_TEMPLATES = "comfyui-workflow-templates"
-_NEEDS = f"from importlib.metadata import requires; print('\\n'.join(requires('{_TEMPLATES}') or []))"
-
-
-def _install(python: Path, held: Path, requirements: str) -> None:
-    """Install what a host asks for; of its templates not the pictures, which are larger than all the rest."""
-    wanted = bootstrap.without_torch(requirements)
-    templates = [line for line in wanted if line.startswith(_TEMPLATES)]
-    bootstrap.pip("install", "-c", str(held), *(line for line in wanted if line not in templates), python=python)
-    if templates:
-        bootstrap.pip("install", "--no-deps", *templates, python=python)
-        needs = bootstrap.ask(_NEEDS, python).splitlines()
-        small = [line for line in needs if ";" not in line and "-media-" not in line]
-        if small:
-            bootstrap.pip("install", "--no-deps", *small, python=python)
-    if "torchaudio" in requirements.split():
-        bootstrap.install_torchaudio(python)
-
-
-def get(version: str) -> Path:
+def get(version: str, *, page: bool = True) -> Path:
     """Put a host and its environment into `.cache/hosts`, where they are not there yet. Returns its Python."""
     folder = tree(version)
     if not (folder / "main.py").is_file():
@@ -158,7 +148,7 @@ def get(version: str) -> Path:
             )
         print(f"[tastemaker] getting ComfyUI {version} (from {HOSTS[version].requirement} on PyPI)", flush=True)
         unpack(HOSTS[version], folder, Path(sys.executable))
-    return environment(version)
+    return environment(version, page=page)
 
 
 def main() -> None:

@@ -90,10 +90,10 @@ def test_versions_are_numbers_and_only_whole_hosts_count(folder: Path) -> None:
 def test_a_hosts_environment_lies_over_this_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages of this environment are found in it, and its own come first."""
     (folder / "1.0").mkdir(parents=True)
-    (folder / "1.0" / "requirements.txt").write_text("aiohttp\ntorch\n")
+    (folder / "1.0" / "requirements.txt").write_text("aiohttp\ntorch\ncomfyui-workflow-templates==1\n")
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(bootstrap, "pip", lambda *arguments, python: asked.append(arguments))
-    python = hosts.environment("1.0")
+    python = hosts.environment("1.0", page=False)
     [(install, held, constraints, *packages)] = asked
     assert (install, held, packages) == ("install", "-c", ["aiohttp"])
     assert Path(constraints).read_text().startswith("torch==")
@@ -104,8 +104,12 @@ def test_a_hosts_environment_lies_over_this_one(folder: Path, monkeypatch: pytes
     (python.parent.parent / "lib").joinpath(f"python3.{sys.version_info[1]}/site-packages/pytest.py").write_text("")
     own = subprocess.run([str(python), "-c", code], capture_output=True, text=True).stdout.split()[1]
     assert Path(own).is_relative_to(python.parent.parent)
-    hosts.environment("1.0")
+    hosts.environment("1.0", page=False)
     assert len(asked) == 1  # as long as its requirements stay as they are
+    hosts.environment("1.0")
+    assert asked[1][-1] == "comfyui-workflow-templates==1"
+    hosts.environment("1.0", page=False)
+    assert len(asked) == 2
 
 
 def test_torchaudio_keeps_to_torch_and_loses_what_does_not_load(

@@ -56,7 +56,7 @@ def close_templates(page: Any) -> None:
     """The page offers templates on the first visit to a host."""
     dialog = page.get_by_role("dialog").first
     dialog.wait_for(timeout=60_000)
-    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
+    page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
 
 
