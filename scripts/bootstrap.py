@@ -115,7 +115,7 @@ def install_torch() -> str:
 
 
 def install_torchaudio(python: Path = PYTHON) -> None:
-    """Install torchaudio, which ComfyUI from 0.24 to 0.37 does not start without.
+    """Install torchaudio, without which ComfyUI from 0.20 to 0.33 (at least) does not start.
 
     Its last release is 2.11; its compiled part, which is for CUDA, is taken out where it does not load. What
     ComfyUI calls when it starts is in Python.

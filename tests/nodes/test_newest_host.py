@@ -1,4 +1,4 @@
-"""The main job on the newest ComfyUI that a package carries; all other tests use the oldest such one."""
+"""The main job on the newest ComfyUI that a package carries; all other tests use the oldest that the pack supports."""
 
 from __future__ import annotations
 
