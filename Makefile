@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test coverage studio env test-env test-versions lint docs workflows benchmark benchmark-sampling
+.PHONY: demo test coverage studio env test-env test-versions test-hosts lint docs workflows benchmark benchmark-sampling
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -18,6 +18,9 @@ test-versions: test-env
 coverage: test-env
 	@mkdir -p .cache/coverage
 	@$(VENV) -m pytest tests -m "not browser" --cov --cov-report=term --cov-report=html
+
+test-hosts: test-env
+	@$(VENV) -m scripts.test_hosts $(VERSIONS)
 
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

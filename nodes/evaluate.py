@@ -128,6 +128,11 @@ class TastemakerEvaluate(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, folder: object = None, stored: object = None) -> bool:
+        """Leave the checks of `folder` and `stored` to execute, which says what to do."""
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, protocol: str, folder: str, **_: Any) -> str:
         """Run again when the folder of a protocol changes."""
         from ..evaluation.protocols import metadata_file

@@ -135,6 +135,11 @@ class TastemakerFID(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, stored: object = None) -> bool:
+        """Leave the check of `stored` to execute, which says what to do."""
+        return True
+
+    @classmethod
     @checked(looked_up=("stored",), called={"pictures": "images"})
     def execute(
         cls,

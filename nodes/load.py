@@ -76,6 +76,11 @@ class TastemakerLoadModel(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model: object = None) -> bool:
+        """Leave the check of `model` to execute, which says what to do; newer hosts only say `not in list`."""
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str, prediction_type: str = AUTO) -> str:
         """Run again when a file of the model changes on disk."""
         return f"{model}:{dtype}:{prediction_type}:{_stamp(_source(model))}"

@@ -92,6 +92,11 @@ class TastemakerLoadImages(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, folder: object = None) -> bool:
+        """Leave the check of `folder` to execute, which says what to do; newer hosts only say `not in list`."""
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, folder: str, subfolders: bool, **_: Any) -> str:
         """Run again when a picture or a text in the folder comes, goes or changes."""
         from ..images.folder import changes

@@ -76,6 +76,11 @@ class TastemakerLoadLoRA(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, lora: object = None) -> bool:
+        """Leave the check of `lora` to execute, which says what to do; newer hosts only say `not in list`."""
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, lora: str, **others: object) -> str:
         """Run again when the file changes on disk."""
         path = host.safetensors_file("loras", lora)

@@ -24,6 +24,8 @@ TORCH = os.environ.get("TORCH", "torch==2.13.0")
 # compared with in tests; its wheel also holds a package named `tests`, which must not hide ours
 REFERENCE, REFERENCES = "torch_fidelity", VENV / "references"
 
+_LAST_TORCHAUDIO = 11  # of torch 2.11; there is none for newer ones
+
 _SHIM = '''"""Lets torchvision import beside a CPU build of torch, whose PyPI wheel has CUDA operators only.
 
 Declares the schemas of the two operators that torchvision registers on import, just before it is
@@ -55,9 +57,9 @@ def say(text: str) -> None:
     print(f"[tastemaker] {text}", flush=True)
 
 
-def pip(*arguments: str) -> None:
+def pip(*arguments: str, python: Path = PYTHON) -> None:
     """Run the environment's pip; its output is shown only when it fails."""
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"{done.stdout}\n[tastemaker] This command failed: {' '.join(command)}")
@@ -81,9 +83,9 @@ def install_reference() -> None:
     shutil.rmtree(REFERENCES / "tests", ignore_errors=True)
 
 
-def ask(code: str) -> str:
+def ask(code: str, python: Path = PYTHON) -> str:
     """What the environment's Python prints for a line of code; empty when it fails."""
-    done = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True)
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
@@ -109,6 +111,19 @@ def install_torch() -> str:
         (site / "_cpu_torchvision.py").write_text(_SHIM, encoding="utf-8")
         (site / "_cpu_torchvision.pth").write_text("import _cpu_torchvision\n", encoding="utf-8")
     return ask(version)
+
+
+def install_torchaudio(python: Path = PYTHON) -> None:
+    """Install torchaudio, without which ComfyUI from 0.20 to 0.33 (at least) does not start.
+
+    Its last release is 2.11; its compiled part, which is for CUDA, is taken out where it does not load. What
+    ComfyUI calls when it starts is in Python.
+    """
+    major, minor = (int(n) for n in ask("import torch; print(torch.__version__)", python).split(".")[:2])
+    pip("install", "--no-deps", f"torchaudio=={major}.{min(minor, _LAST_TORCHAUDIO)}.*", python=python)
+    if not ask("import torchaudio; print(torchaudio.__version__)", python):
+        place = "from importlib.util import find_spec; print(find_spec('torchaudio').submodule_search_locations[0])"
+        shutil.rmtree(Path(ask(place, python)) / "lib", ignore_errors=True)
 
 
 def without_torch(requirements: str) -> list[str]:
@@ -141,6 +156,8 @@ def main() -> None:
     held.write_text(f"torch=={version}\n", encoding="utf-8")
     say("installing ComfyUI's and Tastemaker's requirements")
     pip("install", "-c", str(held), *without_torch(requirements), "-e", f"{ROOT}[test]" if test else str(ROOT))
+    if "torchaudio" in requirements.split():
+        install_torchaudio()
     if test:
         install_reference()
     done.write_text(wanted)

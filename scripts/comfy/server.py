@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from .locate import ROOT, find
+from .locate import ROOT, find, host_python
 
 FOLDERS = ("custom_nodes", "models", "models/diffusers", "input", "output", "user", "temp")
 START_SECONDS = 180
@@ -29,14 +28,25 @@ def free_port() -> int:
 
 
 class ComfyServer:
-    """A ComfyUI process. Use as a context manager; `log` is its output so far."""
+    """A ComfyUI process. Use as a context manager; `log` is its output so far.
 
-    def __init__(self, base: Path, *, port: int = 0, arguments: tuple[str, ...] = ()) -> None:
-        comfy = find()
+    `comfy` and `python` name another ComfyUI than the usual one, and the Python that it runs with.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        port: int = 0,
+        arguments: tuple[str, ...] = (),
+        comfy: Path | None = None,
+        python: str | None = None,
+    ) -> None:
+        comfy = comfy or find()
         if comfy is None:
             raise RuntimeError("There is no ComfyUI yet: run `make demo` or set COMFYUI_PATH.")
         self.comfy, self.base, self.port = comfy, base, port or free_port()
-        self.arguments = arguments
+        self.python, self.arguments = python or host_python(), arguments
         self.log_path = base / "comfyui.log"
         self._process: subprocess.Popen | None = None
 
@@ -71,7 +81,7 @@ class ComfyServer:
         link = self.base / "custom_nodes" / "tastemaker"
         if not link.is_symlink():
             link.symlink_to(ROOT, target_is_directory=True)
-        command = [sys.executable, "main.py", "--port", str(self.port), "--base-directory", str(self.base)]
+        command = [self.python, "main.py", "--port", str(self.port), "--base-directory", str(self.base)]
         command += ["--database-url", f"sqlite:///{self.base / 'user' / 'comfyui.db'}"]
         command += ["--disable-auto-launch", *_device_arguments(), *_page_arguments(), *self.arguments]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

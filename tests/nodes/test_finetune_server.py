@@ -153,15 +153,13 @@ def test_cancel_keeps_whole_epochs_and_the_next_run_ends_as_if_never_cancelled(s
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"samples_per_epoch": 5}, "samples_per_epoch"),
         ({"settings_changes": {"eta": 0.0}}, "eta"),
-        ({"settings_changes": {"scheduler": "pndm"}}, "no probability to learn from"),
+        ({"settings_changes": {"scheduler": "pndm"}}, "scheduler: "),  # newer hosts: not in the list
         ({"settings_changes": {"window_start": 0.9, "window_stop": 0.5}}, "window_start"),
     ],
 )
 def test_bad_settings_are_named(client, changes: dict[str, Any], words: str) -> None:
     changes = {"run_name": "bad"} | changes
-    result = client.run(graph(client, **changes))
-    assert result.status == "error"
-    assert words in result.error["exception_message"]
+    assert words in client.refusal(graph(client, **changes))
 
 
 def with_held_out(prompt: dict[str, Any]) -> dict[str, Any]:

@@ -248,9 +248,7 @@ BAD_VALUES = [
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=lambda v: repr(v)[:24])
 def test_a_bad_value_is_an_error_that_names_the_input(server, client, workflow, name: str, value: Any) -> None:
     before = {p for p in server.base.parent.rglob("*") if "escape" in p.name}
-    result = client.run(prompt_of(client, workflow("best_of_batch"), **(SMALL | {name: value})))
-    assert result.status == "error"
-    message = result.error["exception_message"]
+    message = client.refusal(prompt_of(client, workflow("best_of_batch"), **(SMALL | {name: value})))
     assert message.startswith((f"{name}:", "prompts:", "negative_prompt:")), message
     assert "Found:" in message
     assert {p for p in server.base.parent.rglob("*") if "escape" in p.name} == before

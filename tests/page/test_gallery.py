@@ -18,6 +18,8 @@ CELLS = ".tastemaker-ranking .tm-cell"
 RANK = "app.graph._nodes.find(n => n.type === 'TastemakerRank')"
 BUILD = """([table, size]) => {
     app.graph.clear();
+    // newer pages give a node whose number comes back the widgets and outputs of the one that had it
+    app.graph.last_node_id = window.lastNumber = (window.lastNumber ?? 0) + 10;
     const made = LiteGraph.createNode('TestTable');
     made.pos = [-400, 100];
     app.graph.add(made);

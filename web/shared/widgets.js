@@ -14,7 +14,7 @@ export function hiddenWidget(node, name) {
   const widget = node.widgets?.find((one) => one.name === name);
   if (widget) {
     widget.hidden = true;
-    widget.options = { ...widget.options, hidden: true };
+    (widget.options ??= {}).hidden = true; // in place: newer pages keep this object, not the widget
     widget.computeSize = () => [0, -4]; // and takes no room: -4 is the gap the page puts between widgets
   }
   return widget;
