@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tastemaker.sampling.steps import StepDistribution, log_prob
-from tastemaker.training.algorithms.loss import clipped_loss, kl_to_base, scaled_clip_range, score_loss
-from tastemaker.training.algorithms.step import transition
+from tastemaker.training.algorithms.losses import clipped_loss, kl_to_base, scaled_clip_range, score_loss
+from tastemaker.training.algorithms.policy import transition
 
 
 def numbers(*values: float) -> torch.Tensor:

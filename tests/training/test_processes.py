@@ -15,8 +15,8 @@ import torch
 
 from tastemaker.core.errors import TastemakerError
 from tastemaker.loaders import InputError, ModelFileError
-from tastemaker.training.__main__ import _place, main, read_config, read_prompts, read_run
-from tastemaker.training.processes import Together
+from tastemaker.training.__main__ import main, offload_text_encoders, read_config, read_prompts, read_run
+from tastemaker.training.processes import Distributed
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT
 
@@ -91,6 +91,15 @@ class PickyBackend:
     class ReduceOp:
         MAX = "max"
 
+    def get_rank(self) -> int:
+        return 0
+
+    def get_world_size(self) -> int:
+        return 2
+
+    def get_backend(self) -> str:
+        return "picky"
+
     def all_reduce(self, tensor: torch.Tensor, op: str = "sum") -> None:
         assert isinstance(tensor, Sent)
         if op == "sum":
@@ -105,28 +114,26 @@ class PickyBackend:
         assert isinstance(tensor, Sent)
 
 
-class Picky(Together):
-    def __init__(self) -> None:
-        self._dist, self._device, self.rank, self.world = PickyBackend(), None, 0, 2
-
-    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
-        return super()._sendable(tensor).clone().as_subclass(Sent)
+class Picky(Distributed):
+    def sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        return super().sendable(tensor).clone().as_subclass(Sent)
 
 
 def test_what_is_on_the_cpu_is_sent_from_where_the_backend_is() -> None:
-    processes = Picky()
+    processes = Picky(PickyBackend())
     figures, gradient = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
-    processes.add([figures, gradient])
+    processes.all_reduce_sum([figures, gradient])
     assert figures.tolist() == [2.0, 4.0]
     assert gradient.tolist() == [[2.0, 2.0], [2.0, 2.0]]
-    assert processes.gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
-    assert (processes.largest(0.5), processes.agree(1)) == (0.5, 1)
+    assert processes.all_gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
+    assert (processes.all_reduce_max(0.5), processes.broadcast(1)) == (0.5, 1)
 
 
 GROUP_OF_ONE = """
 import torch, torch.distributed as dist
 from tastemaker.training import __main__ as launcher
-print(launcher._processes().world, dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
+print(launcher.launched_processes().world_size)
+print(dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
 """
 
 
@@ -150,13 +157,13 @@ class Part:
 
 def test_the_launcher_keeps_text_encoders_away_from_the_gpu_while_they_rest() -> None:
     parts = {name: Part() for name in ("unet", "text_encoder", "vae")}
-    model = SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu")
-    with _place(model, ("text_encoder",), 0):
+    place = offload_text_encoders(SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu"))
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
     assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
-    with _place(model, ("text_encoder",), 0):
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
-    with _place(model, ("unet",), 0):
+    with place([parts["unet"]], 1):
         assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
 
 

@@ -23,12 +23,12 @@ from ...core.errors import InputError, ModelFileError
 
 log = logging.getLogger(__name__)
 
-FORMAT = "tastemaker-ddpo-1"
+FORMAT = "tastemaker-ddpo-1"  # whatever the algorithm: the name stands in files
 KEPT = 2  # newest checkpoints that stay; the one before the newest is there should that be damaged
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: tensors by name, epochs done, updates made, score histories by column."""
+    """Hold what a run goes on from: tensors by name, epochs done, updates made, score histories by column."""
 
     tensors: dict[str, torch.Tensor]
     epoch: int
@@ -52,7 +52,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
 
 
 def unwritable(path: Path, error: Exception) -> InputError:
-    """The error of a full disk, a folder that may not be written, and their kin."""
+    """Return the error of a full disk, a folder that may not be written, and their kin."""
     reason = getattr(error, "strerror", None) or error
     return InputError("run_folder", path.name, f"It cannot be written ({reason}). What was there before is intact.")
 
@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, newest first."""
+    """Return the checkpoint files of a folder, newest first."""
     return sorted(folder.glob("epoch-[0-9][0-9][0-9][0-9][0-9][0-9].safetensors"), reverse=True)
 
 
@@ -93,7 +93,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that can be read, None where there is no file.
+    """Return the newest checkpoint that can be read, None where there is no file.
 
     One that is damaged is passed over with a warning for the one before.
     Raises ModelFileError when there are files and none can be read.

@@ -1,4 +1,4 @@
-"""The figures of a run as a picture: reward with its spread, loss, distance from the base, clipping, ratio."""
+"""A run as a picture: reward with its standard deviation, and the figures that its algorithm reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...core.errors import InputError
 from ...plots.axes import ticks
-from .report import EpochReport
+from .report import EpochReport, drawn_figures
 
 BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
 LINE, BAND, GUIDE = (96, 165, 250), (45, 66, 97), (58, 62, 72)
@@ -19,7 +19,7 @@ _SCALE = 2  # drawn larger, then reduced: smooth lines
 
 
 class Series(NamedTuple):
-    """One panel: a title, a value for each epoch (NaN where there is none) and, or not, a spread around each."""
+    """Describe a panel: a title, a value for each epoch (NaN where there is none), and half the height of its band."""
 
     title: str
     values: Sequence[float]
@@ -27,16 +27,14 @@ class Series(NamedTuple):
 
 
 def panels(reports: Sequence[EpochReport]) -> list[Series]:
-    """What is drawn of a run, the reward first; figures that are 0 throughout are left out."""
-    series = [
-        Series("reward: mean and spread", [r.reward for r in reports], [r.reward_std for r in reports]),
-        Series("loss", [r.loss for r in reports]),
-        Series("held back (clip fraction)", [r.clip_fraction for r in reports]),
-        Series("probability ratio, less 1", [r.ratio - 1 for r in reports]),
-        Series("gradient", [r.grad_norm for r in reports]),
-    ]
-    if any(r.kl for r in reports):
-        series.insert(2, Series("distance from the base (KL)", [r.kl for r in reports]))
+    """Return what is drawn of a run, the reward first; figures that no epoch has are left out."""
+    rewards = [math.nan if r.reward is None else r.reward for r in reports]
+    series = [Series("reward: mean and standard deviation", rewards, [r.reward_std or 0.0 for r in reports])]
+    for figure in drawn_figures(reports[-1].algorithm):
+        values = [r.figures.get(figure.name, math.nan) for r in reports]
+        known = [value for value in values if math.isfinite(value)]
+        if any(known) or (known and not figure.if_any):
+            series.append(Series(figure.title, [value - figure.minus for value in values]))
     if len(reports[-1].rewards) > 1:
         series += [Series(name, [r.rewards.get(name, math.nan) for r in reports]) for name in reports[-1].rewards]
     return series
