@@ -34,10 +34,14 @@ function viewAddress(entry) {
   return api.apiURL(`/view?${query}`);
 }
 
-/** What one node shows. `rows` has one object an epoch; `grids` one {epoch, entry} for each sample grid. */
+/**
+ * What one node shows. `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports,
+ * {name, title, floor, minus}; `grids` one {epoch, entry} for each sample grid.
+ */
 class TrainingView {
   constructor() {
     this.rows = [];
+    this.figures = [];
     this.grids = [];
     this.element = element("div", {
       display: "flex",
@@ -84,9 +88,10 @@ class TrainingView {
     if (this.picture.getAttribute("src") !== address) this.picture.src = address;
   }
 
-  /** A message of the run: {state, epoch, epochs, seconds_left, rows, grids}. */
+  /** A message of the run: {state, epoch, epochs, seconds_left, rows, figures, grids}. */
   show(message) {
     if (message.rows) this.rows = message.rows;
+    if (message.figures) this.figures = message.figures;
     if (message.grids && JSON.stringify(message.grids) !== JSON.stringify(this.grids)) {
       this.grids = message.grids;
       this.samples.style.display = this.grids.length ? "flex" : "none";
@@ -103,16 +108,12 @@ class TrainingView {
     const column = (name) => this.rows.map((row) => row[name]);
     if (this.rows.length === 0) return this.charts.replaceChildren();
     const reward = panel("reward", column("reward"), { spread: column("reward_std"), wide: true });
-    reward.style.gridColumn = "1 / -1";
-    const panels = [
-      panel("loss", column("loss")),
-      panel("distance from base (KL)", column("kl"), { floor: 0 }),
-      panel("held back (clip fraction)", column("clip_fraction"), { floor: 0 }),
-      panel("ratio", column("ratio")),
-      panel("gradient", column("grad_norm"), { floor: 0 }),
-      panel("reward in comparisons", this.rows.map(compared)),
-    ];
-    this.charts.replaceChildren(reward, ...panels.filter(Boolean));
+    if (reward) reward.style.gridColumn = "1 / -1";
+    const less = (value, minus) => (typeof value === "number" ? value - minus : null);
+    const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
+    const panels = this.figures.map((figure) => panel(figure.title, changed(figure), { floor: figure.floor }));
+    panels.push(panel("reward in comparisons", this.rows.map(compared)));
+    this.charts.replaceChildren(...[reward, ...panels].filter(Boolean));
   }
 }
 

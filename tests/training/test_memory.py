@@ -16,7 +16,7 @@ from tastemaker.loaders import DiffusionModel
 from tastemaker.training import PRESETS, finetune, preset
 from tastemaker.training.learner import memory
 from tastemaker.training.learner.adapter import target_paths
-from tastemaker.training.learner.memory import activation_bytes, kept_bytes
+from tastemaker.training.learner.memory import activation_bytes, kept_bytes, storage_key
 from tastemaker.training.worker import Worker
 
 from .conftest import PROMPTS, brightness, quick
@@ -49,6 +49,13 @@ def test_the_twin_keeps_what_the_network_keeps(name: str, request: pytest.Fixtur
     found = activation_bytes(model, config, model.native_size)
     assert found.kept == pytest.approx(expected, rel=0.1)
     assert found.checkpointed < found.kept
+
+
+def test_storages_have_names_without_torchs_private_one() -> None:
+    x = torch.empty(4, device="meta")
+    assert storage_key(x) == storage_key(x[1:]) != storage_key(torch.empty(4, device="meta"))
+    nameless = [SimpleNamespace(untyped_storage=object) for _ in range(2)]
+    assert storage_key(nameless[0]) == storage_key(nameless[0]) != storage_key(nameless[1])
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,12 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from tastemaker.core.errors import TastemakerError
+from tastemaker.core.errors import NonFiniteError, TastemakerError
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import InputError, ModelFileError
 from tastemaker.training.__main__ import main, offload_text_encoders, read_config, read_prompts, read_run
-from tastemaker.training.processes import Distributed
+from tastemaker.training.epoch import plan_epoch
+from tastemaker.training.processes import Distributed, SingleProcess
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
+from tastemaker.training.scoring import Scorer, check_terms
 from tests.conftest import ROOT
+
+from .conftest import quick
 
 CONFIG = {
     "epochs": 2,
@@ -127,6 +133,20 @@ def test_what_is_on_the_cpu_is_sent_from_where_the_backend_is() -> None:
     assert gradient.tolist() == [[2.0, 2.0], [2.0, 2.0]]
     assert processes.all_gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
     assert (processes.all_reduce_max(0.5), processes.broadcast(1)) == (0.5, 1)
+
+
+class Ungathered(SingleProcess):
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("gathered")
+
+
+def test_a_bad_score_stops_the_process_that_made_it_before_others_see_it() -> None:
+    """The launcher then ends the others, and the message has the picture's place among this process's own."""
+    config = quick(samples_per_epoch=16)
+    epoch = plan_epoch(config, 0, ["a star"], True, slice(8, 16))
+    scorer = Scorer(check_terms(lambda images, prompts: torch.tensor([0.0] * 7 + [math.inf])), config, Ungathered())
+    with pytest.raises(NonFiniteError, match="scored picture 8 of 8 as inf"):
+        scorer.score_epoch(torch.zeros(8, 4, 4, 3), epoch, Progress())
 
 
 GROUP_OF_ONE = """

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel
 from tastemaker.rewards.function import custom
 from tastemaker.training import finetune
@@ -29,6 +30,22 @@ def test_progress_counts_every_step_and_batch(small_sdxl: DiffusionModel) -> Non
     assert said[-1].seconds_left > 0
     assert run.reports[1].grid.shape == (8, 32, 32, 3)
     assert run.reports[0].grid is None
+
+
+class Plain(Progress):
+    """A progress of any long work: it knows no epochs."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+
+    def phase(self, name: str, total: int) -> None:
+        self.phases.append(name)
+
+
+def test_any_progress_will_do(small_ddpm: DiffusionModel) -> None:
+    plain = Plain()
+    list(finetune(small_ddpm, brightness, "", quick(), progress=plain))
+    assert plain.phases == ["sampling", "scoring", "learning"] * 2
 
 
 class Cancelled(BaseException):

@@ -67,7 +67,7 @@ class _Counter:
         self.block, self.outside, self.inside, self.inputs = "", 0, {}, {}
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage, key = tensor.untyped_storage(), _storage_key(tensor)
+        storage, key = tensor.untyped_storage(), storage_key(tensor)
         if key not in self._seen:
             self._seen.add(key)
             self._held.append((tensor, storage))  # alive, so that no other takes its place
@@ -123,7 +123,7 @@ def activation_bytes(model: DiffusionModel, config: FineTuneConfig, size: tuple[
 def _activations(
     model: DiffusionModel, unet: nn.Module, adapter: LoraAdapter | None, size: tuple[int, int]
 ) -> Activations:
-    weights = {_storage_key(t) for t in (*unet.parameters(), *unet.buffers(), *_trained(unet, adapter))}
+    weights = {storage_key(t) for t in (*unet.parameters(), *unet.buffers(), *_trained(unet, adapter))}
     counter = _Counter(weights)
     for i, block in enumerate(checkpointed_blocks(unet)):
         name = str(i)
@@ -138,7 +138,7 @@ def _activations(
     return Activations(counter.outside + sum(inside), between + max(inside, default=0))
 
 
-def _storage_key(tensor: torch.Tensor) -> int:
+def storage_key(tensor: torch.Tensor) -> int:
     """Return a number that tensors on the meta device share where they share memory.
 
     They have no address there. Torch has no public name for a storage; where a version has dropped the private one,
