@@ -148,7 +148,7 @@ class TastemakerFineTune(io.ComfyNode):
 def merged(
     name: str, settings: FineTuneConfig | None, on_node: dict[str, Any], model: DiffusionModel
 ) -> FineTuneConfig:
-    """The node's widgets, over settings that were changed, over what the preset says. Raises InputError."""
+    """Put the node's widgets over settings that were changed, over what the preset says. Raises InputError."""
     if name not in (AUTO, *PRESETS, FROM_SETTINGS):
         raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
     base = settings or FineTuneConfig()
@@ -165,7 +165,7 @@ def merged(
 
 
 def _fitting() -> str:
-    """The largest preset that the device has the memory for."""
+    """Return the largest preset that the device has the memory for."""
     there = host.memory_gigabytes()
     sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
     fitting = [name for name, size in sizes.items() if there >= 0.9 * size]  # cards report a little less
@@ -175,7 +175,7 @@ def _fitting() -> str:
 
 
 def one_text(texts: tuple[str, ...]) -> str:
-    """The text an unconditional model's pictures are compared with. Raises InputError for several."""
+    """Return the text an unconditional model's pictures are compared with. Raises InputError for several."""
     if len(texts) != 1:
         raise InputError("prompts", f"{len(texts)} prompts", "An unconditional model reads none; give the reward one.")
     return texts[0]

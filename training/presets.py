@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | None = None) -> dict[str, Any]:
-    """What a preset sets beside settings that were `chosen`, less what those rule out.
+    """Return what a preset sets beside settings that were `chosen`, less what those rule out.
 
     No picture size beyond what `model` was trained at, and none at all for one that knows a single size.
     Raises InputError for the name.
@@ -51,7 +51,7 @@ def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | 
 
 
 def preset(name: str, model: DiffusionModel | None = None, **changes: Any) -> FineTuneConfig:
-    """The config of a preset: how much memory there is, with `changes` on top.
+    """Make the config of a preset: how much memory there is, with `changes` on top.
 
     "CPU" is for the embedded tiny models, the others for SDXL; with `model` pictures are never larger than those it
     was trained on. Raises InputError for an unknown name or field.

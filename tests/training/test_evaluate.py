@@ -153,13 +153,13 @@ def test_patience_compares_like_with_like(small_sdxl: DiffusionModel) -> None:
     """A run that goes on with other held-out prompts, or another watched reward, forgets the figures before."""
     config = quick(evaluate_every=1)
 
-    def told(reward: str, fresh: bool, value: float) -> dict[str, Any]:
+    def compared(reward: str, fresh: bool, value: float) -> dict[str, Any]:
         return {"held_out_prompts": fresh, "rewards": {reward: {"tuned": value}}}
 
     known = [
-        told("brightness", False, 1.0),
-        told("watched: darkness", True, 2.0),
-        told("watched: darkness", False, 3.0),
+        compared("brightness", False, 1.0),
+        compared("watched: darkness", True, 2.0),
+        compared("watched: darkness", False, 3.0),
     ]
     terms = check_terms(brightness)
     assert HeldOut(small_sdxl, config, PROMPTS, ["a moon"], darkness).watched(known, terms) == [2.0]

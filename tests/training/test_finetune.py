@@ -44,9 +44,9 @@ def test_a_run_learns_and_leaves_the_model_as_it_was(name: str, request: pytest.
 
 
 def test_the_reward_rises(small_ddpm: DiffusionModel) -> None:
-    """Towards brighter pictures: the last six epochs' mean is over the first's by half of its scores' spread.
+    """Towards brighter pictures: the last six epochs' mean is over the first's by half its standard deviation.
 
-    32 pictures an epoch: the mean of one epoch has a standard error of a sixth of a spread.
+    32 pictures an epoch: the mean of one epoch has a standard error of a sixth of that.
     """
     unclipped = replace(small_ddpm, scheduler_config={**small_ddpm.scheduler_config, "clip_sample": False})
     run = trained(

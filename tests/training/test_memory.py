@@ -95,16 +95,16 @@ def test_too_little_memory_is_an_error_before_it_starts(
         finetune(small_sdxl, brightness, PROMPTS, quick())
 
 
-def test_the_host_is_told_how_much(small_ddpm: DiffusionModel) -> None:
-    told: list[int] = []
+def test_the_host_hears_how_much(small_ddpm: DiffusionModel) -> None:
+    working: list[int] = []
 
     def place(modules: Any, working_bytes: int = 0) -> Any:
-        told.append(working_bytes)
+        working.append(working_bytes)
         return nullcontext()
 
     list(finetune(small_ddpm, brightness, "", quick(epochs=1), place=place))
     each = activation_bytes(small_ddpm, quick(), (8, 8)).kept
-    assert max(told) > 4 * each
+    assert max(working) > 4 * each
 
 
 def test_a_host_is_asked_to_free_memory_before_it_is_counted(

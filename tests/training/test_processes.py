@@ -111,10 +111,10 @@ class PickyBackend:
         if op == "sum":
             tensor.mul_(2)
 
-    def all_gather(self, found: list[torch.Tensor], mine: torch.Tensor) -> None:
-        assert isinstance(mine, Sent)
+    def all_gather(self, found: list[torch.Tensor], local: torch.Tensor) -> None:
+        assert isinstance(local, Sent)
         for part in found:
-            part.copy_(mine)
+            part.copy_(local)
 
     def broadcast(self, tensor: torch.Tensor, src: int) -> None:
         assert isinstance(tensor, Sent)
@@ -159,10 +159,10 @@ print(dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
 
 def test_processes_wait_for_the_first_ones_grids_and_comparisons() -> None:
     """Torch's own patience is ten minutes."""
-    told = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
+    variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", GROUP_OF_ONE]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["1", "2"]
 

@@ -200,12 +200,12 @@ class DDPO(Algorithm):
             known = trajectory.log_probs
             return [[known[b.picture, b.step].to(worker.device) for b in update] for update in batches]
 
-        def recomputed(batch: Pairs) -> torch.Tensor:
+        def recompute(batch: Pairs) -> torch.Tensor:
             progress.check_cancelled()
             return self._transition(policy, trajectory, batch).log_prob
 
         with torch.no_grad():
-            return [[None] * len(batches[0])] + [[recomputed(b) for b in update] for update in batches[1:]]
+            return [[None] * len(batches[0])] + [[recompute(b) for b in update] for update in batches[1:]]
 
     def _check_first_ratio(self, error: float) -> None:
         """Before the first update the ratio is 1 but for rounding; more than the clip range is a wrong gradient."""

@@ -179,7 +179,7 @@ def kept_bytes(config: FineTuneConfig, elements: int, size: tuple[int, int], pro
 
 
 def check_memory(config: FineTuneConfig, needed: int, device: torch.device) -> None:
-    """Raises OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
+    """Raise OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
     free = free_bytes(device)
     if free is not None and needed > free:
         advice = [f"lower train_batch_size ({config.train_batch_size})"] if config.train_batch_size > 1 else []
@@ -191,7 +191,7 @@ def check_memory(config: FineTuneConfig, needed: int, device: torch.device) -> N
 
 
 def check_kept(config: FineTuneConfig, needed: int) -> None:
-    """Raises OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
+    """Raise OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
     free = free_bytes(torch.device("cpu"))
     if free is not None and needed > free:
         compared = f", evaluate_samples ({config.evaluate_samples})" if config.evaluate_every else ""
