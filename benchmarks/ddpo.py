@@ -23,6 +23,7 @@ from scripts.embedded.checker import read
 from tastemaker.core.progress import Progress
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.loaders.formats.precision import native_bfloat16
+from tastemaker.plots.series import Series, draw_series
 from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.output.comparison_sheet import comparison_sheet
 from tastemaker.rewards import load_reward
@@ -30,7 +31,6 @@ from tastemaker.sampling import sample
 from tastemaker.training import finetune, preset
 from tastemaker.training.heldout import compare
 from tastemaker.training.rollout import Request
-from tastemaker.training.run.curve import Series, draw_series
 from tastemaker.training.worker import Worker
 
 from .common import machine, write_section

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from ..core.errors import InputError
-from ..ranking.comparison import mean_reach
+from ..ranking.intervals import mean_reach
 from .fid.distance import Estimate, OnStep, frechet_distance, frechet_interval, kernel_distance, too_few
 from .fid.statistics import FeatureStatistics, check_comparable, statistics_of
 from .settings import OVERALL, EvaluationSettings

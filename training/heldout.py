@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.progress import Cancellable, Progress
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
-from ..ranking.comparison import win_rate
+from ..ranking.intervals import win_rate
 from ..sampling.prompts import check_readable
 from .advantages import check_rewards
 from .config import FineTuneConfig
