@@ -72,7 +72,7 @@ class LiveRun(EpochProgress):
         self._next = time.monotonic() + _PAUSE
 
     def _message(self, state: str, epoch: int, run: FineTune | None) -> dict[str, Any]:
-        message = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
+        message: dict[str, Any] = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
         message["seconds_left"] = self._left
         if run is not None:
             message["rows"] = [report.record() for report in run.reports]

@@ -29,7 +29,7 @@ class Noise(Experience):
     x: torch.Tensor
 
 
-class Constant(Algorithm):
+class Constant(Algorithm[Noise]):
     """Regress the network's output for noise to 0.25: nothing is sampled, nothing scored."""
 
     figures = (Figure("loss", "distance from 0.25", floor=0), Figure("updates"))

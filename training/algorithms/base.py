@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -38,8 +38,11 @@ class Experience:
     scored: ScoredEpoch | None
 
 
-class Algorithm(ABC):
-    """One way to learn. Made once a run; its entry in `registry.ALGORITHMS` gives it a name.
+E = TypeVar("E", bound=Experience)
+
+
+class Algorithm(ABC, Generic[E]):
+    """One way to learn, from experience of kind E. Made once a run; its entry in `registry.ALGORITHMS` gives it a name.
 
     Attributes:
         figures: what `learn` returns, for metrics.jsonl, the page's charts and the Reward Curve. "loss" is one of them.
@@ -56,11 +59,11 @@ class Algorithm(ABC):
         return training_schedule(model, config)
 
     @abstractmethod
-    def collect(self, epoch: Epoch, progress: Progress) -> Experience:
+    def collect(self, epoch: Epoch, progress: Progress) -> E:
         """Collect what an epoch learns from: sample and score its pictures, or read what is there."""
 
     @abstractmethod
-    def learn(self, epoch: Epoch, experience: Experience, progress: Progress) -> Mapping[str, float]:
+    def learn(self, epoch: Epoch, experience: E, progress: Progress) -> Mapping[str, float]:
         """Make all updates of an epoch. Return a value for each of `figures`."""
 
     def sample(

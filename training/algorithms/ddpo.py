@@ -71,7 +71,7 @@ class EpochFigures(NamedTuple):
     dropped: int
 
 
-class DDPO(Algorithm):
+class DDPO(Algorithm[Rollout]):
     """DDPO with importance sampling and a clipped ratio (eq. 6)."""
 
     figures = (
@@ -240,16 +240,22 @@ def _local(pairs: Pairs, local_rows: slice) -> Pairs:
 
 
 def _sums(loss: torch.Tensor, kl: torch.Tensor, policy: PairLoss) -> UpdateSums:
-    sums = (float(column.sum()) for column in (loss, kl, policy.ratio, policy.clipped))
-    return UpdateSums(len(loss), *sums, float((policy.ratio - 1).abs().max()))
+    return UpdateSums(
+        pairs=len(loss),
+        loss=float(loss.sum()),
+        kl=float(kl.sum()),
+        ratio=float(policy.ratio.sum()),
+        clipped=float(policy.clipped.sum()),
+        largest=float((policy.ratio - 1).abs().max()),
+    )
 
 
 def added(parts: Sequence[UpdateSums]) -> UpdateSums:
     """Return the sums of several batches together."""
     if not parts:
         return UpdateSums(0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    *sums, largest = zip(*parts, strict=True)
-    return UpdateSums(*(sum(column) for column in sums), max(largest))
+    columns = list(zip(*parts, strict=True))
+    return UpdateSums._make([*map(sum, columns[:-1]), max(columns[-1])])
 
 
 def _figures(sums: torch.Tensor, first: float, norms: list[float], rate: float, total: int) -> EpochFigures:

@@ -63,8 +63,11 @@ class _Counter:
     """Count distinct tensors kept for a backward pass, by the block at work."""
 
     def __init__(self, weights: set[int]) -> None:
-        self._seen, self._held = weights, []
-        self.block, self.outside, self.inside, self.inputs = "", 0, {}, {}
+        self._seen = weights
+        self._held: list[Any] = []
+        self.block, self.outside = "", 0
+        self.inside: dict[str, int] = {}
+        self.inputs: dict[str, int] = {}
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         storage, key = tensor.untyped_storage(), storage_key(tensor)
