@@ -29,9 +29,9 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
+    from ..core.progress import Progress
     from ..loaders import DiffusionModel
     from ..rewards import Reward
-    from ..rewards.reward import OnBatch
     from ..training import EpochReport
 
 ON_NODE = ("epochs", "samples_per_epoch", "steps", "learning_rate", "rank", "seed")
@@ -131,7 +131,7 @@ class TastemakerFineTune(io.ComfyNode):
                 texts,
                 config,
                 run_folder=folder,
-                place=host.place,
+                place=host.in_use,
                 on_progress=live.progress,
                 held_out_prompts=None if held_out_prompts is None else as_prompts(held_out_prompts).texts,
                 watched_reward=None if watched_reward is None else HostedReward(watched_reward, text),
@@ -192,14 +192,14 @@ class HostedReward:
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
         self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
 
-    def __call__(self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None) -> torch.Tensor:
-        return next(iter(self.columns(images, prompts, on_batch=on_batch).values()))
+    def __call__(self, images: torch.Tensor, prompts: list[str], *, progress: Progress | None = None) -> torch.Tensor:
+        return next(iter(self.columns(images, prompts, progress=progress).values()))
 
     def columns(
-        self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: list[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         with host.in_use(self._reward.modules.values()):
-            return self._reward.columns(images, self._text or prompts, on_batch=on_batch)
+            return self._reward.columns(images, self._text or prompts, progress=progress)
 
 
 class TastemakerFineTuneSettings(io.ComfyNode):

@@ -28,7 +28,8 @@ class LiveRun:
 
     def __init__(self, node: str | None, epochs: int, folder: Path) -> None:
         self._node, self._epochs, self._samples = node, epochs, folder / "samples"
-        self._bar = host.Progress(epochs * _TICKS)
+        self._bar, self._ticks = host.HostProgress(), 0
+        self._bar.phase("training", epochs * _TICKS)
         self._next, self._left = 0.0, None
 
     def start(self, run: FineTune) -> None:
@@ -40,7 +41,9 @@ class LiveRun:
         first, width = _SHARES.get(progress.phase, (1.0, 0.0))
         share = first + width * progress.done / max(1, progress.total)
         self._left = progress.seconds_left
-        self._bar.update(int((progress.epoch - 1 + min(share, 1.0)) * _TICKS))
+        ticks = int((progress.epoch - 1 + min(share, 1.0)) * _TICKS)
+        self._bar.advance(ticks - self._ticks)
+        self._ticks = ticks
         if time.monotonic() >= self._next:
             state = f"{progress.phase} {progress.done} of {progress.total}"
             self._send(state, progress.epoch)

@@ -27,7 +27,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +37,9 @@ from ..core.errors import InputError, ModelFileError, TastemakerError
 from .config import DDPOConfig, preset
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ..core.progress import Place
     from ..loaders.model import DiffusionModel
 
 log = logging.getLogger("tastemaker.training")
@@ -116,22 +119,26 @@ def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
 
     source = name if name in EMBEDDED_MODELS else folder / name
     model = load_diffusion_model(source, dtype=dtype, device=device)
-    _put_away(model, model.text_encoders)
+    for name in model.text_encoders:
+        model.modules[name].to("cpu")
     return model
 
 
-@contextmanager
-def _place(model: DiffusionModel, names: Sequence[str], working_bytes: int) -> Iterator[None]:
-    """Text encoders are on the device for as long as they encode; everything else stays there."""
-    for name in names:
-        model.modules[name].to(model.device)
-    yield
-    _put_away(model, names)
+def place_of(model: DiffusionModel) -> Place:
+    """Keep text encoders on the model's device only for as long as they encode; everything else stays there."""
+    encoders = [model.modules[name] for name in model.text_encoders]
 
+    @contextmanager
+    def place(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[None]:
+        used = list(modules)
+        for module in used:
+            module.to(model.device)
+        yield
+        for module in used:
+            if any(module is encoder for encoder in encoders):
+                module.to("cpu")
 
-def _put_away(model: DiffusionModel, names: Sequence[str]) -> None:
-    for name in set(names) & set(model.text_encoders):
-        model.modules[name].to("cpu")
+    return place
 
 
 def _load_rewards(given: Any, device: Any) -> Any:
@@ -170,7 +177,7 @@ def start(path: Path) -> Any:
         read_config(run, model),
         run_folder=folder / run["run_folder"],
         negative_prompt=run.get("negative_prompt", ""),
-        place=_place,
+        place=place_of(model),
         held_out_prompts=None if held_out is None else read_prompts(held_out, folder),
         watched_reward=None if watched is None else _load_rewards(watched, device),
         processes=processes,

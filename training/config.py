@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError
 from ..core.settings import MAX_SEED, check_fields, setting
-from ..sampling.settings import MAX_SIDE, MODEL_DEFAULT, SCHEDULERS
+from ..sampling.schedulers import MODEL_DEFAULT, SCHEDULERS, names_where
+from ..sampling.settings import MAX_SIDE
 
 if TYPE_CHECKING:
     from ..loaders.model import DiffusionModel
 
-TRAINABLE = ("ddim", "ddpm", "euler_ancestral")  # schedulers whose steps are Gaussians of known spread
+TRAINABLE = names_where("trains")  # schedulers whose steps have log-probabilities
 ALGORITHMS = ("clipped", "score")
 ADVANTAGES = ("group", "prompt", "batch")
 TARGETS = ("attention", "transformer", "all")

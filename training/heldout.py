@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
 from ..sampling.loop import sample
 from ..sampling.prompts import check_readable
-from ..sampling.settings import SampleOptions
+from ..sampling.settings import SampleOptions, SampleSettings
 from .config import DDPOConfig
 from .evaluate import compare
 from .randomness import derived_seed
@@ -85,20 +86,17 @@ class HeldOut:
         config = worker.config
 
         def pictures(model: DiffusionModel) -> torch.Tensor:
-            told: dict[str, Any] = {"height": worker.size[0], "width": worker.size[1]}
-            if model.conditional:
-                told |= {"guidance_scale": config.guidance_scale, "negative_prompt": worker.negative_prompt}
+            height, width = worker.size
+            settings = SampleSettings("ddim", config.evaluate_steps, config.guidance_scale, height=height, width=width)
             return sample(
                 model,
                 self.prompts if model.conditional else "",
+                settings,
+                negative_prompt=worker.negative_prompt if model.conditional else "",
                 seeds=self.seeds,
-                scheduler="ddim",
-                steps=config.evaluate_steps,
-                eta=0.0,
                 options=SampleOptions(at_once=config.rollout_batch_size),
-                on_step=lambda info: cancel(),
+                progress=_Cancels(cancel),
                 place=worker.place,
-                **told,
             ).images
 
         if self._base_afterwards is None:
@@ -114,6 +112,16 @@ class HeldOut:
         name = judges[0].name if self.watched_reward is None else _watched_name(self.watched_reward)
         rows = [e["rewards"].get(name) for e in evaluations if e["held_out_prompts"] == self._fresh]
         return [float(row["tuned"]) for row in rows if row is not None]
+
+
+class _Cancels(Progress):
+    """Calls a function that may raise a cancel after each step."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel = cancel
+
+    def advance(self, count: int = 1) -> None:
+        self._cancel()
 
 
 def _watched_name(reward: RewardFunction) -> str:

@@ -9,14 +9,12 @@ import torch
 from ..core.errors import InputError, NonFiniteError
 from ..core.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
-from ..sampling.guidance import Network
-from ..sampling.memory import unet_bytes
-from ..sampling.noise import ImageNoise
+from ..sampling.guidance import Network, unet_bytes
 from ..sampling.prompts import Encoded
 from ..sampling.scheduler_config import default_scheduler
-from ..sampling.schedules import GaussianSchedule, VarianceKeeping, make_schedule
+from ..sampling.schedules import DDIM, GaussianSchedule, make_schedule
 from ..sampling.settings import MODEL_DEFAULT, SampleOptions
-from ..sampling.steps import log_prob
+from ..sampling.steps import ImageNoise, log_prob
 from .config import TRAINABLE, DDPOConfig, untrainable
 from .trajectory import Trajectory
 
@@ -36,7 +34,7 @@ def training_schedule(model: DiffusionModel, config: DDPOConfig) -> GaussianSche
     schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
     assert isinstance(schedule, GaussianSchedule)
     if config.fresh_noise == "window":
-        assert isinstance(schedule, VarianceKeeping)
+        assert isinstance(schedule, DDIM)
         return schedule.noisy_within(config.window_start, config.window_stop)
     return schedule
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from .advantages import PromptHistory, batch_advantages, check_rewards, combined, group_advantages
 from .config import DDPOConfig
 from .processes import Alone
@@ -144,21 +145,26 @@ def scored(
 ) -> Any:
     """What a reward makes of pictures. It gets copies, so that none can change what others see.
 
-    `count` is told of as many pictures as there are: after each batch of a reward that takes `on_batch`, as ours do,
-    else at the end.
+    `count` gets as many pictures as there are: after each batch of a reward that takes `progress`, as ours do, else at
+    the end.
     """
-    told = 0
-
-    def on_batch(done: int, total: int) -> None:
-        nonlocal told
-        count(done - told)
-        told = done
-
-    telling = {"on_batch": on_batch} if "on_batch" in _parameters(function) else {}
+    counted = _Counted(count)
+    taken = {"progress": counted} if "progress" in _parameters(function) else {}
     with torch.no_grad():
-        found = function(images.clone(), list(prompts), **telling)
-    count(len(images) - told)
+        found = function(images.clone(), list(prompts), **taken)
+    count(len(images) - counted.done)
     return found
+
+
+class _Counted(Progress):
+    """Hands what is done to a function."""
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count, self.done = count, 0
+
+    def advance(self, count: int = 1) -> None:
+        self._count(count)
+        self.done += count
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[str]:

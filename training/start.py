@@ -18,7 +18,7 @@ from .scoring import RewardFunction, Rewards
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from ..sampling.loop import Place
+    from ..core.progress import Place
 
 
 def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str = "") -> list[str]:

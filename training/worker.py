@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
 
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Place, stay
 from ..loaders.lora.apply import applied_loras
 from ..loaders.model import DiffusionModel
-from ..sampling.decode import decode
-from ..sampling.guidance import Network, is_guided
+from ..sampling.decode import decode, vae_bytes
+from ..sampling.guidance import Network, is_guided, unet_bytes
 from ..sampling.inputs import picture_size
-from ..sampling.memory import unet_bytes, vae_bytes
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
 from ..sampling.schedules import GaussianSchedule
 from ..sampling.settings import SampleSettings
@@ -27,9 +25,6 @@ from .learner.memory import check_kept, check_memory, copy_bytes, kept_bytes, le
 from .processes import Alone
 from .rollout import OPTIONS, rollout, step_stds, training_schedule
 from .trajectory import Trajectory, learnable_steps
-
-if TYPE_CHECKING:
-    from ..sampling.loop import Place
 
 _DECODED = 8  # pictures between two chances to cancel
 
@@ -47,7 +42,7 @@ class Worker:
     ) -> None:
         self.model, self.config, self.processes = model, config, processes
         self.negative_prompt = negative_prompt
-        self.place = place or (lambda *_: nullcontext())
+        self.place = place or stay
         settings = SampleSettings(height=config.height, width=config.width)
         self.size = picture_size(model, settings, None, None)
         self.schedule = training_schedule(model, config)
@@ -78,14 +73,14 @@ class Worker:
 
     def placed(self, model: DiffusionModel, working_bytes: int = 0) -> AbstractContextManager[None]:
         """The UNet where it computes."""
-        return self.place(model, ("unet",), working_bytes)
+        return self.place([model.unet], working_bytes)
 
     def placed_to_learn(self) -> AbstractContextManager[None]:
         """All that learning runs where it computes: the policy's UNet, and the base's own that KL compares with."""
-        model, names = self.learner.policy, ("unet",)
-        if self.config.kl_weight and model.unet is not self.model.unet:
-            model, names = replace(model, modules={**model.modules, "base": self.model.unet}), ("unet", "base")
-        return self.place(model, names, self.learning_bytes)
+        unets = [self.learner.policy.unet]
+        if self.config.kl_weight and unets[0] is not self.model.unet:
+            unets.append(self.model.unet)
+        return self.place(unets, self.learning_bytes)
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +122,7 @@ class Worker:
             trajectory = rollout(
                 model, self.schedule, self.config, self.size, prompts, seeds, encoded, negative, on_step, starts
             )
-        with self.place(self.model, ("vae",) if self.model.vae else (), vae_bytes(self.model, *self.size, 1)):
+        with self.place([self.model.vae] if self.model.vae else [], vae_bytes(self.model, *self.size, 1)):
             return trajectory, self._decoded(trajectory.latents[:, -1], on_step)
 
     def _decoded(self, latents: torch.Tensor, told: Callable[[int], None]) -> torch.Tensor:

@@ -92,7 +92,7 @@ def test_too_little_memory_is_an_error_before_it_starts(
 def test_the_host_is_told_how_much(small_ddpm: DiffusionModel) -> None:
     told: list[int] = []
 
-    def place(model: DiffusionModel, names: Any, working_bytes: int) -> Any:
+    def place(modules: Any, working_bytes: int = 0) -> Any:
         told.append(working_bytes)
         return nullcontext()
 
@@ -108,7 +108,7 @@ def test_a_host_is_asked_to_free_memory_before_it_is_counted(
     free = 2**20
 
     @contextmanager
-    def place(model: DiffusionModel, names: Any, working_bytes: int):
+    def place(modules: Any, working_bytes: int = 0):
         nonlocal free
         free += working_bytes
         yield

@@ -15,7 +15,7 @@ import torch
 
 from tastemaker.core.errors import TastemakerError
 from tastemaker.loaders import InputError, ModelFileError
-from tastemaker.training.__main__ import _place, main, read_config, read_prompts, read_run
+from tastemaker.training.__main__ import main, place_of, read_config, read_prompts, read_run
 from tastemaker.training.processes import Together
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT
@@ -151,12 +151,13 @@ class Part:
 def test_the_launcher_keeps_text_encoders_away_from_the_gpu_while_they_rest() -> None:
     parts = {name: Part() for name in ("unet", "text_encoder", "vae")}
     model = SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu")
-    with _place(model, ("text_encoder",), 0):
+    place = place_of(model)
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
     assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
-    with _place(model, ("text_encoder",), 0):
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
-    with _place(model, ("unet",), 0):
+    with place([parts["unet"]]):
         assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
 
 
