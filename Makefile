@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test studio env test-env test-versions lint workflows benchmark benchmark-sampling
+.PHONY: demo test coverage studio env test-env test-versions lint docs workflows benchmark benchmark-sampling
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -15,8 +15,18 @@ test: test-env
 test-versions: test-env
 	@$(VENV) -m scripts.test_versions
 
+coverage: test-env
+	@mkdir -p .cache/coverage
+	@$(VENV) -m pytest tests -m "not browser" --cov --cov-report=term --cov-report=html
+
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	@$(VENV) -m scripts.check_types
+
+docs: test-env
+	@$(VENV) -m pip install --quiet "mkdocs-material" "mkdocstrings[python]"
+	@$(VENV) -c "from scripts.check_types import linked; linked()"
+	@$(VENV) -m mkdocs build
 
 workflows: env
 	@$(VENV) -m scripts.workflows

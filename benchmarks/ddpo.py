@@ -22,6 +22,7 @@ import torch
 from scripts.embedded.checker import read
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.loaders.formats.precision import native_bfloat16
+from tastemaker.plots.series import Series, draw_series
 from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.output.comparison_sheet import comparison_sheet
 from tastemaker.rewards import load_reward
@@ -29,7 +30,6 @@ from tastemaker.sampling import sample
 from tastemaker.training import finetune, preset
 from tastemaker.training.evaluate import compare
 from tastemaker.training.processes import Alone
-from tastemaker.training.run.curve import Series, draw_series
 from tastemaker.training.worker import Worker
 
 from .common import machine, write_section

@@ -1,1 +1,1 @@
-"""What every room stands on, and no model: errors, texts, settings, files, memory. Imports nothing of ours."""
+"""What every room stands on: errors, texts, settings, files, memory. Imports nothing of ours."""

@@ -14,7 +14,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress, Within
-from ..ranking.comparison import mean_reach
+from ..ranking.intervals import mean_reach
 from .fid.distance import Estimate, frechet_distance, frechet_interval, kernel_distance, too_few
 from .fid.statistics import FeatureStatistics, check_comparable, statistics_of
 from .settings import OVERALL, EvaluationSettings

@@ -33,7 +33,8 @@ from .fid.features import Extractor, load_extractor
 from .fid.statistics import load_statistics
 from .pictures import GivenPictures, NamedFiles, SampledPictures, Source
 from .protocols import ALL, NAMES_PICTURES, PROTOCOLS, PromptRow, is_plain, read_protocol
-from .report.content import make_report, save_report
+from .report.content import make_report
+from .report.save import save_report
 from .result import Evaluation, Reference
 from .settings import EvaluationSettings
 

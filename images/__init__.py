@@ -1,1 +1,1 @@
-"""Files, tensors and folders of images, and the prompts in them. Imports only `core`."""
+"""Images and their prompts: files, tensors, folders. Imports only `core`."""

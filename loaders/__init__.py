@@ -1,4 +1,4 @@
-"""Weights on disk to modules and back. Imports nothing of ours; torch only when used."""
+"""Weights to modules and back. Imports only `core`; torch only when used."""
 
 from ..core.assets import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
 from ..core.errors import InputError, ModelFileError, NonFiniteError, TastemakerError

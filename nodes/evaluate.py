@@ -341,7 +341,8 @@ class TastemakerReport(io.ComfyNode):
         import numpy as np
         import torch
 
-        from ..evaluation.report.content import make_report, overview, save_report
+        from ..evaluation.report.content import make_report, overview
+        from ..evaluation.report.save import save_report
 
         evaluations = [before] if after is None else [before, after]
         report = make_report(evaluations)

@@ -1,1 +1,1 @@
-"""The one place that knows colours, axes and panels. Imports only `core`."""
+"""Charts and pages: the one place that knows colours, axes and panels. Imports only `core`."""

@@ -1,4 +1,4 @@
-"""Scores of images, their order, what is kept. Imports `rewards`, `images`, `plots`; torch only when used."""
+"""Scores and their order, what is kept of a batch. Imports `rewards`, `images`, `plots`; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
 from ..core.errors import InputError
+from .intervals import Interval, mean_reach, win_rate
 from .table import ScoreTable
-
-_Z95 = 1.959963984540054  # the normal distribution's 97.5% point
-
-
-class Interval(NamedTuple):
-    """A share in [0, 1] and its 95% confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -43,43 +33,6 @@ class Difference:
     win_rate: Interval
 
 
-def wilson_interval(wins: float, count: int) -> Interval:
-    """A share and its 95% score interval (Wilson 1927), which stays in [0, 1] and is honest for few.
-
-    centre = (p + z^2 / 2n) / (1 + z^2 / n);  reach = z / (1 + z^2 / n) sqrt(p (1 - p) / n + z^2 / 4n^2).
-    Raises InputError for a count of 0.
-    """
-    if count < 1:
-        raise InputError("pairs", count, "There must be at least one pair to compare.")
-    share, square = wins / count, _Z95**2 / count
-    centre = (share + square / 2) / (1 + square)
-    reach = _Z95 / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
-    return Interval(share, max(0.0, centre - reach), min(1.0, centre + reach))
-
-
-def win_rate(before: torch.Tensor, after: torch.Tensor) -> Interval:
-    """How often `after` scores higher; a tie is half a win. Shape: both (B,)."""
-    wins = float((after > before).sum()) + 0.5 * float((after == before).sum())
-    return wilson_interval(wins, len(before))
-
-
-def mean_reach(values: torch.Tensor, groups: Sequence[Hashable] | None = None) -> float:
-    """How far the 95% interval of a mean reaches to either side (Student's). Shape: (B,), B at least 2.
-
-    `groups` says which prompt each value is of: pictures of one prompt are alike, so what counts is the spread of the
-    C prompts' sums (cluster-robust: Liang & Zeger 1986, times C / (C - 1)). With one value of each prompt it is
-    the usual one. Of a single prompt it is over its pictures, and holds for that prompt alone.
-    """
-    places = {group: i for i, group in enumerate(dict.fromkeys(groups or ()))}
-    if len(places) < 2:
-        groups = range(len(values))
-        places = {i: i for i in groups}
-    apart = values.double() - values.double().mean()
-    sums = apart.new_zeros(len(places)).index_add_(0, torch.tensor([places[g] for g in groups or ()]), apart)
-    error = math.sqrt(len(places) / (len(places) - 1) * float(sums.square().sum())) / len(values)
-    return t95(len(places) - 1) * error
-
-
 def difference(
     name: str, before: torch.Tensor, after: torch.Tensor, prompts: Sequence[Hashable] | None = None
 ) -> Difference:
@@ -93,21 +46,6 @@ def difference(
     half = mean_reach(change, prompts) if len(change) > 1 else math.inf
     means = float(before.mean()), float(after.mean())
     return Difference(name, *means, mean, mean - half, mean + half, win_rate(before, after))
-
-
-def t95(freedom: int) -> float:
-    """Student's 97.5% point for `freedom` degrees of freedom.
-
-    Cornish-Fisher expansion around the normal's (Abramowitz & Stegun 26.7.5): within 0.5% from 4 on; the
-    first three are exact.
-    """
-    if freedom <= 3:
-        return (12.7062, 4.30265, 3.18245)[freedom - 1]
-    z, n = _Z95, freedom
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / n + second / n**2 + third / n**3
 
 
 def paired(before: ScoreTable, after: ScoreTable) -> tuple[ScoreTable, ScoreTable]:

@@ -1,4 +1,4 @@
-"""Rewards. Imports `loaders` and `images`; torch only when used."""
+"""Human preference as a function of images. Imports `loaders` and `images`; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Prompts and seeds to pictures. Imports only `loaders`; torch only when used."""
+"""Prompts and seeds to images. Imports only `loaders`; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 TORCH = os.environ.get("TORCH", "torch==2.13.0")
-TEST_PACKAGES = ("pytest", "ruff", "playwright", "build", "open_clip_torch")
 # compared with in tests; its wheel also holds a package named `tests`, which must not hide ours
 REFERENCE, REFERENCES = "torch_fidelity", VENV / "references"
 
@@ -141,9 +140,7 @@ def main() -> None:
     held = VENV / "held.txt"
     held.write_text(f"torch=={version}\n", encoding="utf-8")
     say("installing ComfyUI's and Tastemaker's requirements")
-    packages = [*without_torch(requirements), "-r", str(ROOT / "requirements.txt")]
-    pip("install", "-c", str(held), *packages, *(TEST_PACKAGES if test else ()))
-    pip("install", "--no-deps", "-e", str(ROOT))
+    pip("install", "-c", str(held), *without_torch(requirements), "-e", f"{ROOT}[test]" if test else str(ROOT))
     if test:
         install_reference()
     done.write_text(wanted)

@@ -156,3 +156,10 @@ def test_python_source_is_ascii() -> None:
     for folder in (*MAY_IMPORT, "scripts", "tests", "benchmarks"):
         for path in _modules(folder):
             assert path.read_bytes().isascii(), path
+
+
+def test_the_architecture_picture_is_that_of_the_code() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.architecture", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

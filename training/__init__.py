@@ -1,4 +1,4 @@
-"""Fine-tuning on rewards with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
+"""Fine-tuning on rewards, with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 

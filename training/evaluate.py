@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..ranking.comparison import win_rate
+from ..ranking.intervals import win_rate
 from .advantages import check_rewards
 from .scoring import scored
 

@@ -13,9 +13,9 @@ import torch
 
 from ...core.errors import InputError
 from ...core.progress import Progress
+from ...ranking.intervals import Z95
 from .statistics import FeatureStatistics
 
-_Z95 = 1.959963984540054
 _KERNEL_ROWS = 1024
 
 
@@ -104,7 +104,7 @@ def frechet_interval(
             found.append(_distance(mean, spread, second.mean, trace, root))
     if len(found) < 2 or number < 2:
         return Estimate(value, math.nan, math.nan, count)
-    half = _Z95 * float(torch.tensor(found, dtype=torch.float64).std())
+    half = Z95 * float(torch.tensor(found, dtype=torch.float64).std())
     return Estimate(value, max(0.0, value - half), value + half, count)
 
 
@@ -206,7 +206,7 @@ def kernel_distance(
     if len(values) < 2 or 2 * size > min(count, other_count):
         return Estimate(value, math.nan, math.nan, count)
     spread = float(torch.tensor(values, dtype=torch.float64).std())
-    half = _Z95 * spread * math.sqrt(size / min(count, other_count))
+    half = Z95 * spread * math.sqrt(size / min(count, other_count))
     return Estimate(value, value - half, value + half, count)
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from ...core.errors import InputError
-from ...images.prompts import SHEET_KEY
+from ...plots.theme import BACKGROUND
 from ...ranking.comparison import Difference, compare, in_words
 from ...ranking.order import best_first
-from ...ranking.output.sheet import BACKGROUND, sheet
+from ...ranking.output.sheet import sheet
 from ...ranking.table import ScoreTable
-from ..blocks import written
 from ..fid.distance import Estimate
 from ..measures import DIVERSITY, LOWER_IS_BETTER
 from ..result import Evaluation
@@ -211,32 +206,3 @@ def overview(report: Report, most: int = 8) -> Image.Image:
         canvas.paste(part, (0, y))
         y += part.height + gap
     return canvas
-
-
-# --- saving -----------------------------------------------------------------------------------
-
-
-def png(picture: Image.Image, kind: str) -> bytes:
-    """A sheet as PNG, marked so that nobody ranks it as a picture."""
-    about = PngInfo()
-    about.add_text(SHEET_KEY, json.dumps({"kind": kind}))
-    data = io.BytesIO()
-    picture.save(data, "PNG", pnginfo=about)
-    return data.getvalue()
-
-
-def save_report(report: Report, evaluations: Sequence[Evaluation], folder: Path, stem: str = "report") -> list[Path]:
-    """Write report.json, .md, .html, the chart and the sheets; returns what was written, the HTML file first."""
-    from .page import report_page
-
-    files = {
-        folder / f"{stem}.html": report_page(report, evaluations).encode("utf-8"),
-        folder / f"{stem}.json": json.dumps(report.record, indent=2, allow_nan=False).encode(),
-        folder / f"{stem}.md": (report.text + "\n").encode("utf-8"),
-        folder / f"{stem}_chart.png": png(report.chart, "chart"),
-    }
-    for number, (_, picture) in enumerate(report.sheets, 1):
-        files[folder / f"{stem}_sheet_{number:02d}.png"] = png(picture, "best and worst")
-    for path, data in files.items():
-        written(path, data)
-    return list(files)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ...core.errors import InputError
-from ...ranking.comparison import Interval
-from ...ranking.output.sheet import BACKGROUND, BAR, DIM, PANEL, TEXT, TRACK, shortened
+from ...plots.canvas import Canvas
+from ...plots.theme import BLUE, DIM, TEXT, TRACK
+from ...ranking.intervals import Interval
 from .statistics import (
     Duel,
     RewardAgreement,
@@ -32,7 +33,7 @@ from .store import VoteRow
 from .votes import FIRST, QUESTIONS, SECOND, choice_of
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-WIDTH, GAP, _SCALE = 900, 16, 2  # drawn larger, then reduced: smooth lines
+WIDTH, GAP = 900, 16
 _LINE, _HEAD = 44, 38
 MAX_DRAWN = 200  # lines
 _COUNTED = (
@@ -191,7 +192,7 @@ def _plain(text: str) -> str:
 
 
 def chart(study: str, rows: Sequence[VoteRow]) -> Image.Image:
-    """Win rates and rewards as bars with their intervals, a panel for each question. RGB, 900 pixels wide."""
+    """Draw win rates and rewards as bars with their intervals, a panel for each question. RGB, 900 pixels wide."""
     blocks: list[tuple[str, list[tuple[str, Interval]]]] = []
     for answer in answers(rows):
         bars = [(f"{d.models[0]} against {d.models[1]}", d.rate) for d in answer.duels]
@@ -199,40 +200,27 @@ def chart(study: str, rows: Sequence[VoteRow]) -> Image.Image:
         if answer.rewards:
             blocks.append(("How often a reward agrees with the voters", [(r.reward, r.rate) for r in answer.rewards]))
     blocks = [(title, bars[:MAX_DRAWN]) for title, bars in blocks if bars]
-    height = 56 + sum(_HEAD + _LINE * len(bars) + GAP for _, bars in blocks) + 30
-    canvas = Image.new("RGB", (WIDTH * _SCALE, height * _SCALE), BACKGROUND)
-    draw = ImageDraw.Draw(canvas)
-    title = shortened(draw, f"{study}: blind votes", _font(22), (WIDTH - 2 * GAP) * _SCALE)
-    draw.text((GAP * _SCALE, 14 * _SCALE), title, TEXT, _font(22))
+    canvas = Canvas(WIDTH, 56 + sum(_HEAD + _LINE * len(bars) + GAP for _, bars in blocks) + 30)
+    canvas.text((GAP, 14), f"{study}: blind votes", TEXT, 22, width=WIDTH - 2 * GAP)
     y = 56
     for heading, bars in blocks:
-        _block(draw, heading, bars, y)
+        _block(canvas, heading, bars, y)
         y += _HEAD + _LINE * len(bars) + GAP
-    note = "95% intervals; ties count half; each pair once; the line is chance"
-    draw.text((GAP * _SCALE, (y + 2) * _SCALE), note, DIM, _font(13))
-    return canvas.reduce(_SCALE)
+    canvas.text((GAP, y + 2), "95% intervals; ties count half; each pair once; the line is chance", DIM, 13)
+    return canvas.picture()
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size * _SCALE)
-
-
-def _block(draw: ImageDraw.ImageDraw, heading: str, bars: Sequence[tuple[str, Interval]], y: int) -> None:
-    s = _SCALE
-    box = (GAP * s, y * s, (WIDTH - GAP) * s, (y + _HEAD + _LINE * len(bars)) * s)
-    draw.rounded_rectangle(box, 8 * s, PANEL)
-    draw.text(((GAP + 14) * s, (y + 10) * s), shortened(draw, heading, _font(16), (WIDTH - 80) * s), TEXT, _font(16))
+def _block(canvas: Canvas, heading: str, bars: Sequence[tuple[str, Interval]], y: int) -> None:
+    canvas.panel((GAP, y, WIDTH - 2 * GAP, _HEAD + _LINE * len(bars)), radius=8)
+    canvas.text((GAP + 14, y + 10), heading, TEXT, 16, width=WIDTH - 80)
     left, right = 330, WIDTH - GAP - 190
     for row, (label, rate) in enumerate(bars):
         middle = y + _HEAD + _LINE * row + 16
-        words = shortened(draw, label, _font(14), (left - GAP - 34) * s)
-        draw.text(((GAP + 14) * s, middle * s), words, TEXT, _font(14), anchor="lm")
-        at = [(left + (right - left) * share) * s for share in rate]
-        draw.rounded_rectangle((left * s, (middle - 7) * s, right * s, (middle + 7) * s), 4 * s, TRACK)
-        draw.rounded_rectangle((left * s, (middle - 7) * s, max(at[0], (left + 4) * s), (middle + 7) * s), 4 * s, BAR)
-        draw.line((at[1], middle * s, at[2], middle * s), TEXT, 2 * s)
-        for end in at[1:]:
-            draw.line((end, (middle - 6) * s, end, (middle + 6) * s), TEXT, 2 * s)
-        draw.text(((right + 14) * s, middle * s), _share(rate), TEXT, _font(13), anchor="lm")
-    half = (left + right) / 2 * s
-    draw.line((half, (y + _HEAD - 2) * s, half, (y + _HEAD + _LINE * len(bars) - 14) * s), DIM, s)
+        canvas.text((GAP + 14, middle), label, TEXT, 14, anchor="lm", width=left - GAP - 34)
+        value, low, high = (left + (right - left) * share for share in rate)
+        canvas.panel((left, middle - 7, right - left, 14), radius=4, colour=TRACK)
+        canvas.panel((left, middle - 7, max(value - left, 4), 14), radius=4, colour=BLUE)
+        canvas.interval(low, high, middle, TEXT, cap=6)
+        canvas.text((right + 14, middle), _share(rate), TEXT, 13, anchor="lm")
+    half = (left + right) / 2
+    canvas.line([(half, y + _HEAD - 2), (half, y + _HEAD + _LINE * len(bars) - 14)], DIM, 1)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...ranking.comparison import _Z95, Interval, wilson_interval
+from ...ranking.intervals import Z95, Interval, wilson_interval
 from .store import VoteRow
 from .votes import FIRST, SECOND, SKIP, TIE
 
@@ -148,7 +148,7 @@ def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | No
     errors = np.sqrt(np.clip(np.diag(np.linalg.pinv(information, hermitian=True)), 0, None))
     logs = np.log(p) - np.log(p).mean()
     found = [
-        Strength(name, float(p[i]), Interval(*(float(logs[i] + z * errors[i]) for z in (0, -_Z95, _Z95))))
+        Strength(name, float(p[i]), Interval(*(float(logs[i] + z * errors[i]) for z in (0, -Z95, Z95))))
         for i, name in enumerate(names)
     ]
     return sorted(found, key=lambda strength: -strength.share)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...core.assets import asset_folder
 from ...core.errors import ModelFileError
 from ..catalogue import known_model
 from ..formats.fingerprint import fingerprint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _log = logging.getLogger(__name__)
-_TOKENIZER = Path(__file__).resolve().parent.parent / "assets" / "clip-tokenizer"
+
 _SHOWN = 5
 
 
@@ -84,8 +85,9 @@ def tokenizers() -> tuple[Any, Any]:
     """
     from transformers import CLIPTokenizerFast  # the plain one of transformers 4 splits Chinese otherwise
 
-    first = CLIPTokenizerFast.from_pretrained(str(_TOKENIZER), local_files_only=True)
-    second = CLIPTokenizerFast.from_pretrained(str(_TOKENIZER), local_files_only=True)
+    tokenizer = str(asset_folder("clip-tokenizer"))
+    first = CLIPTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
+    second = CLIPTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
     second.pad_token_id = 0
     return first, second
 

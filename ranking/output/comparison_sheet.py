@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from ...images.convert import to_pil
+from ...plots.theme import BACKGROUND, DIM, GREEN, PANEL, RED, TEXT, font, shortened
 from ..comparison import Difference, best_examples, compare, in_words, paired
 from ..table import ScoreTable
-from .sheet import BACKGROUND, DIM, GAP, PANEL, TEXT, shortened
+from .sheet import GAP
 
-BETTER, WORSE = (92, 190, 126), (226, 112, 98)
 SIDE = 220  # of the longer side of a picture, pixels
 MAX_PAIRS = 64
 
@@ -44,16 +44,13 @@ def comparison_sheet(before: ScoreTable, after: ScoreTable, *, pairs: int = 12, 
 def _heading(draw: ImageDraw.ImageDraw, found: Sequence[Difference], count: int, shown: int, width: int) -> None:
     rate = found[0].win_rate
     title = f"after wins {rate.value:.0%} of {count} pairs"
-    draw.text((GAP, 10), title, TEXT, ImageFont.load_default(20))
+    draw.text((GAP, 10), title, TEXT, font(20))
     note = "before on the left, after on the right; largest gain first, largest loss last"
     note += "" if shown == count else f"; {shown} of {count} shown"
-    draw.text(
-        (GAP + draw.textlength(title, ImageFont.load_default(20)) + 16, 15), note, DIM, ImageFont.load_default(13)
-    )
+    draw.text((GAP + draw.textlength(title, font(20)) + 16, 15), note, DIM, font(13))
     for line, difference in enumerate(found):
-        font = ImageFont.load_default(14)
-        text = shortened(draw, in_words(difference), font, width - 2 * GAP)
-        draw.text((GAP, 42 + 22 * line), text, TEXT if line == 0 else DIM, font)
+        text = shortened(draw, in_words(difference), font(14), width - 2 * GAP)
+        draw.text((GAP, 42 + 22 * line), text, TEXT if line == 0 else DIM, font(14))
 
 
 def _pair(
@@ -63,12 +60,11 @@ def _pair(
     draw = ImageDraw.Draw(canvas)
     draw.rounded_rectangle((x, y, x + 2 * width + 4, y + height + 46), 6, PANEL)
     scores = [float(table.scores[table.main][i]) for table in (before, after)]
-    colours = [DIM, DIM if scores[0] == scores[1] else BETTER if scores[1] > scores[0] else WORSE]
+    colours = [DIM, DIM if scores[0] == scores[1] else GREEN if scores[1] > scores[0] else RED]
     for place, (table, score, colour) in enumerate(zip((before, after), scores, colours, strict=True)):
         left = x + place * (width + 4)
         picture = ImageOps.pad(to_pil(table.pictures.picture(i)), size, Image.Resampling.LANCZOS, color=PANEL)
         canvas.paste(picture, (left, y))
-        draw.text((left + 8, y + height + 6), f"{score:+.3f}", colour, ImageFont.load_default(15))
-    font = ImageFont.load_default(12)
-    text = shortened(draw, before.prompts[i], font, 2 * width - 12)
-    draw.text((x + 8, y + height + 27), text, DIM, font)
+        draw.text((left + 8, y + height + 6), f"{score:+.3f}", colour, font(15))
+    text = shortened(draw, before.prompts[i], font(12), 2 * width - 12)
+    draw.text((x + 8, y + height + 27), text, DIM, font(12))

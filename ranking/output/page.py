@@ -7,15 +7,11 @@ the page as text only, and a content security policy names the one script and st
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
-import json
-import re
 from typing import Any
 
-from ...core.assets import asset_folder
 from ...images.decode import PictureError
 from ...images.thumbnails import encoded, thumbnail
+from ...plots.html import render
 from ..table import ScoreTable
 
 MAX_PICTURES = 500  # the first of a ranked table; about 10 MB
@@ -30,8 +26,6 @@ def page(table: ScoreTable, files: list[str] | None = None, *, title: str = "") 
         files: the saved picture of each row, beside the page; the page links to it. None: there are none.
         title: empty is made from the table.
     """
-    assets = asset_folder("page")
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     shown = table.rows(range(min(len(table), MAX_PICTURES)))
     title = title or f"{len(table):,} pictures ranked by {table.main}"
     content = {
@@ -41,17 +35,7 @@ def page(table: ScoreTable, files: list[str] | None = None, *, title: str = "") 
         "columns": list(table.scores),
         "rows": [_row(shown, i, record, files) for i, record in enumerate(shown.records())],
     }
-    filled = {
-        "title": html.escape(title),
-        "policy": f"default-src 'none'; img-src data:; style-src {policy_hash(style)}; "
-        f"script-src {policy_hash(script)}; base-uri 'none'; form-action 'none'",
-        "style": style,
-        "script": script,
-        "data": _json(content),
-    }
-    # one pass, so that nothing put in is read as a place to fill
-    template = (assets / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match.group(1)], template)
+    return render("page.html", style="page.css", script="page.js", data=content, title=title)
 
 
 def _row(shown: ScoreTable, i: int, record: dict[str, Any], files: list[str] | None) -> dict[str, Any]:
@@ -68,14 +52,3 @@ def _row(shown: ScoreTable, i: int, record: dict[str, Any], files: list[str] | N
         "size": [width, height],
         "thumb": data,
     }
-
-
-def _json(content: Any) -> str:
-    """JSON that can stand in a script element: no character of it means anything to an HTML parser."""
-    text = json.dumps(content, allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def policy_hash(text: str) -> str:
-    """How a content security policy names a script or style that may run."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

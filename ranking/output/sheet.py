@@ -7,36 +7,16 @@ import statistics
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from ...images.decode import PictureError
 from ...images.thumbnails import thumbnail
+from ...plots.theme import BACKGROUND, BLUE, DIM, GOLD, PANEL, TEXT, TRACK, font, shortened
 from ..table import ScoreTable
 
-BACKGROUND, PANEL, TEXT, DIM = (22, 24, 29), (33, 36, 43), (236, 238, 242), (150, 156, 168)
-GOLD, BAR, TRACK = (245, 196, 81), (96, 165, 250), (58, 62, 72)
 GAP = 12
 MAX_PICTURES = 400
 _READERS = 4
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """The text on one line, with three dots where it had to be cut to fit."""
-    text = " ".join(text.split())
-    if draw.textlength(text, font) <= width:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if draw.textlength(text[:middle] + "...", font) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low].rstrip() + "..."
 
 
 def _cell_size(table: ScoreTable) -> tuple[int, int]:
@@ -70,16 +50,16 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     height = 64 + rows * (cell.height + GAP) + (34 * len(groups) if by_prompt else 0) + GAP // 2
     canvas = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, 10), shortened(draw, heading, _font(20), width - 2 * GAP), TEXT, _font(20))
-    draw.text((GAP, 37), f"{table.main}: higher is better", DIM, _font(14))
+    draw.text((GAP, 10), shortened(draw, heading, font(20), width - 2 * GAP), TEXT, font(20))
+    draw.text((GAP, 37), f"{table.main}: higher is better", DIM, font(14))
     y = 64
     with ThreadPoolExecutor(_READERS, "tastemaker-sheet") as readers:
         order = [i for group in groups for i in group]
         small = dict(zip(order, readers.map(cell.small, order), strict=True))
     for group in groups:
         if by_prompt:
-            text = shortened(draw, f'"{table.prompts[group[0]]}"', _font(16), width - 2 * GAP)
-            draw.text((GAP, y + 6), text, TEXT, _font(16))
+            text = shortened(draw, f'"{table.prompts[group[0]]}"', font(16), width - 2 * GAP)
+            draw.text((GAP, y + 6), text, TEXT, font(16))
             y += 34
         for place, i in enumerate(group):
             column, row = place % columns, place // columns
@@ -132,18 +112,18 @@ class _Cell:
         score = float(self.table.scores[self.table.main][i])
         base = y + self.picture_height
         label = "" if rank is None else f"#{rank}"
-        draw.text((x + 8, base + 7), label, GOLD if best else TEXT, _font(17))
-        draw.text((x + self.width - 8, base + 7), f"{score:+.3f}", TEXT, _font(17), anchor="ra")
+        draw.text((x + 8, base + 7), label, GOLD if best else TEXT, font(17))
+        draw.text((x + self.width - 8, base + 7), f"{score:+.3f}", TEXT, font(17), anchor="ra")
         left, right = x + self.width // 2, x + self.width - 8
         seed = self.table.seeds[i]
         if seed is not None:
-            draw.text((x + 8, base + 28), f"seed {seed}", DIM, _font(12))
-            left = max(left, x + 16 + int(draw.textlength(f"seed {seed}", _font(12))))
+            draw.text((x + 8, base + 28), f"seed {seed}", DIM, font(12))
+            left = max(left, x + 16 + int(draw.textlength(f"seed {seed}", font(12))))
         if right - left >= 20:  # a seed of nineteen digits leaves no room
             share = 0.5 if self.high <= self.low else (score - self.low) / (self.high - self.low)
             filled = left + max(4, int((right - left) * share))
             draw.rounded_rectangle((left, base + 33, right, base + 37), 2, TRACK)
-            draw.rounded_rectangle((left, base + 33, filled, base + 37), 2, BAR)
+            draw.rounded_rectangle((left, base + 33, filled, base + 37), 2, BLUE)
         if self.show_prompt:
-            text = shortened(draw, self.table.prompts[i], _font(12), self.width - 16)
-            draw.text((x + 8, base + 46), text, DIM, _font(12))
+            text = shortened(draw, self.table.prompts[i], font(12), self.width - 16)
+            draw.text((x + 8, base + 46), text, DIM, font(12))

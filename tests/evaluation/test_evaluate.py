@@ -25,8 +25,9 @@ from tastemaker.evaluation.measures import FeatureTensor, distances, diversity, 
 from tastemaker.evaluation.pictures import GivenPictures, NamedFiles, SampledPictures
 from tastemaker.evaluation.plan import protocol_reference
 from tastemaker.evaluation.protocols import PromptRow, read_protocol
-from tastemaker.evaluation.report.content import make_report, save_report
+from tastemaker.evaluation.report.content import make_report
 from tastemaker.evaluation.report.page import report_page
+from tastemaker.evaluation.report.save import save_report
 from tastemaker.evaluation.result import Evaluation, Reference
 from tastemaker.evaluation.settings import EvaluationSettings
 from tastemaker.images.convert import to_pil
@@ -381,7 +382,7 @@ def test_hostile_titles_prompts_and_categories_stay_text(done: tuple[Path, Evalu
     assert "<img src=x" not in page
     assert page.count("</style>") == 1
     assert "script-src" not in page
-    assert "default-src &#x27;none&#x27;" in page
+    assert "default-src 'none'" in page
 
 
 def test_what_was_measured_differently_is_not_put_into_one_table(done: tuple[Path, Evaluation]) -> None:

@@ -24,7 +24,7 @@ from tastemaker.evaluation.votes.statistics import (
 )
 from tastemaker.evaluation.votes.store import VoteRow
 from tastemaker.evaluation.votes.votes import Pair
-from tastemaker.ranking.comparison import Interval, wilson_interval
+from tastemaker.ranking.intervals import Interval, wilson_interval
 
 
 def vote(

@@ -13,9 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from tastemaker.images.folder import read_folder
 from tastemaker.loaders import InputError
+from tastemaker.plots.theme import GOLD, TRACK
 from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.output.save import save_table
-from tastemaker.ranking.output.sheet import GOLD, TRACK, sheet
+from tastemaker.ranking.output.sheet import sheet
 from tastemaker.ranking.table import rank_table
 
 HOSTILE = '=HYPERLINK("http://x")'

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from tastemaker.training import finetune
+from tastemaker.training.run import checkpoint
 from tastemaker.training.run import folder as run
-from tastemaker.training.run.folder import checkpoint
 from tests.training.conftest import brightness, make_small_ddpm, quick
 
 CONFIG = {"epochs": 4, "advantages": "prompt", "min_history": 4, "ema_decay": 0.9, "sample_every": 2}

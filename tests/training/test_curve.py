@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tastemaker.core.errors import InputError
-from tastemaker.training.run.curve import LINE, curve, panels, ticks
+from tastemaker.plots.axes import ticks
+from tastemaker.plots.theme import BLUE as LINE
+from tastemaker.training.run.curve import curve, panels
 from tastemaker.training.run.report import EpochReport
 
 

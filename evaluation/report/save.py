@@ -1,0 +1,41 @@
+"""A report into its files."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ...images.prompts import SHEET_KEY
+from ..blocks import written
+from ..result import Evaluation
+from .content import Report
+from .page import report_page
+
+
+def png(picture: Image.Image, kind: str) -> bytes:
+    """A sheet as PNG, marked so that nobody ranks it as a picture."""
+    about = PngInfo()
+    about.add_text(SHEET_KEY, json.dumps({"kind": kind}))
+    data = io.BytesIO()
+    picture.save(data, "PNG", pnginfo=about)
+    return data.getvalue()
+
+
+def save_report(report: Report, evaluations: Sequence[Evaluation], folder: Path, stem: str = "report") -> list[Path]:
+    """Write report.json, .md, .html, the chart and the sheets; returns what was written, the HTML file first."""
+    files = {
+        folder / f"{stem}.html": report_page(report, evaluations).encode("utf-8"),
+        folder / f"{stem}.json": json.dumps(report.record, indent=2, allow_nan=False).encode(),
+        folder / f"{stem}.md": (report.text + "\n").encode("utf-8"),
+        folder / f"{stem}_chart.png": png(report.chart, "chart"),
+    }
+    for number, (_, picture) in enumerate(report.sheets, 1):
+        files[folder / f"{stem}_sheet_{number:02d}.png"] = png(picture, "best and worst")
+    for path, data in files.items():
+        written(path, data)
+    return list(files)
