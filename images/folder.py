@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..core.texts import check_prompts
 from .decode import ENDINGS, PictureError, check_file, check_size, open_file, shown_size
 from .limits import MAX_FOLDER_DEPTH, MAX_PICTURES, MAX_SIDECAR_BYTES, MAX_VISITED
@@ -53,7 +54,7 @@ def read_folder(
     without_prompt: str = "keep",
     order: str = "name",
     max_pictures: int = MAX_PICTURES,
-    on_file: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Folder:
     """List the pictures of a folder with their prompts. Files that cannot be used are listed, never fatal.
 
@@ -66,7 +67,7 @@ def read_folder(
         without_prompt: `"keep"` pictures that still have none, or `"leave out"`.
         order: `"name"`, numbers in names counted as numbers, or `"newest first"`.
         max_pictures: files read, in that order; the rest is named in `skipped`.
-        on_file: called with (read, total); what it raises stops the reading.
+        progress: counts the files read; what it raises stops the reading.
 
     Raises:
         InputError: a choice that does not exist, or a folder that cannot be listed.
@@ -76,9 +77,10 @@ def read_folder(
     names = sorted(names, key=_newest(root) if order == "newest first" else natural)
     skipped = [(f"{len(names) - max_pictures} files", "over max_pictures")] if len(names) > max_pictures else []
     rows, lacking = [], []
-    for i, name in enumerate(names[:max_pictures]):
-        if on_file is not None:
-            on_file(i, min(len(names), max_pictures))
+    progress = progress or Progress()
+    progress.phase("reading", min(len(names), max_pictures))
+    for name in names[:max_pictures]:
+        progress.advance()
         try:
             file, texts = _read_file(root, name)
         except (PictureError, PngError) as e:

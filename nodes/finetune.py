@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,9 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
+    from ..core.progress import Progress
     from ..loaders import DiffusionModel
     from ..rewards import Reward
-    from ..rewards.reward import OnBatch
     from ..training import EpochReport
 
 ON_NODE = ("epochs", "samples_per_epoch", "steps", "learning_rate", "rank", "seed")
@@ -194,14 +195,16 @@ class HostedReward:
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
         self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
 
-    def __call__(self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None) -> torch.Tensor:
-        return next(iter(self.columns(images, prompts, on_batch=on_batch).values()))
+    def __call__(
+        self, images: torch.Tensor, prompts: Sequence[str], *, progress: Progress | None = None
+    ) -> torch.Tensor:
+        return next(iter(self.columns(images, prompts, progress=progress).values()))
 
     def columns(
-        self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         with host.in_use(self._reward.modules.values()):
-            return self._reward.columns(images, self._text or prompts, on_batch=on_batch)
+            return self._reward.columns(images, self._text or prompts, progress=progress)
 
 
 class TastemakerFineTuneSettings(io.ComfyNode):

@@ -29,7 +29,8 @@ class LiveRun(EpochProgress):
 
     def __init__(self, node: str | None, epochs: int, folder: Path) -> None:
         self._node, self._epochs, self._samples = node, epochs, folder / "samples"
-        self._bar = host.Progress(epochs * _TICKS)
+        self._bar, self._ticks = host.HostProgress(), 0
+        self._bar.phase("training", epochs * _TICKS)
         self._next = 0.0
         self._left: float | None = None
         self._epoch, self._phase, self._done, self._total = 1, "", 0, 0
@@ -52,7 +53,9 @@ class LiveRun(EpochProgress):
         """Move the bar, which may raise the cancel, and send a message now and then."""
         first, width = _SHARES.get(self._phase, (1.0, 0.0))
         share = first + width * self._done / max(1, self._total)
-        self._bar.update(int((self._epoch - 1 + min(share, 1.0)) * _TICKS))
+        ticks = int((self._epoch - 1 + min(share, 1.0)) * _TICKS)
+        self._bar.advance(ticks - self._ticks)
+        self._ticks = ticks
         if time.monotonic() >= self._next:
             self._send(f"{self._phase} {self._done} of {self._total}", self._epoch)
 

@@ -12,23 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import InputError, ModelFileError
-from .settings import MODEL_DEFAULT
+from ..loaders.folder.rules import SCHEDULER_CLASSES
+from .schedulers import MODEL_DEFAULT, SCHEDULERS
 from .steps import PREDICTION_TYPES
 
-# our name -> diffusers class and what makes it ours
-_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-}
-_READ_ONLY = ("HeunDiscreteScheduler", "LMSDiscreteScheduler")  # their configs are read, they do not sample
 _KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "timestep_spacing", "steps_offset", "clip_sample", "clip_sample_range"),
@@ -40,7 +27,7 @@ _MAX_TRAIN_TIMESTEPS = 10_000
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a model's scheduler config that every scheduler shares.
+    """Return the part of a model's scheduler config that every scheduler shares.
 
     A key the model does not state is what its own scheduler class would have assumed, never what
     the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default).
@@ -70,30 +57,31 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(config: Mapping[str, Any], scheduler: str) -> Any:
-    """diffusers' scheduler of that name of ours, from `model_config`'s result.
+    """Make the scheduler of that name with diffusers, from `model_config`'s result.
 
     Raises InputError, naming the scheduler, when it cannot run this model; ModelFileError when none can.
     """
     import diffusers
 
-    name, options = _CLASSES[scheduler]
-    cls = getattr(diffusers, name)
+    entry = SCHEDULERS[scheduler]
+    cls = getattr(diffusers, entry.diffusers)
     if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in _arguments(cls):
         raise InputError(
             "scheduler", scheduler, f"{scheduler} cannot run models of zero terminal SNR. Pick ddim or euler."
         )
     try:
-        return _made(cls, {**config, **options})
+        return _made(cls, {**config, **entry.options})
     except ImportError as e:
+        package = entry.needs or str(e)
         raise InputError(
-            "scheduler", scheduler, "It needs the Python package torchsde: install it, or pick dpmpp_2m."
+            "scheduler", scheduler, f"It needs the Python package {package}: install it, or pick dpmpp_2m."
         ) from e
     except NotImplementedError as e:
         raise InputError("scheduler", scheduler, f"It cannot run this model ({e}). Pick ddim.") from e
 
 
 def default_scheduler(config: Mapping[str, Any]) -> str:
-    """The name of ours that is the model's own scheduler, for `"model default"`.
+    """Return the name here of the model's own scheduler, for `"model default"`.
 
     Raises InputError when none steps exactly as the model's own would: the class is not among ours, or its
     config asks for options that ours do not take.
@@ -101,8 +89,8 @@ def default_scheduler(config: Mapping[str, Any]) -> str:
     shared = model_config(config)
     own, cls = _own_scheduler(config), config["_class_name"]
     lost: list[str] = []
-    for scheduler, (name, _) in _CLASSES.items():
-        if name == cls:
+    for scheduler, entry in SCHEDULERS.items():
+        if entry.diffusers == cls:
             ours = build(shared, scheduler).config
             lost = [k for k, v in own.config.items() if k not in _IDLE and not k.startswith("_") and ours[k] != v]
             if not lost:
@@ -116,7 +104,7 @@ def default_scheduler(config: Mapping[str, Any]) -> str:
 
 
 def describe(config: Mapping[str, Any]) -> str:
-    """The model's own scheduler config as a few lines for people. Raises ModelFileError as `model_config` does."""
+    """Describe the model's own scheduler config in a few lines. Raises ModelFileError as `model_config` does."""
     kept = model_config(config)
     if kept.get("trained_betas") is not None:
         betas = "a list in the config"
@@ -139,7 +127,7 @@ def describe(config: Mapping[str, Any]) -> str:
 
 
 def _own_scheduler(config: Mapping[str, Any]) -> Any:
-    """The model's own scheduler as diffusers makes it. Raises ModelFileError."""
+    """Make the model's own scheduler with diffusers. Raises ModelFileError."""
     import diffusers
 
     name = config.get("_class_name")
@@ -150,11 +138,10 @@ def _own_scheduler(config: Mapping[str, Any]) -> Any:
         )
     if isinstance(name, str) and "FlowM" in name:
         raise _flow_error(name)
-    known = {cls for cls, _ in _CLASSES.values()} | set(_READ_ONLY)
-    if name not in known:
+    if name not in SCHEDULER_CLASSES:
         raise ModelFileError(
             f"This model's scheduler is {name!r}, whose noise schedule is not known here. "
-            f"Known: {', '.join(sorted(known))}."
+            f"Known: {', '.join(sorted(SCHEDULER_CLASSES))}."
         )
     _check_values(config)
     try:
@@ -166,7 +153,7 @@ def _own_scheduler(config: Mapping[str, Any]) -> Any:
 
 
 def _made(cls: type, config: Mapping[str, Any]) -> Any:
-    """A scheduler from the entries of a config that its class takes. Raises ModelFileError."""
+    """Make a scheduler from the entries of a config that its class takes. Raises ModelFileError."""
     known = _arguments(cls)
     try:
         return cls(**{k: v for k, v in config.items() if k in known})
@@ -186,7 +173,7 @@ def _flow_error(what: str) -> ModelFileError:
 
 
 def _check_values(config: Mapping[str, Any]) -> None:
-    """Numbers of a config come from strangers: refuse those that no schedule has. Raises ModelFileError."""
+    """Raise ModelFileError for numbers that no schedule has: a config comes from strangers."""
     count = config.get("num_train_timesteps", 1000)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_TRAIN_TIMESTEPS:
         raise ModelFileError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.settings import check_fields
-from ..sampling.settings import MODEL_DEFAULT, SCHEDULERS
+from ..sampling.schedulers import MODEL_DEFAULT, SCHEDULERS
 from .algorithms.registry import ALGORITHMS
 from .fields import TRAINABLE, FineTuneFields
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.settings import MAX_SEED, setting
-from ..sampling.settings import MAX_SIDE, MODEL_DEFAULT
+from ..sampling.schedulers import MODEL_DEFAULT, names_where
+from ..sampling.settings import MAX_SIDE
 from .algorithms.registry import ALGORITHMS
 
-TRAINABLE = ("ddim", "ddpm", "euler_ancestral")  # schedulers whose steps are Gaussians of known standard deviation
+TRAINABLE = names_where("trains")  # schedulers whose steps have log-probabilities
 ADVANTAGES = ("group", "prompt", "batch")
 TARGETS = ("attention", "transformer", "all")
 PARTS = ("lora", "full")

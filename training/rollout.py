@@ -12,11 +12,10 @@ from ..core.memory import in_parts
 from ..core.progress import Progress
 from ..loaders.model import DiffusionModel
 from ..sampling.guidance import Network
-from ..sampling.noise import ImageNoise
 from ..sampling.scheduler_config import default_scheduler
-from ..sampling.schedules import GaussianSchedule, VarianceKeeping, make_schedule
-from ..sampling.settings import MODEL_DEFAULT
-from ..sampling.steps import log_prob
+from ..sampling.schedulers import MODEL_DEFAULT
+from ..sampling.schedules import DDIM, GaussianSchedule, make_schedule
+from ..sampling.steps import ImageNoise, log_prob
 from .config import FineTuneConfig, untrainable, without_noise
 from .fields import TRAINABLE
 from .trajectory import Trajectory, learnable_steps
@@ -53,7 +52,7 @@ def training_schedule(model: DiffusionModel, config: FineTuneConfig) -> Gaussian
     schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
     assert isinstance(schedule, GaussianSchedule)
     if config.fresh_noise == "window":
-        assert isinstance(schedule, VarianceKeeping)
+        assert isinstance(schedule, DDIM)
         schedule = schedule.noisy_within(config.window_start, config.window_stop)
     if not learnable_steps(step_stds(schedule), config.window_start, config.window_stop):
         window = (config.window_start, config.window_stop)

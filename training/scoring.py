@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core.errors import InputError
-from ..core.progress import Progress
+from ..core.progress import Progress, Within
 from .advantages import PromptHistory, batch_advantages, check_rewards, group_advantages, weighted_sum
 from .config import FineTuneConfig
 from .epoch import Epoch
@@ -155,21 +155,27 @@ def _columns(
 def call_reward(function: Callable[..., Any], images: torch.Tensor, prompts: Sequence[str], progress: Progress) -> Any:
     """Return what a reward makes of pictures. It gets copies, so that none can change what others see.
 
-    Progress advances by as many pictures as there are: after each batch of a reward that takes `on_batch`, as ours do,
+    Progress advances by as many pictures as there are: after each batch of a reward that takes `progress`, as ours do,
     else at the end.
     """
-    counted = 0
-
-    def on_batch(done: int, total: int) -> None:
-        nonlocal counted
-        progress.advance(done - counted)
-        counted = done
-
-    callback = {"on_batch": on_batch} if "on_batch" in _parameters(function) else {}
+    counted = _Counted(progress)
+    taken = {"progress": counted} if "progress" in _parameters(function) else {}
     with torch.no_grad():
-        found = function(images.clone(), list(prompts), **callback)
-    progress.advance(len(images) - counted)
+        found = function(images.clone(), list(prompts), **taken)
+    progress.advance(len(images) - counted.done)
     return found
+
+
+class _Counted(Within):
+    """Remember how much was counted."""
+
+    def __init__(self, outer: Progress) -> None:
+        super().__init__(outer)
+        self.done = 0
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        super().advance(count)
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 
@@ -12,11 +11,10 @@ from ..core.memory import fitting
 from ..core.progress import Place, Progress, stay
 from ..loaders.lora.apply import applied_loras
 from ..loaders.model import DiffusionModel
-from ..sampling.decode import decode
-from ..sampling.guidance import Network, is_guided
+from ..sampling.decode import decode, vae_bytes
+from ..sampling.guidance import Network, is_guided, unet_bytes
 from ..sampling.inputs import picture_size
 from ..sampling.loop import sample
-from ..sampling.memory import unet_bytes, vae_bytes
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
 from ..sampling.schedules import GaussianSchedule
 from ..sampling.settings import SampleOptions, SampleSettings
@@ -99,7 +97,7 @@ class Worker:
     def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
         """Encode prompts and the negative one; text encoders are in place only for what is not known yet."""
         negative = self.negative_prompt if self.guided else None
-        return encode_with_negative(self._cache, self.model, prompts, negative, self._sampling_place)
+        return encode_with_negative(self._cache, self.model, prompts, negative, self.place)
 
     def _network(self, model: DiffusionModel, encoded: Sequence[Encoded], negative: Encoded | None) -> Network:
         scale = self.config.guidance_scale
@@ -138,31 +136,19 @@ class Worker:
                 parts.append(decode(self.model, some))
         return torch.cat(parts)
 
-    # --- the boundary to `sampling.sample` ------------------------------------------------------
-
     def sample_afterwards(
         self, model: DiffusionModel, prompts: Sequence[str], seeds: Sequence[int], progress: Progress
     ) -> torch.Tensor:
         """Return pictures as one samples after training: ddim without fresh noise. Shape: (B, H, W, 3)."""
-        config = self.config
-        settings: dict[str, Any] = {"height": self.size[0], "width": self.size[1]}
-        if model.conditional:
-            settings |= {"guidance_scale": config.guidance_scale, "negative_prompt": self.negative_prompt}
+        config, (height, width) = self.config, self.size
+        settings = SampleSettings("ddim", config.evaluate_steps, config.guidance_scale, height=height, width=width)
         return sample(
             model,
             list(prompts) if model.conditional else "",
+            settings,
+            negative_prompt=self.negative_prompt if model.conditional else "",
             seeds=seeds,
-            scheduler="ddim",
-            steps=config.evaluate_steps,
-            eta=0.0,
             options=SampleOptions(at_once=config.rollout_batch_size),
-            on_step=lambda info: progress.advance(len(info.x0)),
-            place=self._sampling_place,
-            **settings,
+            progress=progress,
+            place=self.place,
         ).images
-
-    def _sampling_place(
-        self, model: DiffusionModel, names: Sequence[str], working_bytes: int
-    ) -> AbstractContextManager[None]:
-        """Place modules in the shape that `sampling` asks for."""
-        return self.place([model.modules[name] for name in names], working_bytes)

@@ -17,7 +17,8 @@ from ..model import Architecture
 from .files import model_files, part_folder
 
 _CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-_SCHEDULERS = (
+# classes of diffusers whose configs are read; sampling's table (sampling/schedulers.py) runs some of them
+SCHEDULER_CLASSES = (
     *("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "EulerDiscreteScheduler"),
     *("EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "DPMSolverSDEScheduler"),
     *("UniPCMultistepScheduler", "LCMScheduler", "HeunDiscreteScheduler", "LMSDiscreteScheduler"),
@@ -31,18 +32,18 @@ _COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer": ("transformers", _CLIP_TOKENIZERS),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", SCHEDULER_CLASSES),
     },
     "sdxl-refiner": {
         "unet": ("diffusers", ("UNet2DConditionModel",)),
         "vae": ("diffusers", ("AutoencoderKL",)),
         "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
         "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", SCHEDULER_CLASSES),
     },
     "ddpm": {
         "unet": ("diffusers", ("UNet2DModel",)),
-        "scheduler": ("diffusers", _SCHEDULERS),
+        "scheduler": ("diffusers", SCHEDULER_CLASSES),
     },
 }
 _FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
@@ -149,9 +150,9 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
     """Read `scheduler/scheduler_config.json`; its class must be a known one."""
     config = read_json(part_folder(folder, "scheduler") / "scheduler_config.json")
     check_sizes(config, f"{folder.name}/scheduler/scheduler_config.json")
-    if config.get("_class_name") not in _SCHEDULERS:
+    if config.get("_class_name") not in SCHEDULER_CLASSES:
         raise ModelFileError(
             f"{folder.name} has the scheduler {config.get('_class_name')!r}, whose noise schedule is not "
-            f"known here. Known: {', '.join(_SCHEDULERS)}."
+            f"known here. Known: {', '.join(SCHEDULER_CLASSES)}."
         )
     return config

@@ -36,6 +36,7 @@ from tastemaker.rewards import Reward
 from tastemaker.sampling.settings import SampleSettings
 from tests.conftest import ROOT
 from tests.evaluation.protocol_files import coco, mjhq, picture
+from tests.recorded import Recorded
 
 COUNT = 2 * BLOCK + 12
 SETTINGS = EvaluationSettings(kid_subsets=5, kid_subset_size=10, resamples=3)
@@ -129,7 +130,7 @@ def test_a_run_that_was_stopped_goes_on(
             raise Stop
 
     with pytest.raises(Stop):
-        run(tmp_path, files, tiny, on_progress=stop)
+        run(tmp_path, files, tiny, progress=Recorded(stop))
     kept = features_folder(tmp_path, tiny) / "000000.safetensors"
     before = kept.stat().st_mtime_ns
     assert not (kept.parent / "000001.safetensors").exists()
@@ -154,10 +155,10 @@ def test_a_damaged_block_is_made_again(
 
 
 def test_another_reward_costs_only_itself(done: tuple[Path, Evaluation], files: NamedFiles, tiny: Any) -> None:
-    phases = []
+    progress = Recorded()
     red = replace(BRIGHT, name="red", score=lambda images, prompts: images[..., 0].mean((1, 2)), fingerprint="e" * 16)
-    result = run(done[0], files, tiny, rewards=[BRIGHT, red], on_progress=lambda phase, *_: phases.append(phase))
-    assert {p for p in phases if not p.startswith(("FID", "KID"))} == {"scoring with red", "measuring"}
+    result = run(done[0], files, tiny, rewards=[BRIGHT, red], progress=progress)
+    assert {p for p in progress.phases if not p.startswith(("FID", "KID"))} == {"scoring with red", "measuring"}
     assert {"brightness", "red"} <= set(result.sections["odd"])
 
 
