@@ -140,6 +140,8 @@ class HeldOut:
 
         Comparisons of a part of the run that had other prompts or another watched reward are left out.
         """
+        if self.watched_reward is None and not terms:
+            return []
         name = terms[0].name if self.watched_reward is None else _watched_name(self.watched_reward)
         rows = [e["rewards"].get(name) for e in evaluations if e["held_out_prompts"] == self._fresh]
         return [float(row["tuned"]) for row in rows if row is not None]

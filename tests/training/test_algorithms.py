@@ -12,14 +12,18 @@ import torch
 
 from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.training import FineTuneConfig, finetune
+from tastemaker.training import FineTune, FineTuneConfig, finetune
 from tastemaker.training.__main__ import summary
 from tastemaker.training.algorithms.base import Algorithm, Experience
 from tastemaker.training.algorithms.registry import ALGORITHMS, KnownAlgorithm
 from tastemaker.training.epoch import Epoch
+from tastemaker.training.heldout import HeldOut
+from tastemaker.training.processes import SingleProcess
 from tastemaker.training.randomness import generator
 from tastemaker.training.run.curve import panels
 from tastemaker.training.run.report import EpochReport, Figure
+from tastemaker.training.scoring import Scorer
+from tastemaker.training.worker import Worker
 
 from .conftest import Recorder, Said, brightness, quick, same, state, trained
 
@@ -72,6 +76,15 @@ def test_a_second_algorithm_learns_and_reports(
     assert (line["algorithm"], line["loss"], line["reward"]) == ("constant", first.loss, None)
     assert [p.title for p in panels(run.reports)] == ["distance from 0.25"]
     assert summary(first).startswith(f"epoch 1: loss {first.loss:.4f}, ")
+
+
+def test_an_algorithm_that_scores_nothing_needs_no_reward(constant: dict[str, str], small_ddpm: DiffusionModel) -> None:
+    """As one that learns from what people preferred: made by hand, with comparisons that have no reward."""
+    config = quick(**constant, evaluate_every=1, evaluate_samples=2, patience=1)
+    algorithm = Constant(Worker(small_ddpm, config), Scorer([], config, SingleProcess()))
+    run = FineTune(algorithm, [""], HeldOut(small_ddpm, config, [""], None, None), None, None)
+    assert [report.evaluation["rewards"] for report in run] == [{}, {}]
+    assert same(state(run), state(trained(small_ddpm, **constant)))
 
 
 def test_it_resumes_to_the_bit(constant: dict[str, str], small_ddpm: DiffusionModel, tmp_path: Path) -> None:
