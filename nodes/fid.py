@@ -143,7 +143,8 @@ class TastemakerFID(io.ComfyNode):
         extractor = extractor_for(features, resize)
         if known is not None:
             check_comparable(extractor.about, known.about)
-        progress, notes = host.HostProgress(), []
+        progress = host.HostProgress()
+        notes: list[str] = []
         with host.loading():
             sets = [_features("images", images, extractor, progress, notes)]
             if known is not None:
