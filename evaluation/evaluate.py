@@ -176,17 +176,25 @@ class _Job:
             return
         parts = [list(part) for part in self.share.blocks(len(source))]
         total = sum(map(len, parts))
+        done = total - sum(len(source.missing(part)) for part in parts)
+        if done == total:
+            return
         self.progress.phase("sampling", total)
-        self.progress.advance(total - sum(len(source.missing(part)) for part in parts))
+        self.progress.advance(done)
         for part in parts:
             source.make(part, Within(self.progress))
+
+    def _phase(self, name: str, blocks: Sequence[int]) -> None:
+        """Begin a phase over the pictures of some blocks, if there are any."""
+        if blocks:
+            self.progress.phase(name, sum(len(places(block, len(self.source))) for block in blocks))
 
     def read(self, extractor: Extractor, source: Source, folder: Path, phase: str) -> None:
         """Features of this process's blocks of a set."""
         count = len(source)
         mine = self.share.numbers(count)
         left = [b for b in mine if not has_features(folder, b, extractor.features)]
-        self.progress.phase(phase, sum(len(places(block, count)) for block in left))
+        self._phase(phase, left)
         for block in left:
             opened = source.open(places(block, count))
             self.progress.advance(len(opened.broken))
@@ -200,7 +208,7 @@ class _Job:
         folder, count = scores_folder(self.folder, reward), len(self.source)
         left = [b for b in self.share.numbers(count) if load_scores(folder, b) is None]
         silent = replace(reward, remarks=None) if not reward.members else reward
-        self.progress.phase(f"scoring with {reward.name}", sum(len(places(block, count)) for block in left))
+        self._phase(f"scoring with {reward.name}", left)
         for block in left:
             opened = self.source.open(places(block, count))
             self.progress.advance(len(opened.broken))

@@ -143,17 +143,18 @@ class TastemakerFID(io.ComfyNode):
         extractor = extractor_for(features, resize)
         if known is not None:
             check_comparable(extractor.about, known.about)
-        progress, notes = host.HostProgress(), []
+        progress = host.HostProgress()
+        notes: list[str] = []
         with host.loading():
-            sets = [_features("images", images, extractor, progress, notes)]
+            mine = _features("images", images, extractor, progress, notes)
             if known is not None:
-                sets.append(FeatureSet(known.about, None, (), known))
+                other = FeatureSet(known.about, None, (), known)
             else:
-                sets.append(_features("reference", reference, extractor, progress, notes))
-            found, more = distances(*sets, told, progress)
+                other = _features("reference", reference, extractor, progress, notes)
+            found, more = distances(mine, other, told, progress)
         values = found[OVERALL]
         lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
-        counts = " and ".join(f"{s.statistics.count:,}" for s in sets)
+        counts = " and ".join(f"{s.statistics.count:,}" for s in (mine, other))
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)
         kid = values[KID].value if KID in values else host.blocked("Stored statistics have no KID.")

@@ -163,7 +163,8 @@ class CombinedReward(Reward):
         texts: Sequence[str],
         progress: Progress | None,
     ) -> dict[str, torch.Tensor]:
-        progress, joined = progress or Progress(), {}
+        progress = progress or Progress()
+        joined: dict[str, torch.Tensor] = {}
         progress.phase(f"scoring with {self.name}", len(texts))
         ends = [len(texts) * (i + 1) // len(self.rewards) for i in range(len(self.rewards))]
         for reward, begin, end in zip(self.rewards, [0, *ends], ends, strict=False):

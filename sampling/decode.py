@@ -36,16 +36,17 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
     it); should a picture come out as NaN it is decoded once more in float32.
     Raises NonFiniteError naming the model, OutOfMemoryError when one picture does not fit.
     """
-    if model.vae is None:
+    vae = model.vae
+    if vae is None:
         return to_images(latents)
     one = decode_tiles if tiled else _decode_whole
     height, width = (n * model.downscale for n in latents.shape[-2:])
-    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), model.vae.device)
+    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), vae.device)
 
     def work(rows: slice) -> torch.Tensor:
-        pixels = one(model.vae, latents[rows] / model.latent_scale)
-        if not torch.isfinite(pixels).all() and model.vae.dtype != torch.float32:
-            pixels = _in_float32(model.vae, one, latents[rows] / model.latent_scale)
+        pixels = one(vae, latents[rows] / model.latent_scale)
+        if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
+            pixels = _in_float32(vae, one, latents[rows] / model.latent_scale)
         if not torch.isfinite(pixels).all():
             raise NonFiniteError(f"The VAE of {model.name} made NaN or infinite pixels, in float32 too.")
         return to_images(pixels)

@@ -98,7 +98,8 @@ class Network:
         self._count = len(prompts)
         self._cleanup = ExitStack()
         self._evaluate = self._unet
-        self._conditioning = self._added = None
+        self._conditioning: Conditioning | None = None
+        self._added = torch.empty(0)
         if model.conditional:
             rows = [*([negative] * self._count if self._guided else ()), *prompts]
             text = stack(rows, model.device)  # a UNet may run in another format than the encoders
@@ -141,4 +142,5 @@ class Network:
         ).sample.float()
         if not guided:
             return output
-        return guide(*output.chunk(2), self._scale, self._options.guidance_rescale)
+        unguided, conditioned = output.chunk(2)
+        return guide(unguided, conditioned, self._scale, self._options.guidance_rescale)

@@ -228,24 +228,24 @@ def _run_stage(
     guided = is_guided(model, scale)
     negative_prompt = run.negative_prompt if guided else None
     encoded, negative = encode_with_negative(shared_cache(), model, run.texts, negative_prompt, run.place)
-    shape = (model.channels, *(n // model.downscale for n in run.size))
+    height, width = run.size
+    shape = (model.channels, height // model.downscale, width // model.downscale)
     after: list[torch.Tensor] = []
 
     def work(rows: slice) -> torch.Tensor:
-        options, size = run.options, run.size
-        network = Network(model, encoded[rows], negative, guidance_scale=scale, size=size, options=options)
+        network = Network(model, encoded[rows], negative, guidance_scale=scale, size=run.size, options=run.options)
         noise = ImageNoise(run.seeds[rows], shape, streams and streams[rows])
         with network:
             part = _run_part(run, stage, network, noise, None if x is None else x[rows].to(model.device), rows)
         after.extend(noise.states())
         return part.cpu()
 
-    each = unet_bytes(model, *run.size, 2 if guided else 1)
+    each = unet_bytes(model, height, width, 2 if guided else 1)
     at_once = min(run.options.at_once or count, count)
     working = at_once * each + merged_bytes(model, ("unet",))
     with run.place([model.unet], working), applied_loras(model, ("unet",)):
         size = run.options.at_once or fitting(each, count, model.device)
-        one = f"one picture of {run.size[1]} x {run.size[0]}"
+        one = f"one picture of {width} x {height}"
         return torch.cat(list(in_parts(count, size, work, what="sampling", each=one))), after
 
 
@@ -291,7 +291,7 @@ def _keeping(
 
     The region is the start with the noise the run began with, or clean past the end of the last stage.
     """
-    if run.mask is None:
+    if run.mask is None or run.start is None:
         return lambda x, index: x
     device = stage.model.device
     mask, clean = run.mask[rows].to(device), run.start[rows].to(device)

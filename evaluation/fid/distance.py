@@ -92,16 +92,16 @@ def frechet_interval(
     progress = progress or Progress()
     progress.phase("FID", resamples)
     for _ in range(resamples):
-        progress.advance()
         drawn = torch.randint(number, (number,), generator=generator)
         weights = torch.bincount(drawn, minlength=number).double()[members]
-        if weights.sum() < 2:  # of one group and a few: nothing to compare
-            continue
-        if count <= len(first.mean):
+        if weights.sum() < 2:  # one small group alone: nothing to compare
+            pass
+        elif count <= len(first.mean):
             found.append(_distance_of_few(rows, weights, second.mean, trace, root))
         else:
-            mean, spread = _weighted(rows, weights, first.mean)
-            found.append(_distance(mean, spread, second.mean, trace, root))
+            mean, covariance = _weighted(rows, weights, first.mean)
+            found.append(_distance(mean, covariance, second.mean, trace, root))
+        progress.advance()
     if len(found) < 2 or number < 2:
         return Estimate(value, math.nan, math.nan, count)
     half = Z95 * float(torch.tensor(found, dtype=torch.float64).std())
@@ -198,10 +198,10 @@ def kernel_distance(
     progress = progress or Progress()
     progress.phase("KID x1000", times)
     for _ in range(times):
-        progress.advance()
         mine = torch.randperm(count, generator=generator)[:size].tolist()
         theirs = torch.randperm(other_count, generator=generator)[:size].tolist()
         values.append(squared_mmd(first(mine).double(), second(theirs).double()))
+        progress.advance()
     value = math.fsum(values) / len(values)
     if len(values) < 2 or 2 * size > min(count, other_count):
         return Estimate(value, math.nan, math.nan, count)

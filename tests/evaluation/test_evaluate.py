@@ -274,15 +274,16 @@ def test_progress_is_told_of_every_resample_so_that_a_cancel_works(tiny: Any) ->
         pass
 
     sets = [feature_set(FeatureTensor(torch.rand(30, 4)), [""] * 30, {}) for _ in range(2)]
-    told: list[tuple[str, int, int]] = []
-    distances(*sets, EvaluationSettings(resamples=3, kid_subsets=2, kid_subset_size=5), lambda *at: told.append(at))
-    assert told == [("FID, overall", i, 3) for i in range(3)] + [("KID x1000, overall", i, 2) for i in range(2)]
+    progress = Recorded()
+    distances(*sets, EvaluationSettings(resamples=3, kid_subsets=2, kid_subset_size=5), progress)
+    fid, kid = ([(name, i + 1, n) for i in range(n)] for name, n in (("FID, overall", 3), ("KID x1000, overall", 2)))
+    assert progress.seen == [*fid, *kid]
 
     def cancel(phase: str, done: int, total: int) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        distances(*sets, EvaluationSettings(), cancel)
+        distances(*sets, EvaluationSettings(), Recorded(cancel))
 
 
 def test_stored_statistics_say_what_they_were_made_of(done: tuple[Path, Evaluation], tiny: Any) -> None:
