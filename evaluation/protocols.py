@@ -6,18 +6,19 @@ plain name.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import InputError
 from ..core.texts import check_prompts
+from ..loaders.folder.files import leads_out
 from .settings import OVERALL
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 100_000
 MAX_CATEGORIES = 200  # a report has a row and a chart's bar for each
 ALL = -1  # as `count`: every prompt there is
-MAX_METADATA_BYTES = 2**28  # COCO's captions of 82,783 pictures have 64 MiB
+# Of a metadata file, by its layout: MJHQ's has 9 MB, COCO's captions of 82,783 pictures 64 MiB, PartiPrompts 0.1 MB.
+MAX_METADATA_BYTES = {"mjhq": 2**26, "coco": 2**27, "tsv": 2**24, "lines": 2**24}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _ENDINGS = (".jpg", ".png", ".jpeg", ".webp")
 MJHQ_CATEGORIES = (
@@ -99,7 +101,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         "lines",
         ("prompts.txt", "prompts.tsv"),
         ("pictures", "reference"),
-        source="prompts.txt: one prompt a line.",
+        source="prompts.txt: one prompt a line; or prompts.tsv: a table with a column Prompt.",
     ),
 }
 
@@ -115,15 +117,17 @@ def read_protocol(name: str, folder: Path, *, count: int = 0, seed: int = 0) -> 
         seed: which, where not all are taken.
 
     Raises:
-        InputError: a name that does not exist, metadata that is missing or not laid out so, naming the entry;
+        InputError: a name that does not exist, metadata that is missing, a link out of the folder, or not laid out so,
+            naming the entry;
             categories that are missing; more prompts asked for than there are.
     """
     known = _known(name)
     path = metadata_file(name, folder)
     layout = "tsv" if path.suffix == ".tsv" else known.layout
-    rows = _LAYOUTS[layout](_text(path), path.name, known, seed)
+    rows = _LAYOUTS[layout](_text(path, folder, MAX_METADATA_BYTES[layout]), path.name, known, seed)
     if not 1 <= len(rows) <= MAX_ROWS:
-        raise InputError("metadata", f"{len(rows):,} prompts in {path.name}", f"There must be 1 to {MAX_ROWS:,}.")
+        count_found = f"over {MAX_ROWS:,}" if rows else "no"
+        raise InputError("metadata", f"{count_found} prompts in {path.name}", f"There must be 1 to {MAX_ROWS:,}.")
     check_prompts([row.prompt for row in rows], path.name)
     categories = {row.category for row in rows}
     if len(categories) > MAX_CATEGORIES:
@@ -188,11 +192,18 @@ def _found(folder: Path, known: Protocol, row: PromptRow) -> str:
 # --- layouts ----------------------------------------------------------------------------------
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, folder: Path, most: int) -> str:
+    """A metadata file's text, its lines ended by newlines. Raises InputError."""
     try:
-        if path.stat().st_size > MAX_METADATA_BYTES:
-            raise InputError("metadata", path.name, f"It has over {MAX_METADATA_BYTES:,} bytes; no protocol has.")
-        return path.read_text(encoding="utf-8-sig")
+        if leads_out(path, folder):
+            raise InputError("metadata", path.name, "It is a link that leads out of the folder. Copy the file itself.")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise InputError("metadata", path.name, f"It has over {most:,} bytes, more than such lists have. Split it.")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError) as e:
         raise InputError("metadata", path.name, f"It cannot be read as text ({str(e)[:120]}).") from e
 
@@ -264,32 +275,46 @@ def _coco(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
     return [PromptRow(str(i), generator.choice(sorted(texts[i]))[1], "", names[i]) for i in sorted(texts)]
 
 
+def _lines_of(text: str) -> Iterator[str]:
+    """Lines one at a time: a list of them all would take many times the text's memory."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
+
+
 def _tsv(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
-    """A heading with Prompt, and perhaps Category; then a line each."""
+    """A heading with Prompt, and perhaps Category; then a line each, columns parted by tabs.
+
+    Nothing is quoted, as in PartiPrompts: a quotation mark is part of its prompt, also at the beginning.
+    """
     from ..images.folder import printable
 
-    try:
-        lines = list(csv.reader(text.splitlines(), delimiter="\t"))
-    except csv.Error as e:
-        raise InputError("metadata", where, f"It is no table of tabs ({e}).") from e
-    heading = [name.strip().casefold() for name in lines[0]] if lines else []
+    lines = _lines_of(text)
+    first = next(lines, "")
+    heading = [name.strip().casefold() for name in first.split("\t")]
     if "prompt" not in heading:
-        raise _wrong(where, lines[0] if lines else "nothing", "the first line names the columns, Prompt among them.")
+        raise _wrong(where, first or "nothing", "the first line names the columns, Prompt among them.")
     at, kind = heading.index("prompt"), heading.index("category") if "category" in heading else None
-    rows = []
-    for number, line in enumerate(lines[1:], 2):
+    rows: list[PromptRow] = []
+    for number, line in enumerate(lines, 2):
         if not line:
             continue
-        if len(line) <= max(at, kind or 0) or not line[at].strip():
+        cells = line.split("\t")
+        if len(cells) <= max(at, kind or 0) or not cells[at].strip():
             raise _wrong(where, f"line {number}", "every line has a Prompt, and as many columns as the first.")
-        category = " ".join(line[kind].split())[:64] if kind is not None else ""
-        rows.append(PromptRow(str(number - 1), line[at].strip(), printable(category)))
+        category = " ".join(cells[kind].split())[:64] if kind is not None else ""
+        rows.append(PromptRow(str(number - 1), cells[at].strip(), printable(category)))
+        if len(rows) > MAX_ROWS:
+            break
     return rows
 
 
 def _lines(text: str, where: str, known: Protocol, seed: int) -> list[PromptRow]:
-    lines = (line.strip() for line in text.splitlines())
-    kept = [line for line in lines if line and not line.startswith("#")]
+    stripped = (line.strip() for line in _lines_of(text))
+    kept = islice((line for line in stripped if line and not line.startswith("#")), MAX_ROWS + 1)
     return [PromptRow(str(i), line) for i, line in enumerate(kept, 1)]
 
 

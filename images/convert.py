@@ -14,7 +14,8 @@ from PIL import Image
 
 from ..core.errors import InputError
 
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def in_threads(work: Callable[[_In], _Out], pictures: Iterable[_In]) -> list[_Out]:

@@ -82,11 +82,12 @@ def shown_size(picture: Image.Image) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def decode_file(path: Path, *, at_least: int = 0, keep_alpha: bool = False) -> Image.Image:
+def decode_file(path: Path, *, at_least: int = 0, keep_mode: bool = False) -> Image.Image:
     """A file as upright 8-bit RGB, transparency dropped. Raises PictureError.
 
     `at_least` lets a JPEG be decoded at a half, a quarter or an eighth where no side gets smaller than that.
-    `keep_alpha` leaves a transparent picture RGBA: the reference of ImageReward drops the alpha after resizing.
+    `keep_mode` leaves a palette, transparency and two colours as they are stored: some rewards' own code makes RGB
+    of them before resizing, some after (`PixelNetwork.rgb_first`), and the scores differ.
     """
     with open_file(path) as picture:
         try:
@@ -94,8 +95,8 @@ def decode_file(path: Path, *, at_least: int = 0, keep_alpha: bool = False) -> I
                 picture.draft("RGB", (at_least, at_least))
             picture.load()
             shown = eight_bits(picture)
-            alpha = keep_alpha and shown.has_transparency_data
-            return _upright(shown.convert("RGBA" if alpha else "RGB"))
+            rgb = shown.convert("RGB")  # also what finds a palette that is broken
+            return _upright(shown if keep_mode else rgb)
         except _BROKEN as e:
             raise PictureError(_why(e)) from e
 

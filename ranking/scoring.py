@@ -298,7 +298,7 @@ def _ready(pictures: Pictures, i: int, keyed: bool) -> _Read:
         if isinstance(pictures, TensorPictures):
             return _Read(key, None, "")
         if isinstance(pictures, FilePictures):
-            return _Read(key, decode_file(pictures.path(i), keep_alpha=True), "")
+            return _Read(key, decode_file(pictures.path(i), keep_mode=True), "")
         return _Read(key, to_pil(pictures.picture(i)), "")
     except PictureError as e:
         return _Read("", None, str(e))

@@ -93,7 +93,7 @@ def _network(
         name=name,
         needs_prompt=known.needs_prompt,
         meaning=known.meaning,
-        fingerprint=_fingerprint(name, paths, str(dtype)),
+        fingerprint=_fingerprint(name, paths, str(dtype), *network.settings),
         remarks=remarks,
         source=known.source,
         statistics=REFERENCE.get(name),
@@ -145,9 +145,9 @@ def _bert_remarks(tokenizer):
 
 
 def _clip_remarks(tokenizer):
-    from .models.clip import cut_remarks
+    from .models.clip import prompt_remarks
 
-    return lambda prompts: cut_remarks(tokenizer, prompts)
+    return lambda prompts: prompt_remarks(tokenizer, prompts)
 
 
 def _tiny_imagereward(paths: Sequence[Path], dtype: torch.dtype):
@@ -176,10 +176,10 @@ def _blip_score(paths: Sequence[Path], dtype: torch.dtype):
 
 
 def _clip_score(paths: Sequence[Path], dtype: torch.dtype):
-    from .models.clip import CLIP_L, load_clip, text_tokenizer
+    from .models.clip import CLIP_L, cleaning_tokenizer, load_clip
     from .models.clip_rewards import cosine_network
 
-    tokenizer = text_tokenizer()
+    tokenizer = cleaning_tokenizer()
     return cosine_network(load_clip(paths[0], CLIP_L, dtype), tokenizer), _clip_remarks(tokenizer)
 
 
@@ -192,10 +192,10 @@ def _pickscore(paths: Sequence[Path], dtype: torch.dtype):
 
 
 def _hps(paths: Sequence[Path], dtype: torch.dtype):
-    from .models.clip import CLIP_H, load_clip, text_tokenizer
+    from .models.clip import CLIP_H, cleaning_tokenizer, load_clip
     from .models.clip_rewards import cosine_network
 
-    tokenizer = text_tokenizer()
+    tokenizer = cleaning_tokenizer()
     return cosine_network(load_clip(paths[0], CLIP_H, dtype), tokenizer, whole=True), _clip_remarks(tokenizer)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDENS = Path(__file__).resolve().parent / "goldens"
+OFFICIAL = Path(__file__).resolve().parent / "official"  # small files as they are published
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing at run time may need the network
 

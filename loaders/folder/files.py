@@ -21,8 +21,6 @@ def model_files(folder: Path) -> list[Path]:
 
     Raises ModelFileError for program code, for what is no plain file, and for more than any model has.
     """
-    root = folder.resolve()
-    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
     found: list[Path] = []
     try:
         places = _walk(folder)
@@ -36,7 +34,7 @@ def model_files(folder: Path) -> list[Path]:
                     f"{folder.name} holds program code ({name}). Models are weights and configs only; "
                     "remove that file if you trust the rest."
                 )
-            if path.is_symlink() and not any(path.resolve().is_relative_to(home) for home in homes):
+            if path.is_symlink() and leads_out(path, folder):
                 raise ModelFileError(f"{folder.name} holds a link that leads out of it ({name}). Copy the file itself.")
             if not path.exists() or not stat.S_ISREG(path.stat().st_mode):
                 raise ModelFileError(f"{folder.name} holds {name}, which is no plain file.")
@@ -44,6 +42,13 @@ def model_files(folder: Path) -> list[Path]:
             if len(found) > MAX_FILES:
                 raise ModelFileError(f"{folder.name} holds more than {MAX_FILES} files: no model folder does.")
     return sorted(found)
+
+
+def leads_out(path: Path, folder: Path) -> bool:
+    """Return whether a path in a folder leads out of it by a link, the Hugging Face cache's own links apart."""
+    root = folder.resolve()
+    homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    return not any(path.resolve().is_relative_to(home) for home in homes)
 
 
 def _walk(folder: Path) -> list[tuple[Path, list[str]]]:

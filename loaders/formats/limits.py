@@ -16,6 +16,7 @@ MAX_HEADER_BYTES = 16 * 2**20  # the tensors' names and places, with training no
 MAX_COMPONENT_BYTES = 64 * 2**30
 MAX_PROGRAM_BYTES = 2**20  # of a pickle: a state dict has about 150 a tensor
 MAX_PROGRAM_DEPTH = 100
+MAX_PROGRAM_VALUES = 4 * 2**20  # in one value of it, those repeated counted as often, and the letters of texts
 MAX_FILES = 200  # in a model folder
 MAX_DEPTH = 12  # of folders in folders, and of lists in lists
 MAX_VOCABULARY = 2**17

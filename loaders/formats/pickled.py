@@ -1,85 +1,119 @@
 """The few official files that exist only as pickles: old DDPMs' `.bin`, and rewards' `.pt` and `.pth`.
 
-A pickle is a program. It is read by torch's own reader, `weights_only`, which knows how to make tensors
-and runs nothing else; a file that asks for more is refused, never read another way.
+A pickle is a program. It is walked first without running it (`pickle_survey.py`), then read by torch's own reader,
+`weights_only`, which knows how to make tensors and runs nothing else; a file that asks for more is refused, never
+read another way. There are two formats: the zip archive that torch writes since 1.6, and before it a row of pickles
+with the numbers behind them (`torch/serialization.py`, `_legacy_save`).
 """
 
 from __future__ import annotations
 
+import io
+import logging
+import os
 import pickle
-import pickletools
+import re
+import struct
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...core.errors import ModelFileError
 from ...core.files import write_atomic
-from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES, MAX_PROGRAM_DEPTH
-from .weights import DtypeOf, dtype_of, own_copy
+from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES
+from .pickle_survey import ForeignCallError, SurveyError, survey
+from .weights import DtypeOf, describe_file, dtype_of, own_copy
 
 if TYPE_CHECKING:
     import torch
 
-# All that a state dict's program names. `weights_only` knows more, and with some of it (`bytearray`, `encode`) a few
-# bytes make as many gigabytes as they like.
-_STORAGES = ("BFloat16", "Bool", "Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")
-_GLOBALS = {
-    *("collections OrderedDict", "torch Size"),
-    *(f"torch._utils _rebuild_{kind}" for kind in ("tensor", "tensor_v2", "parameter")),
-    *(f"torch {kind}Storage" for kind in _STORAGES),
-}
+log = logging.getLogger(__name__)
+
+# How a file of the old format begins: the pickles of torch's magic number and of the format's, 1001.
+_LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e") + bytes.fromhex("80024de9032e")
 _MOST_TIED = 2  # weights have two names at most: BLIP's pretraining keeps its text encoder under the decoder's too
+_SAFE_TORCH = (2, 6)  # before it, weights_only runs what it should not: CVE-2025-32434
+_GOOD_TORCH = (2, 10)  # before it, a hostile file may harm memory: CVE-2026-24747
 
 
 def read_pickled(path: Path, dtype: DtypeOf = None, *, inside: str | None = None) -> dict[str, torch.Tensor]:
-    """Read the state dict of a `.bin` file, floating tensors as `dtype` (None: as they are stored).
+    """Read the state dict of a `.bin`, `.pt` or `.pth` file, floating tensors as `dtype` (None: as they are stored).
 
     `inside` names the entry that holds it in a file of a training run ("state_dict", "model"); what else
-    such a file holds is not used. Only the zip format that torch writes since 1.6 is read; its tensors are
-    mapped and copied one at a time.
-    Raises ModelFileError naming what the file is.
+    such a file holds is not used. The tensors of a zip are mapped and copied one at a time; a file of the old
+    format is read whole first.
+    Raises ModelFileError naming what the file is, and for any pickle where torch is older than 2.6.
     """
     import torch
 
     where = f"{path.name} in {path.parent.name}"
-    _check_archive(path, where)
+    check_torch(where)
+    zipped = _check_file(path, where)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as e:
         raise _more_than_tensors(where) from e
     except MemoryError as e:
         raise ModelFileError(f"{where} asks for more memory than there is. Get the model's safetensors file.") from e
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError) as e:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError, AssertionError) as e:
         raise ModelFileError(f"{where} is damaged ({str(e)[:200]}). Download it again.") from e
     if inside is not None and isinstance(state, dict):
         if inside not in state:
             raise ModelFileError(f"{where} has no entry {inside!r}, which holds the weights of such files.")
         state = state[inside]
     _check_state(state, where, path.stat().st_size)
-    return {key: own_copy(tensor.detach(), dtype_of(key, dtype)) for key, tensor in state.items()}
+    # one at a time leaves the old dict as its copy is made: no more is held than needed
+    return {key: own_copy(state.pop(key).detach(), dtype_of(key, dtype)) for key in list(state)}
 
 
-def _check_archive(path: Path, where: str) -> None:
-    """Raises ModelFileError unless a file is a torch archive whose program is like a state dict's."""
+def check_torch(where: str) -> None:
+    """Raise ModelFileError where the installed torch is not safe to read a pickle with; warn where it is old."""
+    import torch
+
+    found = re.match(r"(\d+)\.(\d+)", torch.__version__)
+    version = tuple(int(part) for part in found.groups()) if found else _GOOD_TORCH
+    if version < _SAFE_TORCH:
+        raise ModelFileError(
+            f"{where} is a pickle, and with torch {torch.__version__} a hostile one can run a program when it is "
+            "opened (CVE-2025-32434). Update torch to 2.6 or newer, or use a safetensors file of the same weights: on "
+            "a machine with a newer torch, python -m tastemaker.loaders.convert makes one."
+        )
+    if version < _GOOD_TORCH:
+        log.warning(
+            "%s is a pickle; torch %s reads those with a known hole (CVE-2026-24747), which 2.10 closes. Open only "
+            "files from a publisher you trust, or safetensors.",
+            *(where, torch.__version__),
+        )
+
+
+def _check_file(path: Path, where: str) -> bool:
+    """Raise ModelFileError unless a file holds what torch writes of a state dict; return whether it is a zip."""
+    if not path.is_file():  # a pipe would never end
+        raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
     try:
-        size = path.stat().st_size
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            programs = [entry for entry in entries if entry.filename.endswith("data.pkl")]
-            good = len(programs) == 1 and programs[0].file_size <= MAX_PROGRAM_BYTES and size <= MAX_COMPONENT_BYTES
-            # torch stores without compressing: what inflates is no state dict
-            if not good or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ModelFileError(f"{where} is not a state dict as PyTorch writes it.")
-            program = archive.read(programs[0])
+        with path.open("rb") as file:
+            head, size = file.read(512), os.fstat(file.fileno()).st_size
+            zipped = head.startswith(b"PK\x03\x04")
+            if size > MAX_COMPONENT_BYTES:
+                raise SurveyError(f"it has {size:,} bytes")
+            if zipped:
+                _check_archive(path)
+            elif head.startswith(_LEGACY):
+                _check_legacy(file, size)
+            elif head[257:262] == b"ustar":
+                raise SurveyError("it is a tar archive, as PyTorch wrote before 2017. Get the model's safetensors file")
+            else:
+                raise zipfile.BadZipFile
+            return zipped
+    except ForeignCallError as e:
+        raise _more_than_tensors(where) from e
+    except SurveyError as e:
+        raise ModelFileError(f"{where} is not a state dict as PyTorch writes it: {e}.") from e
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as e:
-        if isinstance(e, ModelFileError):
-            raise
+        kind = describe_file(path)
+        if kind.startswith(("an empty file", "a web page", "a Git LFS pointer")):
+            raise ModelFileError(f"{where} is not a PyTorch file but {kind}.") from e
         raise ModelFileError(f"{where} is not a PyTorch file, or is cut short. Download it again.") from e
-    depth, names = _survey(program)
-    if depth > MAX_PROGRAM_DEPTH:
-        raise ModelFileError(f"{where} is not a state dict as PyTorch writes it: its values are nested too deeply.")
-    if not names <= _GLOBALS:
-        raise _more_than_tensors(where)
 
 
 def _more_than_tensors(where: str) -> ModelFileError:
@@ -89,46 +123,57 @@ def _more_than_tensors(where: str) -> ModelFileError:
     )
 
 
-def _survey(program: bytes) -> tuple[int, set[str]]:
-    """How deeply a pickle program nests values, and what it names, found without running it.
+def _check_archive(path: Path) -> None:
+    """Raise SurveyError unless a zip holds one program, and storages as large as the program says."""
+    with zipfile.ZipFile(path) as archive:
+        # torch's reader of zips takes capitals for small letters, and of two entries it takes one
+        entries = {entry.filename.casefold(): entry for entry in archive.infolist()}
+        programs = [name for name in entries if name.endswith("data.pkl")]
+        if len(programs) != 1 or len(entries) != len(archive.infolist()):
+            raise SurveyError(f"it holds {len(programs)} programs, or two entries of one name")
+        folder = programs[0].removesuffix("data.pkl")
+        if f"{folder}constants.pkl" in entries or any(name.startswith(f"{folder}code/") for name in entries):
+            raise SurveyError("it is a TorchScript program, which would run when it is opened")
+        if entries[programs[0]].file_size > MAX_PROGRAM_BYTES:
+            raise SurveyError("its pickle is larger than that of any model")
+        # torch stores without compressing: what inflates is no state dict
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+            raise SurveyError("it is compressed")
+        found = survey(io.BytesIO(archive.read(entries[programs[0]])))
+    for name, (count, width) in found.storages.items():
+        entry = entries.get(f"{folder}data/{name}".casefold())
+        if entry is None or entry.file_size != count * width:
+            raise SurveyError("a tensor in it has other bytes than its program says")
 
-    The depth is endless for a broken program. The reader hashes keys by recursion in C: a tuple nested a million
-    times ends the whole process. Names are "module name"; one that the program would put together itself is not
-    followed and stands there as its opcode.
+
+def _check_legacy(file: BinaryIO, size: int) -> None:
+    """Raise SurveyError unless a file of the old format holds the storages that its program asks for.
+
+    Behind the two numbers it begins with are three pickles: about the machine, the state dict, and the names of the
+    storages; then of each storage how many numbers it has, and these. torch makes room for what the program claims
+    before it looks.
     """
-    names: set[str] = set()
-    stack: list[int] = []
-    marks: list[int] = []
-    memo: dict[int, int] = {}
-    deepest = 0
-    try:
-        for opcode, argument, _ in pickletools.genops(program):
-            if opcode.name == "GLOBAL":
-                names.add(argument)
-            elif opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
-                names.add(opcode.name)
-            if opcode.name == "MARK":
-                marks.append(len(stack))
-            elif "GET" in opcode.name:
-                stack.append(memo[argument])
-            elif "PUT" in opcode.name:
-                memo[argument] = stack[-1]
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            else:
-                takes = opcode.stack_before
-                plain = takes.index(pickletools.markobject) if pickletools.markobject in takes else len(takes)
-                first = (marks.pop() if plain < len(takes) else len(stack)) - plain
-                if first < 0:
-                    raise ValueError("takes more than there is")
-                taken = stack[first:]
-                del stack[first:]
-                depth = max(taken) + 1 if taken else 0
-                stack += [depth] * len(opcode.stack_after)
-                deepest = max(deepest, depth)
-    except (ValueError, KeyError, IndexError, UnicodeDecodeError):
-        return MAX_PROGRAM_DEPTH + 1, names
-    return deepest, names
+    file.seek(0)
+    programs = io.BytesIO(file.read(len(_LEGACY) + MAX_PROGRAM_BYTES))  # more is never read
+    programs.seek(len(_LEGACY))
+    about, state, names = survey(programs), survey(programs), survey(programs)
+    if about.storages or names.storages or names.result.kind != "list":
+        raise SurveyError("its pickles are in another order")
+    listed = [name.content for name in names.result.content if name.kind == "text"]
+    if len(listed) != len(names.result.content) or sorted(listed) != sorted(state.storages):
+        raise SurveyError("the storages it lists are not those of its tensors")
+    _check_numbers(file, programs.tell(), size, [state.storages[name] for name in listed])
+
+
+def _check_numbers(file: BinaryIO, start: int, size: int, storages: list[tuple[int, int]]) -> None:
+    """Raise SurveyError unless the storages stand in a file from `start` on, each behind its count."""
+    for count, width in storages:
+        file.seek(start)
+        if file.read(8) != struct.pack("<q", count):
+            raise SurveyError("it is cut short, or a tensor in it has other numbers than its program says")
+        start += 8 + count * width
+    if start > size:
+        raise SurveyError("it is cut short. Download it again")
 
 
 def _check_state(state: Any, where: str, size: int) -> None:

@@ -19,12 +19,13 @@ from ...core.errors import ModelFileError
 from ...loaders.formats.limits import check_sizes
 from ...loaders.formats.weights import read_json
 
-# BLIP's large ViT and ImageReward's `med_config.json`: both official checkpoints are of these sizes.
+# BLIP's large ViT and ImageReward's `med_config.json`: both official checkpoints are of these sizes. The file's
+# `encoder_width` is not used: it says 768, and the reference code replaces it by the ViT's width
+# (BLIP models/blip_pretrain.py, ImageReward models/BLIP/blip_pretrain.py).
 VIT_LARGE = {"image_size": 224, "patch_size": 16, "width": 1024, "depth": 24, "heads": 16}
 MED_LARGE = {
     "vocab_size": 30524,
     "hidden_size": 768,
-    "encoder_width": 1024,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -108,15 +109,19 @@ def vision_tower(config: Mapping[str, Any]) -> nn.Module:
     return tower
 
 
-def text_tower(config: Mapping[str, Any]) -> nn.Module:
-    """BlipTextModel without a pooler. `config`: the official `med_config.json`."""
+def text_tower(config: Mapping[str, Any], encoder_width: int) -> nn.Module:
+    """Return BlipTextModel without a pooler.
+
+    `config` holds the sizes of the official `med_config.json`; `encoder_width` is the width of the ViT whose output
+    it attends to.
+    """
     from transformers import BlipTextConfig
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
     settings = BlipTextConfig(
         vocab_size=config["vocab_size"],
         hidden_size=config["hidden_size"],
-        encoder_hidden_size=config["encoder_width"],
+        encoder_hidden_size=encoder_width,
         intermediate_size=config["intermediate_size"],
         num_hidden_layers=config["num_hidden_layers"],
         num_attention_heads=config["num_attention_heads"],

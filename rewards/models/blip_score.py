@@ -48,7 +48,7 @@ class BlipScoreModel(nn.Module):
 
     def __init__(self, vit: Mapping[str, Any], med: Mapping[str, Any]) -> None:
         super().__init__()
-        self.vision, self.text = vision_tower(vit), text_tower(med)
+        self.vision, self.text = vision_tower(vit), text_tower(med, vit["width"])
         self.vision_proj = nn.Linear(vit["width"], PROJECTION)
         self.text_proj = nn.Linear(med["hidden_size"], PROJECTION)
         self.image_size = int(vit["image_size"])

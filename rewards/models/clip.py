@@ -20,9 +20,14 @@ from ...loaders.formats.component import own_sizes, read_weights
 from ...loaders.formats.limits import check_sizes
 from ...loaders.formats.weights import fill, find_weights, read_json, read_safetensors
 from . import remarks
+from .clean_text import CleaningTokenizer, misread_remarks
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from transformers import CLIPModel, CLIPTokenizerFast
+
+    ClipTokenizer: TypeAlias = CLIPTokenizerFast | CleaningTokenizer
 
 MAX_TOKENS = 77
 _VOCABULARY, _END = 49_408, 49_407
@@ -161,8 +166,13 @@ def from_open_clip(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def text_tokenizer() -> CLIPTokenizerFast:
-    """CLIP's tokenizer, which ships with the pack."""
+    """Return CLIP's tokenizer, which ships with the pack, as transformers makes it: texts are not cleaned."""
     return clip_tokenizer(asset_folder("clip-tokenizer"), _VOCABULARY)
+
+
+def cleaning_tokenizer() -> CleaningTokenizer:
+    """Return the same tokenizer with OpenAI's and open_clip's cleaning of texts before it."""
+    return CleaningTokenizer(text_tokenizer())
 
 
 def image_features(network: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
@@ -171,7 +181,7 @@ def image_features(network: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
     return F.normalize(network.visual_projection(seen.pooler_output).float(), dim=-1)
 
 
-def text_features(network: CLIPModel, tokenizer: CLIPTokenizerFast, prompts: Sequence[str]) -> torch.Tensor:
+def text_features(network: CLIPModel, tokenizer: ClipTokenizer, prompts: Sequence[str]) -> torch.Tensor:
     """Embeddings of length 1 of B texts, each different one read once: (B, D) float32.
 
     Texts over 77 tokens are cut there and end in the end token, as in CLIP's own tokenizer.
@@ -184,6 +194,7 @@ def text_features(network: CLIPModel, tokenizer: CLIPTokenizerFast, prompts: Seq
     return features[[different.index(prompt) for prompt in prompts]]
 
 
-def cut_remarks(tokenizer: CLIPTokenizerFast, prompts: Sequence[str]) -> list[str]:
-    """A line for each prompt that `text_features` cuts: how much of it is read."""
-    return remarks.cut_remarks(tokenizer, prompts, MAX_TOKENS, "tokens")
+def prompt_remarks(tokenizer: ClipTokenizer, prompts: Sequence[str]) -> list[str]:
+    """Return a line for each prompt that `text_features` cuts, how much of it is read, or that ftfy would clean."""
+    cut = remarks.cut_remarks(tokenizer, prompts, MAX_TOKENS, "tokens")
+    return cut + (misread_remarks(prompts) if isinstance(tokenizer, CleaningTokenizer) else [])

@@ -5,21 +5,27 @@ Legend: B pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from ...core.errors import ModelFileError
 from ...loaders.formats.component import read_weights
 from ...loaders.formats.weights import fill
+from ..files import AESTHETIC_HEAD
+from .clean_text import CleaningTokenizer
 from .clip import image_features, text_features
 from .imagereward import reward_mlp
 from .pixels import PixelNetwork
 
 if TYPE_CHECKING:
-    from transformers import CLIPModel, CLIPTokenizerFast
+    from transformers import CLIPModel
+
+    from .clip import ClipTokenizer
 
 
 def _image_size(network: CLIPModel) -> int:
@@ -27,19 +33,22 @@ def _image_size(network: CLIPModel) -> int:
 
 
 def cosine_network(
-    network: CLIPModel, tokenizer: CLIPTokenizerFast, *, scaled: bool = False, whole: bool = False
+    network: CLIPModel, tokenizer: ClipTokenizer, *, scaled: bool = False, whole: bool = False
 ) -> PixelNetwork:
-    """The cosine of picture and text; `scaled` times the model's own logit scale.
+    """Return the cosine of picture and text as a network; `scaled` times the model's own logit scale.
 
-    That is PickScore, whose published code prepares pictures by transformers. `whole` shows it the whole
-    picture (HPS v2) instead of the middle square.
+    That is PickScore, whose published code prepares pictures by transformers: RGB first, the middle counted down.
+    `whole` shows it the whole picture (HPS v2) instead of the middle square.
     """
 
     def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         cosines = (image_features(network, pixels) * text_features(network, tokenizer, prompts)).sum(-1)
         return cosines * network.logit_scale.float().exp() if scaled else cosines
 
-    return PixelNetwork(network, scores, _image_size(network), whole, floor=scaled)
+    settings = ("RGB first",) if scaled else ()
+    if isinstance(tokenizer, CleaningTokenizer):
+        settings = (tokenizer.about,)
+    return PixelNetwork(network, scores, _image_size(network), whole, scaled, scaled, settings)
 
 
 class AestheticModel(nn.Module):
@@ -55,15 +64,35 @@ class AestheticModel(nn.Module):
 
 
 def load_head(path: Path, width: int) -> nn.Sequential:
-    """The aesthetic head of `sac+logos+ava1-l14-linearMSE.pth`, float32, for embeddings of `width`.
+    """Load the aesthetic head of `sac+logos+ava1-l14-linearMSE.pth`, float32, for embeddings of `width`.
 
-    It has ImageReward's layers. Raises ModelFileError.
+    It has ImageReward's layers. Raises ModelFileError, naming the file that is wanted for one that holds another head.
     """
-    state = read_weights(path, torch.float32)
+    state = {key.removeprefix("layers."): value for key, value in read_weights(path, torch.float32).items()}
     with torch.device("meta"):
         head = reward_mlp(width)
-    fill(head, {key.removeprefix("layers."): value for key, value in state.items()}, where=path.name)
+    other = _other_head(state, head)
+    if other:
+        raise ModelFileError(
+            f"{path.name} {other}. aesthetic-v2 is read from {AESTHETIC_HEAD.names[1]}; to get it: "
+            f"{AESTHETIC_HEAD.command}\n"
+        )
+    fill(head, state, where=path.name)
     return head.requires_grad_(False).eval()
+
+
+def _other_head(state: Mapping[str, torch.Tensor], head: nn.Sequential) -> str:
+    """What a file holds in place of the head; empty for the head."""
+    wanted = head.state_dict()
+    if state.keys() == wanted.keys():
+        width, found = wanted["0.weight"].shape[1], tuple(state["0.weight"].shape)
+        other = len(found) == 2 and found[1] != width
+        return f"reads embeddings of {found[1]} numbers, and the CLIP model makes {width}" if other else ""
+    if state.keys() == {"weight", "bias"}:
+        return "is a head of LAION's first aesthetic predictor: one layer"
+    if all(re.fullmatch(r"\d+\.(weight|bias)", key) for key in state):
+        return "has other layers, as the heads with activations between them (reluMSE) have"
+    return "holds no aesthetic head"
 
 
 def aesthetic_network(clip: CLIPModel, head: nn.Sequential) -> PixelNetwork:

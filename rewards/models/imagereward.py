@@ -55,7 +55,7 @@ class ImageRewardModel(nn.Module):
     def __init__(self, vit: Mapping[str, Any], med: Mapping[str, Any]) -> None:
         super().__init__()
         self.vision = vision_tower(vit)
-        self.text = text_tower(med)
+        self.text = text_tower(med, vit["width"])
         self.mlp = reward_mlp(med["hidden_size"])
         self.image_size = int(vit["image_size"])
 

@@ -34,6 +34,9 @@ class PixelNetwork:
         size: pixels along one side of what it sees.
         whole: the whole picture with black beside it, instead of the middle square.
         floor: how the middle is counted (`preprocess.crop_geometry`).
+        rgb_first: RGB is made of a picture before it is resized, not after: another result for palettes,
+            transparency and two colours.
+        settings: what else decides its scores, for the reward's fingerprint.
     """
 
     module: nn.Module
@@ -41,6 +44,8 @@ class PixelNetwork:
     size: int
     whole: bool = False
     floor: bool = False
+    rgb_first: bool = False
+    settings: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +62,8 @@ class PixelNetwork:
             if self.whole:
                 pixels = torch.cat([self._pixels(from_pil(picture)) for picture in pictures])
             else:
-                pixels = pil_pixels(list(pictures), self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
+                given = [picture.convert("RGB") if self.rgb_first else picture for picture in pictures]
+                pixels = pil_pixels(given, self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
             return self.scores(pixels, prompts)
 
     def gradient_score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:

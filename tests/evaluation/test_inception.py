@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from tastemaker.core.errors import ModelFileError
+from tastemaker.evaluation.fid.features import load_extractor
 from tastemaker.evaluation.fid.inception import COMMAND, FILE_NAMES, find_inception, load_inception
 from tastemaker.evaluation.fid.resize import legacy_bilinear, resized
 
@@ -80,6 +82,22 @@ def test_files_without_batch_counters_load_and_safetensors_do(inception_file: Pa
     pixels = torch.zeros(1, 3, 299, 299)
     with torch.no_grad():
         assert torch.equal(load_inception(tmp_path / FILE_NAMES[0])(pixels), load_inception(inception_file)(pixels))
+
+
+def test_the_official_files_format_before_pytorch_1_6_loads(inception_file: Path, tmp_path: Path) -> None:
+    """The published file is of 2019: 566 tensors, and as many bytes as that format makes of them, not a zip's."""
+    state = torch.load(inception_file, weights_only=True)
+    assert len(state) == 566
+    path = tmp_path / FILE_NAMES[1]
+    torch.save(OrderedDict(state), path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes()[:2] != b"PK"
+    # the official size, but for the names of storages, which are addresses; a zip is 100 kB larger
+    assert abs(path.stat().st_size - 95_628_359) < 10_000 < inception_file.stat().st_size - 95_628_359
+    old = load_extractor("inception-v3", folders=[tmp_path])
+    new = load_extractor("inception-v3", folders=[inception_file.parent])
+    pixels = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        assert torch.equal(old.network(pixels), new.network(pixels))
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape", "nan", "variance"])

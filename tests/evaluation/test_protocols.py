@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.evaluation.plan import finished_names, protocol_reference, read_plan, sampling_for
 from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, chosen, read_protocol
+from tests.conftest import OFFICIAL
 from tests.evaluation.protocol_files import coco, mjhq, parti, picture
 
 
@@ -55,6 +57,66 @@ def test_parti_prompts_and_own_lists(tmp_path: Path) -> None:
     assert [(r.prompt, r.category) for r in rows] == [("a bowl", "Artifacts"), ('the word "START"', "Abstract")]
     (tmp_path / "prompts.txt").write_text("# mine\na cat\n\n  a dog \n", encoding="utf-8")
     assert [r.prompt for r in read_protocol("own", tmp_path)] == ["a cat", "a dog"]
+
+
+def test_the_published_parti_prompts_keep_their_quotation_marks(tmp_path: Path) -> None:
+    """Lines of the file as published: unquoted, one of them beginning with a quotation mark."""
+    for end in (b"\n", b"\r\n"):
+        (tmp_path / "PartiPrompts.tsv").write_bytes((OFFICIAL / "PartiPrompts.tsv").read_bytes().replace(b"\n", end))
+        rows = {row.prompt: row.category for row in read_protocol("parti-prompts", tmp_path)}
+        assert list(rows)[0] == "bond"
+        giggle = '"G I G G L E" painted in thick colorful lettering as graffiti on a faded red brick wall with a '
+        assert rows[f"{giggle}splotch of exploding white paint."] == "Illustrations"
+        stain = 'A glass of red wine tipped over on a couch, with a stain that writes "OOPS" on the couch.'
+        assert rows[stain] == "Indoor Scenes"
+        assert len(rows) == len((OFFICIAL / "PartiPrompts.tsv").read_text().splitlines()) - 1
+
+
+def test_a_quotation_mark_without_its_partner_swallows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "prompts.tsv").write_text('Prompt\n"hello\na cat\nsay ""\n"a dog"\n')
+    assert [row.prompt for row in read_protocol("own", tmp_path)] == ['"hello', "a cat", 'say ""', '"a dog"']
+
+
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.tsv"])
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, name: str) -> None:
+    """What it leads to would come out in the pictures' metadata."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("Prompt\npassword\n")
+    (folder / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match="leads out of the folder"):
+        read_protocol("own", folder)
+    (folder / name).unlink()
+    (folder / "mine").write_text("Prompt\na cat\n")
+    (folder / name).symlink_to(folder / "mine")
+    assert read_protocol("own", folder)[-1].prompt == "a cat"
+
+
+def test_a_folder_that_is_a_link_and_a_hub_snapshot_are_read(tmp_path: Path) -> None:
+    snapshot, blob = tmp_path / "data--x" / "snapshots" / "abc", tmp_path / "data--x" / "blobs" / "0"
+    for folder in (snapshot, blob.parent):
+        folder.mkdir(parents=True)
+    blob.write_text("a cat\n")
+    (snapshot / "prompts.txt").symlink_to(blob)
+    (tmp_path / "link").symlink_to(snapshot, target_is_directory=True)
+    assert [r.prompt for r in read_protocol("own", tmp_path / "link")] == ["a cat"]
+
+
+def test_long_lists_are_refused_in_little_memory(tmp_path: Path) -> None:
+    for name, text, said in (
+        ("prompts.txt", "a\n" * 2**19, "over 100,000 prompts"),
+        ("prompts.tsv", "Prompt\n" + "a\n" * 2**19, "over 100,000 prompts"),
+        ("prompts.txt", "\n" * 2**20, "no prompts"),
+        ("prompts.txt", "a" * (2**24 + 1), "over 16,777,216 bytes"),
+    ):
+        (tmp_path / name).write_text(text)
+        tracemalloc.start()
+        with pytest.raises(InputError, match=said):
+            read_protocol("own", tmp_path)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 45 * 2**20
+        (tmp_path / name).unlink()
 
 
 HOSTILE: dict[str, Any] = {

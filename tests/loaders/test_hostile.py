@@ -427,10 +427,10 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path, state: Any, said:
     ("program", "said"),
     [
         (b"\x80\x02}" + b")" + b"\x85" * 900_000 + b"K\x01s.", "nested too deeply"),  # hashing it would end the process
-        (b"\x80\x02}" + b"]q\x00h\x00a" * 10_000 + b".", "but a list"),
-        (b"\x80\x02}" + b"0" * 50 + b".", "nested too deeply|damaged"),  # takes more than is there
-        (b"\x80\x02}", "nested too deeply|damaged"),  # has no end
-        (b"", "nested too deeply|damaged"),
+        (b"\x80\x02}" + b"]q\x00h\x00a" * 10_000 + b".", "holds itself"),
+        (b"\x80\x02}" + b"0" * 50 + b".", "uses POP"),  # takes more than is there
+        (b"\x80\x02}", "its pickle is broken"),  # has no end
+        (b"", "its pickle is broken"),
         (b"\x80\x02}" + b"N0" * 2**20 + b".", "not a state dict"),  # two megabytes of nothing
     ],
     ids=["nested", "in itself", "too much taken", "no end", "empty", "long"],
@@ -458,7 +458,7 @@ def test_a_pickle_cut_short_is_damaged(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "model.bin"
     torch.save({"a": torch.ones(1000)}, path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelFileError, match="cut short|damaged"):
+    with pytest.raises(ModelFileError, match="cut short|damaged|an empty file"):
         read_pickled(path)
 
 
@@ -470,7 +470,7 @@ def test_storage_shorter_than_its_tensor_is_refused(tmp_path: Path) -> None:
     with_program(
         tmp_path / "good.bin", tmp_path / "model.bin", program.replace(b"K\x04", b"J" + struct.pack("<i", 10**6))
     )
-    with pytest.raises(ModelFileError, match="damaged|larger than the file"):
+    with pytest.raises(ModelFileError, match="other bytes than its program says"):
         read_pickled(tmp_path / "model.bin")
 
 

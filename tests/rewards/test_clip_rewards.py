@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tastemaker.core.assets import asset_folder
+from tastemaker.images.folder import read_folder
 from tastemaker.loaders import InputError, ModelFileError
+from tastemaker.ranking.scoring import score_pictures
 from tastemaker.rewards import load_reward
 from tastemaker.rewards.models.clip import CLIP_H, CLIP_L, from_open_clip
 from tests.rewards.official_files import (
@@ -94,6 +96,53 @@ def test_pickscore_equals_transformers(tmp_path: Path) -> None:
     assert many.tolist() == pytest.approx(each, abs=1e-3)
 
 
+def stored_otherwise(folder: Path) -> list[Path]:
+    """One picture as files of every mode a PNG has, the transparent ones with colours below their transparency."""
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(0, 256, (9, 11, 4), dtype=np.uint8)).resize((300, 260))
+    made = {"RGBA": smooth, "LA": smooth.convert("LA"), "RGB": smooth.convert("RGB"), "L": smooth.convert("L")}
+    made |= {"P": smooth.convert("RGB").quantize(13), "1": smooth.convert("L").convert("1")}
+    for mode, picture in made.items():
+        assert picture.mode == mode
+        picture.save(folder / f"{mode}.png")
+    return [folder / f"{mode}.png" for mode in made]
+
+
+def test_pickscore_of_files_of_every_mode_equals_transformers(tmp_path: Path) -> None:
+    """Its processor makes RGB first. Transparency is dropped, as in the transformers of PickScore's time: since 5 they
+    put white behind it."""
+    from transformers import CLIPImageProcessor
+
+    try:
+        from transformers import CLIPImageProcessorPil as Processor
+    except ImportError:
+        Processor = CLIPImageProcessor
+    model, config = small_clip()
+    model.logit_scale.data.fill_(math.log(100))
+    source = clip_folder(tmp_path / "PickScore_v1", model, config).parent
+    reward, files = load_reward("pickscore-v1", source=source), stored_otherwise(tmp_path)
+    opened = [Image.open(path) for path in files]
+    opaque = [picture.convert("RGB") if "A" in picture.mode else picture for picture in opened]
+    with torch.no_grad():
+        pixels = Processor()(opaque, return_tensors="pt").pixel_values
+        want = model(pixel_values=pixels, **tokens([SHORT[1]])).logits_per_image[:, 0]
+    assert (reward.picture_columns(files, SHORT[1])["pickscore-v1"] - want).abs().max() <= 1e-4 * 100
+    last = load_reward("clip-score", source=source / "PickScore_v1").picture_columns(files, SHORT[1])["clip-score"]
+    assert ((100 * last - want).abs() > 1e-3).tolist() == [True, True, False, False, True, True]  # so the order counts
+
+
+@pytest.mark.parametrize("name", ["pickscore-v1", "clip-score"])
+def test_files_of_a_folder_score_as_they_do_one_by_one(tmp_path: Path, name: str) -> None:
+    model, config = small_clip()
+    reward = load_reward(name, source=clip_folder(tmp_path / "PickScore_v1", model, config))
+    files = stored_otherwise(tmp_path)
+    found = read_folder(tmp_path, default_prompt=SHORT[1])
+    table = score_pictures(found.pictures, found.prompts, reward).table
+    want = dict(zip([p.name for p in files], reward.picture_columns(files, SHORT[1])[name].tolist(), strict=True))
+    got = {found.pictures.name(i): score for i, score in enumerate(table.scores[name].tolist())}
+    assert got == pytest.approx(want, abs=1e-5)
+
+
 def test_aesthetic_equals_its_definition(tmp_path: Path) -> None:
     model, config = small_clip("quick_gelu", projection_dim=768)
     reward = load_reward("aesthetic-v2", source=aesthetic_folder(tmp_path, model, config))
@@ -107,6 +156,39 @@ def test_aesthetic_equals_its_definition(tmp_path: Path) -> None:
     assert (got - x[:, 0]).abs().max() <= 1e-4
     assert not reward.needs_prompt
     assert "text_model" not in "".join(reward.modules["network"].state_dict())
+
+
+def _linear(*sizes: int) -> dict[str, torch.Tensor]:
+    return {"weight": torch.zeros(*sizes), "bias": torch.zeros(sizes[0])}
+
+
+def _relu_head() -> dict[str, torch.Tensor]:
+    """Layers 0, 3, 6, 9 and 11: an activation and a dropout behind the first three, an activation behind the fourth."""
+    sizes = [(1024, 768), (128, 1024), (64, 128), (16, 64), (1, 16)]
+    layers = zip((0, 3, 6, 9, 11), sizes, strict=True)
+    return {f"layers.{i}.{key}": value for i, size in layers for key, value in _linear(*size).items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "said"),
+    [
+        ("sa_0_4_vit_l_14_linear.pth", _linear(1, 768), "first aesthetic predictor"),
+        ("ava+logos-l14-reluMSE.pth", _relu_head(), "reluMSE"),
+        ("something.pth", {"conv.weight": torch.zeros(2, 2)}, "no aesthetic head"),
+    ],
+)
+def test_another_head_is_named_and_the_wanted_one_too(tmp_path: Path, name: str, state: dict, said: str) -> None:
+    model, config = small_clip("quick_gelu", projection_dim=768)
+    folder = aesthetic_folder(tmp_path, model, config)
+    torch.save(state, folder / name)
+    with pytest.raises(ModelFileError, match=rf"(?s){said}.*sac\+logos\+ava1-l14-linearMSE\.pth.*curl"):
+        load_reward("aesthetic-v2", source=[folder / name, folder])
+
+
+def test_a_clip_of_another_width_is_named(tmp_path: Path) -> None:
+    model, config = small_clip("quick_gelu", projection_dim=48)
+    with pytest.raises(ModelFileError, match="embeddings of 768 numbers, and the CLIP model makes 48"):
+        load_reward("aesthetic-v2", source=aesthetic_folder(tmp_path, model, config))
 
 
 # --- HPS v2.1 and OpenCLIP --------------------------------------------------------------------

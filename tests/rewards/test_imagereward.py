@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from tastemaker.loaders.formats.weights import fill, read_safetensors
+from tastemaker.rewards.models.blip import VIT_LARGE, med_config
 from tastemaker.rewards.models.imagereward import ImageRewardModel, from_official, to_official
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
-from tests.conftest import GOLDENS
+from tests.conftest import GOLDENS, OFFICIAL
 
 GOLDEN = json.loads((GOLDENS / "imagereward_tiny.json").read_text(encoding="utf-8"))
 
@@ -40,20 +41,9 @@ def full_size_keys() -> dict[str, list[int]]:
 
 
 def test_full_size_keys_and_shapes_are_the_official_ones() -> None:
-    vit = {"image_size": 224, "patch_size": 16, "width": 1024, "depth": 24, "heads": 16}
-    med = {
-        "hidden_size": 768,
-        "encoder_width": 1024,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "vocab_size": 30524,
-        "max_position_embeddings": 512,
-        "layer_norm_eps": 1e-12,
-        "hidden_act": "gelu",
-    }
+    med = med_config(OFFICIAL / "imagereward" / "med_config.json")
     with torch.device("meta"):
-        state = ImageRewardModel(vit, med).state_dict()
+        state = ImageRewardModel(VIT_LARGE, med).state_dict()
     mine = {k: list(v.shape) for k, v in state.items() if not k.endswith("position_ids")}
     theirs = {ours: shape for k, shape in full_size_keys().items() if (ours := from_official(k))}
     assert mine == theirs
