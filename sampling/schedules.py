@@ -54,7 +54,7 @@ class Schedule(Protocol):
         """Step from the sample at `timesteps[index]` to the next; fresh noise is drawn only if it is needed."""
 
 
-class GaussianSchedule:
+class GaussianSchedule(Schedule):
     """A schedule whose every step is a Gaussian of known mean and standard deviation."""
 
     def distribution(self, index: int, x: torch.Tensor, output: torch.Tensor) -> StepDistribution:
