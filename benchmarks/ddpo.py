@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scripts.embedded.checker import read
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.loaders.formats.precision import native_bfloat16
 from tastemaker.plots.series import Series, draw_series
@@ -28,8 +29,8 @@ from tastemaker.ranking.output.comparison_sheet import comparison_sheet
 from tastemaker.rewards import load_reward
 from tastemaker.sampling import sample
 from tastemaker.training import finetune, preset
-from tastemaker.training.evaluate import compare
-from tastemaker.training.processes import Alone
+from tastemaker.training.heldout import compare
+from tastemaker.training.rollout import Request
 from tastemaker.training.worker import Worker
 
 from .common import machine, write_section
@@ -150,7 +151,7 @@ def measure(task: Task, base: Any, tuned: Any, config: Any, sheet: Path) -> dict
 
 def trained_steps(model: Any, config: Any, labels: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
     """Pictures by the steps that training samples with, noise in the same ones. Shape: (B, H, W, 3)."""
-    return Worker(model, config, "", None, Alone()).sample(labels, seeds, lambda more: None, base=True)[1]
+    return Worker(model, config).sample(Request(labels, seeds), Progress(), base=True)[1]
 
 
 def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any]) -> None:

@@ -12,12 +12,15 @@ from collections.abc import Sequence
 
 import torch
 
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
 from tastemaker.rewards import load_reward
 from tastemaker.training import finetune, preset
-from tastemaker.training.algorithms.step import at_pairs, learn, transition
-from tastemaker.training.config import PRESETS
-from tastemaker.training.processes import Alone
+from tastemaker.training.algorithms.ddpo import DDPO
+from tastemaker.training.presets import PRESETS
+from tastemaker.training.processes import SingleProcess
+from tastemaker.training.rollout import Request
+from tastemaker.training.scoring import Scorer
 from tastemaker.training.trajectory import Pairs, learnable_steps, micro_batches
 from tastemaker.training.worker import Worker
 
@@ -51,7 +54,8 @@ class _Epoch:
             fresh_noise="everywhere",
             timestep_fraction=1.0,
         )
-        self.worker = Worker(load(source), self.config, "", None, Alone())
+        self.worker = Worker(load(source), self.config)
+        self.algorithm = DDPO(self.worker, Scorer([], self.config, SingleProcess()))
         self.texts = [f"a red circle, number {i}" if self.worker.model.conditional else "" for i in range(SAMPLES)]
         self.sample()
         steps = learnable_steps(self.trajectory.stds, 0.0, 1.0)
@@ -62,7 +66,7 @@ class _Epoch:
         self.ways[self.reference] = one_timestep_at_a_time(SAMPLES, steps, AT_ONCE)
 
     def sample(self) -> None:
-        self.trajectory = self.worker.sample(self.texts, range(SAMPLES), lambda more: None)[0]
+        self.trajectory = self.worker.sample(Request(self.texts, range(SAMPLES)), Progress())[0]
 
     def learn(self, way: str) -> torch.Tensor:
         """The gradient of every step of every picture, as one vector."""
@@ -70,15 +74,8 @@ class _Epoch:
         batches = self.ways[way]
         total = sum(len(batch.step) for batch in batches)
         with worker.learner.active(learning=True):
-            for batch in batches:
-                now = transition(
-                    worker.network(worker.learner.policy, [self.texts[i] for i in batch.picture.tolist()]),
-                    worker.schedule,
-                    *at_pairs(self.trajectory, batch, worker.device),
-                    batch.step.tolist(),
-                )
-                old = now.log_prob.detach()  # as in the first update of an epoch
-                learn(worker.objective, now, None, old, advantages[batch.picture], total)
+            old = [None] * len(batches)  # as in the first update of an epoch
+            self.algorithm.update(self.trajectory, batches, old, advantages, total, Progress())
         parameters = worker.learner.named_parameters().values()
         gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
         worker.learner.optimizer.zero_grad()

@@ -29,7 +29,7 @@ from scripts.full_size.official import official_modules
 from scripts.reference import sdxl_pipeline
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
 from tastemaker.loaders.formats.precision import native_bfloat16
-from tastemaker.sampling import SampleOptions, sample
+from tastemaker.sampling import SampleOptions, SampleSettings, sample
 
 from .common import machine, medians, timed, write_section
 
@@ -47,18 +47,8 @@ REFERENCES: dict[str, tuple[type, dict[str, Any]]] = {
 
 
 def ours(model: DiffusionModel, batch: int, steps: int, size: int, scheduler: str, **options: Any) -> Callable:
-    chosen = SampleOptions(**options)
-    return lambda: sample(
-        model,
-        PROMPT,
-        scheduler=scheduler,
-        steps=steps,
-        guidance_scale=GUIDANCE,
-        seeds=range(batch),
-        height=size,
-        width=size,
-        options=chosen,
-    )
+    settings, chosen = SampleSettings(scheduler, steps, GUIDANCE, height=size, width=size), SampleOptions(**options)
+    return lambda: sample(model, PROMPT, settings, seeds=range(batch), options=chosen)
 
 
 def theirs(model: DiffusionModel, batch: int, steps: int, size: int, scheduler: str) -> Callable:
@@ -167,8 +157,8 @@ def scheduler_rows(model: DiffusionModel, arguments: argparse.Namespace) -> list
     return rows
 
 
-def lever_rows(model: DiffusionModel, half: DiffusionModel | None, arguments: argparse.Namespace) -> list[str]:
-    """Each lever against diffusers in the model's own precision, batch 4."""
+def speed_rows(model: DiffusionModel, half: DiffusionModel | None, arguments: argparse.Namespace) -> list[str]:
+    """Each speed against diffusers in the model's own precision, batch 4."""
     shape = (4, arguments.steps, arguments.size)
     works = {"diffusers": theirs(model, *shape, "ddim")}
     works |= {speed: ours(model, *shape, "ddim", speed=speed) for speed in ("exact", "compile", "fast")}
@@ -246,7 +236,7 @@ def main() -> None:
             "",
             "| speed (ddim, batch 4) | s | diffusers / this |",
             "|---|---|---|",
-            *lever_rows(model, half, arguments),
+            *speed_rows(model, half, arguments),
             "",
             "| other | ours | diffusers |",
             "|---|---|---|",

@@ -6,6 +6,8 @@ management as seen by the library: a context manager around the use of modules.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
@@ -62,6 +64,42 @@ class Cancellable(Progress):
 
     def check_cancelled(self) -> None:
         self._outer.check_cancelled()
+
+
+class Scaled(Within):
+    """A part that counts in units of its own and fills `units` of the phase it belongs to."""
+
+    def __init__(self, outer: Progress, units: int) -> None:
+        super().__init__(outer)
+        self._units, self._total, self._done, self._passed_on = units, max(1, units), 0, 0
+
+    def phase(self, name: str, total: int) -> None:
+        self._total, self._done = max(1, total), 0
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        share = self._units * self._done // self._total
+        self._outer.advance(share - self._passed_on)
+        self._passed_on = share
+
+
+class LoggedProgress(Progress):
+    """A line in the log at the beginning and end of a phase, and every `pause` seconds in between."""
+
+    def __init__(self, log: logging.Logger, pause: float = 10.0) -> None:
+        self._log, self._pause = log, pause
+        self._name, self._done, self._total, self._next = "", 0, 0, 0.0
+
+    def phase(self, name: str, total: int) -> None:
+        self._name, self._done, self._total, self._next = name, 0, total, 0.0
+        self.advance(0)
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now >= self._next or (count and self._done >= self._total):
+            self._log.info("%s: %d of %d", self._name, self._done, self._total)
+            self._next = now + self._pause
 
 
 class Place(Protocol):

@@ -29,7 +29,7 @@ def check_value(spec: Field, value: Any) -> None:
     """Check one value against one field's `options` or type, `low` and `high`. Raises InputError."""
     options = spec.metadata.get("options")
     if options is not None:
-        if value not in options:
+        if value not in tuple(options):  # of a table its names
             raise InputError(spec.name, value, f"Pick one of {', '.join(options)}.")
         return
     low, high = spec.metadata.get("low"), spec.metadata.get("high")

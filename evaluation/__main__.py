@@ -14,21 +14,22 @@ import datetime
 import logging
 import re
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 from ..core.errors import TastemakerError
+from ..core.progress import LoggedProgress
 from .blocks import Share
 from .plan import read_plan, run_plan
 
+log = logging.getLogger(__name__)
+
 _LONGEST_WAIT = datetime.timedelta(days=7)  # a process may sample for hours after another has finished
-_PAUSE = 10.0  # seconds between lines of progress
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a plan; 0 when it went well, 2 when something must be mended."""
+    """Run a plan; return 0 when it went well, 2 when the plan or its files need fixing."""
     parser = argparse.ArgumentParser(prog="tastemaker.evaluation", description=__doc__.splitlines()[0])
     parser.add_argument("plan", type=Path, help="a JSON file that says what to measure")
     parser.add_argument("--share", default="", help="i/n: the blocks of job i of n, counted from 0, and no report")
@@ -38,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         share, local = _share(given.share)
         device = given.device or (f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
-        files = run_plan(read_plan(given.plan), share=share, device=device, on_progress=_Progress())
+        files = run_plan(read_plan(given.plan), share=share, device=device, progress=LoggedProgress(log))
     except TastemakerError as e:
-        logging.getLogger(__name__).error("%s", e)
+        log.error("%s", e)
         return 2
     finally:
         if torch.distributed.is_initialized():
@@ -62,19 +63,6 @@ def _share(text: str) -> tuple[Share, int]:
     dist = torch.distributed
     dist.init_process_group("gloo", timeout=_LONGEST_WAIT)
     return Share(dist.get_rank(), dist.get_world_size(), dist.barrier), dist.get_node_local_rank()
-
-
-class _Progress:
-    """A line now and then."""
-
-    def __init__(self) -> None:
-        self._next, self._phase = 0.0, ""
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if phase != self._phase or now >= self._next or done >= total:
-            logging.getLogger(__name__).info("%s: %d of %d", phase, done, total)
-            self._phase, self._next = phase, now + _PAUSE
 
 
 if __name__ == "__main__":

@@ -6,16 +6,15 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ..core.errors import InputError, ModelFileError
 from ..core.files import own_folder, sweep, unwritable
+from ..core.progress import Place, Progress, Scaled, Within, stay
 from ..core.runs import first_difference, kept_identity, locked
 from ..images.pictures import Pictures, TensorPictures
 from ..ranking.scoring import score_pictures
@@ -40,9 +39,6 @@ from .settings import EvaluationSettings
 
 log = logging.getLogger(__name__)
 
-Use = Callable[[Iterable[nn.Module]], AbstractContextManager[None]]
-OnProgress = Callable[[str, int, int], None]
-
 
 def evaluate(
     title: str,
@@ -56,8 +52,8 @@ def evaluate(
     rewards: Sequence[Reward] = (),
     settings: EvaluationSettings | None = None,
     share: Share | None = None,
-    use: Use | None = None,
-    on_progress: OnProgress | None = None,
+    place: Place = stay,
+    progress: Progress | None = None,
 ) -> Evaluation | None:
     """Measure one set of pictures.
 
@@ -72,17 +68,17 @@ def evaluate(
         reference: what FID and KID compare with; None: neither.
         rewards: their means are measured.
         share: this process's part; only rank 0 returns figures.
-        use: puts networks where they compute; a host's memory management.
-        on_progress: called with (phase, done, total); what it raises stops the work.
+        place: puts networks where they compute; a host's memory management.
+        progress: a phase for sampling, reading, each reward and each figure; what it raises stops the work.
 
     Raises:
         InputError: arguments that do not fit together; a folder of another run; fewer than two pictures for FID.
     """
+    settings, progress = settings or EvaluationSettings(), progress or Progress()
     folder = Path(os.path.realpath(folder))  # from here on no link in it is followed
     if isinstance(source, SampledPictures):
         source = replace(source, folder=Path(os.path.realpath(source.folder.parent)) / source.folder.name)
-    job = _Job(title, rows, source, folder, protocol, settings or EvaluationSettings(), share or Share())
-    job.use, job.on_progress = use or (lambda modules: nullcontext()), on_progress or (lambda *_: None)
+    job = _Job(title, rows, source, folder, share or Share(), place, progress)
     job.check(extractor, reference, rewards)
     with job.opened():
         job.sample()
@@ -95,16 +91,12 @@ def evaluate(
         job.share.wait()
         if not job.share.gathers:
             return None
-        return Gathering(job.title, rows, source, folder, protocol, job.settings, job.on_progress).result(
-            extractor, reference, rewards
-        )
+        gathering = Gathering(title, rows, source, folder, protocol, settings, progress)
+        return gathering.result(extractor, reference, rewards)
 
 
 class _Job:
     """One call of `evaluate`."""
-
-    use: Use
-    on_progress: OnProgress
 
     def __init__(
         self,
@@ -112,12 +104,12 @@ class _Job:
         rows: Sequence[PromptRow],
         source: Source,
         folder: Path,
-        protocol: str,
-        settings: EvaluationSettings,
         share: Share,
+        place: Place,
+        progress: Progress,
     ) -> None:
-        self.title, self.protocol, self.settings, self.share = title, protocol, settings, share
-        self.rows, self.source, self.folder = rows, source, folder
+        self.title, self.rows, self.source, self.folder = title, rows, source, folder
+        self.share, self.place, self.progress = share, place, progress
         self.each = len(source) // max(1, len(rows))
 
     def check(self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward]) -> None:
@@ -189,11 +181,17 @@ class _Job:
         parts = [list(part) for part in self.share.blocks(len(source))]
         total = sum(map(len, parts))
         done = total - sum(len(source.missing(part)) for part in parts)
+        if done == total:
+            return
+        self.progress.phase("sampling", total)
+        self.progress.advance(done)
         for part in parts:
-            left = len(source.missing(part))
-            if left:
-                source.make(part, lambda made, done=done: self.on_progress("sampling", done + made, total))
-            done += left
+            source.make(part, Within(self.progress))
+
+    def _phase(self, name: str, blocks: Sequence[int]) -> None:
+        """Begin a phase over the pictures of some blocks, if there are any."""
+        if blocks:
+            self.progress.phase(name, sum(len(places(block, len(self.source))) for block in blocks))
 
     def read(self, extractor: Extractor, source: Source, folder: Path, phase: str) -> None:
         """Features of this process's blocks of a set."""
@@ -201,16 +199,11 @@ class _Job:
         mine = self.share.numbers(count)
         sweep(folder)  # other evaluations keep the reference's there too
         left = [b for b in mine if not has_features(folder, b, extractor.features)]
-        for number, block in enumerate(left):
-            self.on_progress(phase, number * BLOCK, len(left) * BLOCK)
+        self._phase(phase, left)
+        for block in left:
             opened = source.open(places(block, count))
-
-            def on_picture(done: int, of: int, number: int = number) -> None:
-                self.on_progress(phase, number * BLOCK + done, len(left) * BLOCK)
-
-            found = read_features(
-                opened.pictures, extractor, place=lambda: self.use([extractor.network]), on_picture=on_picture
-            )
+            self.progress.advance(len(opened.broken))
+            found = read_features(opened.pictures, extractor, place=self.place, progress=Within(self.progress))
             kept = tuple(opened.kept[i] for i in found.kept)
             broken = (*opened.broken, *((opened.kept[i], why) for i, why in found.broken))
             save_features(folder, block, FeatureRows(found.features, kept, tuple(sorted(broken))))
@@ -220,16 +213,14 @@ class _Job:
         folder, count = scores_folder(self.folder, reward), len(self.source)
         left = [b for b in self.share.numbers(count) if load_scores(folder, b) is None]
         silent = replace(reward, remarks=None) if not reward.members else reward
-        for number, block in enumerate(left):
+        self._phase(f"scoring with {reward.name}", left)
+        for block in left:
             opened = self.source.open(places(block, count))
-
-            def on_picture(done: int, of: int, number: int = number) -> None:
-                self.on_progress(f"scoring with {reward.name}", number * BLOCK + done, len(left) * BLOCK)
-
-            kept, columns, broken = self._scored(silent, opened.pictures, opened.kept, on_picture)
+            self.progress.advance(len(opened.broken))
+            kept, columns, broken = self._scored(silent, opened.pictures, opened.kept)
             save_scores(folder, block, kept, columns, sorted([*opened.broken, *broken]))
 
-    def _scored(self, reward: Reward, pictures: Pictures, kept: Sequence[int], on_picture: Callable[[int, int], None]):
+    def _scored(self, reward: Reward, pictures: Pictures, kept: Sequence[int]):
         """(places, columns, broken) of some pictures."""
         if not kept:
             return [], {}, []
@@ -240,8 +231,8 @@ class _Job:
                 texts,
                 reward,
                 seeds=list(kept),  # the places, which stay with the rows that could be scored
-                place=lambda: self.use(reward.modules.values()),
-                on_picture=on_picture,
+                place=self.place,
+                progress=Scaled(self.progress, len(kept)),
             )
         except InputError as e:
             if e.name != "images" or isinstance(pictures, TensorPictures):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..images.pictures import FilePictures, Pictures
 from ..ranking.table import ScoreTable
 from ..rewards.reward import Reward
@@ -24,8 +25,6 @@ from .pictures import SampledPictures, Source
 from .protocols import PromptRow
 from .result import Evaluation, Reference
 from .settings import OVERALL, EvaluationSettings
-
-OnProgress = Callable[[str, int, int], None]
 
 
 def features_folder(folder: Path, extractor: Extractor) -> Path:
@@ -65,10 +64,10 @@ class Gathering:
         folder: Path,
         protocol: str,
         settings: EvaluationSettings,
-        on_progress: OnProgress,
+        progress: Progress,
     ) -> None:
         self.title, self.rows, self.source, self.folder = title, rows, source, folder
-        self.protocol, self.settings, self.on_progress = protocol, settings, on_progress
+        self.protocol, self.settings, self.progress = protocol, settings, progress
         self.each = len(source) // len(rows)
 
     def result(self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward]) -> Evaluation:
@@ -76,7 +75,7 @@ class Gathering:
         sections: Sections = {OVERALL: {}}
         notes: list[str] = []
         broken: dict[int, str] = {}
-        self.on_progress("measuring", 0, 1)
+        self.progress.phase("measuring", 1)
         if extractor is not None:
             found = StoredFeatures(features_folder(self.folder, extractor), len(self.source))
             broken |= dict(found.broken)
@@ -97,7 +96,8 @@ class Gathering:
             self._table(scores, places_, rewards),
         )
         written(self.folder / "result.json", json.dumps(result.record(), indent=2, allow_nan=False).encode())
-        self.on_progress("measuring", 1, 1)
+        self.progress.phase("measuring", 1)
+        self.progress.advance()
         return result
 
     def _distances(
@@ -116,7 +116,7 @@ class Gathering:
             mine = feature_set(found, categories, made_of, prompts)
             written(self.folder / f"statistics-{extractor.key}.safetensors", statistics_file(mine.statistics))
             known = self._reference(reference, extractor, notes)
-            distance, more = distances(mine, known, self.settings, self.on_progress)
+            distance, more = distances(mine, known, self.settings, self.progress)
             _join(sections, distance)
             notes += more
         if spread is not None:
@@ -163,7 +163,7 @@ class Gathering:
     def _remarks(self, rewards: Sequence[Reward]) -> list[str]:
         distinct = list(dict.fromkeys(row.prompt for row in self.rows))
         notes = []
-        for reward in _leaves(rewards):
+        for reward in (leaf for one in rewards for leaf in one.leaves):
             cut = reward.remarks(distinct) if reward.remarks is not None else []
             if cut:
                 notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
@@ -206,14 +206,12 @@ class Gathering:
             "features": None if extractor is None else extractor.about,
             "reference": None if reference is None else reference.name,
             "reference_id": None if reference is None else reference_id(reference),
-            "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in (*rewards, *_leaves(rewards))},
+            "rewards": {
+                r.name: {"meaning": r.meaning, "source": r.source}
+                for r in (*rewards, *(leaf for one in rewards for leaf in one.leaves))
+            },
             "settings": asdict(self.settings),
         }
-
-
-def _leaves(rewards: Sequence[Reward]) -> list[Reward]:
-    """The rewards that combined ones are made of, and the others themselves."""
-    return [leaf for r in rewards for leaf in (_leaves(r.members) if r.members else [r])]
 
 
 def _join(sections: Sections, more: Sections) -> None:

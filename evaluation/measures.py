@@ -6,15 +6,16 @@ Legend: K pictures that could be read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress, Within
 from ..ranking.intervals import mean_reach
-from .fid.distance import Estimate, OnStep, frechet_distance, frechet_interval, kernel_distance, too_few
+from .fid.distance import Estimate, frechet_distance, frechet_interval, kernel_distance, too_few
 from .fid.statistics import FeatureStatistics, check_comparable, statistics_of
 from .settings import OVERALL, EvaluationSettings
 
@@ -92,19 +93,15 @@ def distances(
     mine: FeatureSet,
     reference: FeatureSet,
     settings: EvaluationSettings,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Sections, tuple[str, ...]]:
     """FID and KID against a reference: overall, and of every category both have. Also what to be careful about.
 
-    `on_progress` is called with (phase, done, total) before each resample and subset; what it raises stops the work.
+    `progress` gets a phase for each figure, and counts resamples and subsets; what it raises stops the work.
     """
     check_comparable(mine.about, reference.about)
     names = [OVERALL, *sorted({c for c in mine.categories if c} & set(reference.categories))]
     found: Sections = {}
-
-    def _steps(figure: str, name: str) -> OnStep:
-        phase = f"{figure}, {name}"
-        return lambda done, total: on_progress(phase, done, total) if on_progress is not None else None
 
     notes = [too_few(mine.statistics.count, reference.statistics.count, len(mine.statistics.mean))]
     for name in names:
@@ -112,7 +109,7 @@ def distances(
         if pair[0] is None or pair[1] is None:
             notes.append(f"{name}: fewer than two pictures, so no FID of it.")
             continue
-        found[name] = _pair(mine, reference, *pair, settings, lambda figure, name=name: _steps(figure, name))
+        found[name] = _pair(mine, reference, *pair, settings, _Named(progress or Progress(), name))
     if reference.rows is None:
         notes.append("The reference is statistics alone: no KID, which needs the features of its pictures.")
     if len(found) > 1:
@@ -125,13 +122,24 @@ def distances(
     return found, tuple(note for note in notes if note)
 
 
+class _Named(Within):
+    """Phases whose names end in the category they are of."""
+
+    def __init__(self, outer: Progress, category: str) -> None:
+        super().__init__(outer)
+        self._category = category
+
+    def phase(self, name: str, total: int) -> None:
+        self._outer.phase(f"{name}, {self._category}", total)
+
+
 def _pair(
     mine: FeatureSet,
     reference: FeatureSet,
     first: tuple[list[int], FeatureStatistics],
     second: tuple[list[int], FeatureStatistics],
     settings: EvaluationSettings,
-    steps: Callable[[str], OnStep],
+    progress: Progress,
 ) -> dict[str, Estimate]:
     index, statistics = first
     others, known = second
@@ -148,7 +156,7 @@ def _pair(
             resamples=settings.resamples,
             seed=settings.seed,
             groups=[mine.prompts[i] for i in index] if mine.prompts else None,
-            on_step=steps(FID),
+            progress=progress,
         )
     }
     if reference.rows is not None:
@@ -160,7 +168,7 @@ def _pair(
             subsets=settings.kid_subsets,
             subset_size=settings.kid_subset_size,
             seed=settings.seed,
-            on_step=steps(KID),
+            progress=progress,
         )
         found[KID] = Estimate(*(1000 * v for v in kid[:3]), kid.count)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..core.progress import Place, Progress, Scaled, stay
 from ..images.convert import to_pil
 from ..images.decode import PictureError, check_file, open_file, shown_size
 from ..images.pictures import FilePictures, PictureFile, Pictures
 from ..loaders.model import DiffusionModel
-from ..sampling.loop import OnStep, Place, StepInfo, sample
+from ..sampling.loop import sample
 from ..sampling.settings import SampleOptions, SampleSettings
 from .blocks import written
 
@@ -124,7 +125,7 @@ class SampledPictures:
     settings: SampleSettings
     options: SampleOptions | None = None
     negative_prompt: str = ""
-    place: Place | None = None
+    place: Place = stay
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -136,39 +137,33 @@ class SampledPictures:
         """Those of some pictures that are not made yet."""
         return [i for i in places if not (self.folder / self.name(i)).is_file()]
 
-    def make(self, places: Sequence[int], on_pictures: Callable[[int], None] | None = None) -> None:
-        """Make those that are missing; `on_pictures` is called with how many of them are done.
+    def make(self, places: Sequence[int], progress: Progress | None = None) -> None:
+        """Make those that are missing; `progress` counts them.
 
         Always the same ones are sampled together, those that are there already too: what else is in a batch moves the
         last bits of a picture, and a run that was stopped is to end as one that was not.
         """
-        tell, made = on_pictures or (lambda done: None), 0
+        progress = progress or Progress()
+        progress.phase("sampling", len(self.missing(places)))
         for first in range(0, len(places), AT_ONCE):
             part = list(places[first : first + AT_ONCE])
             left = self.missing(part)
             if not left:
                 continue
-
-            def on_step(info: StepInfo, made: int = made, count: int = len(left)) -> None:
-                tell(made + count * info.done // info.total)
-
-            images = dict(zip(part, self._sampled(part, on_step), strict=True))
+            images = dict(zip(part, self._sampled(part, Scaled(progress, len(left))), strict=True))
             for i in left:
                 written(self.folder / self.name(i), self._file(i, images[i]))
-            made += len(left)
 
-    def _sampled(self, part: Sequence[int], on_step: OnStep) -> torch.Tensor:
-        settings = asdict(self.settings)
-        texts = [self.prompts[i] for i in part] if self.model.conditional else ""
+    def _sampled(self, part: Sequence[int], progress: Progress) -> torch.Tensor:
         return sample(
             self.model,
-            texts,
+            [self.prompts[i] for i in part] if self.model.conditional else "",
+            self.settings,
             negative_prompt=self.negative_prompt,
             seeds=[self.seeds[i] for i in part],
             options=self.options,
-            on_step=on_step,
+            progress=progress,
             place=self.place,
-            **settings,
         ).images
 
     def _file(self, i: int, image: torch.Tensor) -> bytes:

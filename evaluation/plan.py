@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..images.folder import read_folder
 from ..loaders import load_diffusion_model, read_lora
 from ..loaders.formats.weights import read_json
@@ -132,7 +133,7 @@ def run_plan(
     *,
     share: Share | None = None,
     device: torch.device | str | None = None,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Run a plan, or go on where it stopped, and write its report; returns the report's files, the page first.
 
@@ -162,7 +163,7 @@ def run_plan(
             rewards=rewards,
             settings=settings,
             share=share,
-            on_progress=on_progress,
+            progress=progress,
         )
         results += [result] if result is not None else []
     return save_report(make_report(results), results, plan.path(plan.output)) if results else []

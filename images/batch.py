@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from .convert import to_pil
 from .limits import SIZES
 from .pictures import Pictures, TensorPictures, picture_of, stacked
@@ -21,15 +20,15 @@ def one_batch(
     sizes: str = "block",
     *,
     limit: int = MAX_BATCH_BYTES,
-    on_picture: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> torch.Tensor:
     """All pictures as one batch: float32 (B, H, W, 3), H and W the first one's.
 
     Args:
         sizes: for those of another size: `"pad"` fits them in with black borders, `"crop"` fills the frame and cuts
-            what hangs over, `"block"` refuses them. Those of the first one's size are never touched.
+            the overflow, `"block"` refuses them. Those of the first one's size are never touched.
         limit: bytes that pictures from files may take.
-        on_picture: called with the number of files read; what it raises stops the reading.
+        progress: counts the files read; what it raises stops the reading.
 
     Raises:
         InputError: sizes differ and are to be refused; the batch would be too large; a file cannot be read.
@@ -48,12 +47,13 @@ def one_batch(
             f"One IMAGE of pictures from files is at most {limit / 2**30:.1f} GiB; the scores output takes any number.",
         )
     if sizes == "block":
-        return stacked(pictures, on_picture)
+        return stacked(pictures, progress)
+    progress = progress or Progress()
+    progress.phase("reading", len(pictures))
     batch = torch.empty(len(pictures), height, width, 3)
     for i in range(len(pictures)):
         batch[i] = fitted(picture_of(pictures, i), width, height, sizes)
-        if on_picture is not None:
-            on_picture(i + 1)
+        progress.advance()
     return batch
 
 

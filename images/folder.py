@@ -6,13 +6,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import InputError
 from ..core.files import open_regular
+from ..core.progress import Progress
 from ..core.texts import check_prompts
 from .decode import ENDINGS, PictureError, check_file, check_size, open_file, shown_size
 from .limits import MAX_FOLDER_DEPTH, MAX_PICTURES, MAX_SIDECAR_BYTES, MAX_VISITED
@@ -55,7 +55,7 @@ def read_folder(
     without_prompt: str = "keep",
     order: str = "name",
     max_pictures: int = MAX_PICTURES,
-    on_file: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Folder:
     """List the pictures of a folder with their prompts. Files that cannot be used are listed, never fatal.
 
@@ -68,7 +68,7 @@ def read_folder(
         without_prompt: `"keep"` pictures that still have none, or `"leave out"`.
         order: `"name"`, numbers in names counted as numbers, or `"newest first"`.
         max_pictures: files read, in that order; the rest is named in `skipped`.
-        on_file: called with (read, total); what it raises stops the reading.
+        progress: counts the files read; what it raises stops the reading.
 
     Raises:
         InputError: a choice that does not exist, or a folder that cannot be listed.
@@ -78,12 +78,12 @@ def read_folder(
     names = sorted(names, key=_newest(root) if order == "newest first" else natural)
     skipped = [(f"{len(names) - max_pictures} files", "over max_pictures")] if len(names) > max_pictures else []
     rows, lacking = [], []
-    total = min(len(names), max_pictures)
-    for i, name in enumerate(names[:max_pictures]):
-        tell = partial(on_file, i, total) if on_file is not None else lambda: None
-        tell()
+    progress = progress or Progress()
+    progress.phase("reading", min(len(names), max_pictures))
+    for name in names[:max_pictures]:
+        progress.advance()
         try:
-            file, texts = _read_file(root, name, tell)
+            file, texts = _read_file(root, name, progress.check_cancelled)
         except (PictureError, PngError) as e:
             broken.append((name, str(e)))
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
@@ -14,6 +14,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.files import open_regular
+from ..core.progress import Progress
 from .convert import to_pil
 from .decode import PictureError, decode_file
 
@@ -167,10 +168,10 @@ def picture_of(pictures: Pictures, i: int) -> torch.Tensor:
         raise InputError("images", pictures.name(i), f"The file of a picture {e}; read its folder again.") from e
 
 
-def stacked(pictures: Pictures, on_picture: Callable[[int], None] | None = None) -> torch.Tensor:
+def stacked(pictures: Pictures, progress: Progress | None = None) -> torch.Tensor:
     """All pictures as one batch: float (B, H, W, 3).
 
-    `on_picture` is called with the number of pictures read; what it raises stops the reading.
+    `progress` counts the files read; what it raises stops the reading.
     Raises InputError when their sizes differ, when no memory could hold them, or for a file that cannot be read.
     """
     if isinstance(pictures, TensorPictures):
@@ -183,9 +184,10 @@ def stacked(pictures: Pictures, on_picture: Callable[[int], None] | None = None)
     if odd is not None:
         found = f"{width} x {height} and {odd[1]} x {odd[0]}"
         raise InputError("images", found, "One batch needs pictures of one size.")
+    progress = progress or Progress()
+    progress.phase("reading", len(pictures))
     batch = torch.empty(len(pictures), height, width, 3)
     for i in range(len(pictures)):
         batch[i] = picture_of(pictures, i)
-        if on_picture is not None:
-            on_picture(i + 1)
+        progress.advance()
     return batch

@@ -20,7 +20,6 @@ from .fid import (
     FEATURES_TIP,
     NOT_STORED,
     RESIZE_TIP,
-    Phases,
     extractor_for,
     pictures_input,
     stored_input,
@@ -192,8 +191,8 @@ class TastemakerEvaluate(io.ComfyNode):
                 reference=known,
                 rewards=_rewards(reward),
                 settings=told,
-                use=host.in_use,
-                on_progress=Phases(),
+                place=host.in_use,
+                progress=host.HostProgress(),
             )
         text = as_text([found], ())
         return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
@@ -242,7 +241,7 @@ def _source(
     if len(rows) * told.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
         raise InputError("images_per_prompt", told.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
-    return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.place)
+    return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.in_use)
 
 
 def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:

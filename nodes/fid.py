@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..core.errors import InputError
+from ..core.progress import Progress, Within
 from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
 from . import host
 from .checked import checked
@@ -89,18 +90,6 @@ def _kept_extractor(name: str, resize: str, folders: tuple[Path, ...], changed: 
         return load_extractor(name, folders=folders, resize=resize)
 
 
-class Phases:
-    """Progress of one phase after the other. Each call is also where a cancel takes effect."""
-
-    def __init__(self) -> None:
-        self._phase, self._bar = "", None
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase or self._bar is None:
-            self._phase, self._bar = phase, host.Progress(max(1, total))
-        self._bar.update(min(done, total))
-
-
 class TastemakerFID(io.ComfyNode):
     """How far two sets of pictures lie apart."""
 
@@ -162,36 +151,33 @@ class TastemakerFID(io.ComfyNode):
         extractor = extractor_for(features, resize)
         if known is not None:
             check_comparable(extractor.about, known.about)
-        progress, notes = Phases(), []
+        progress = host.HostProgress()
+        notes: list[str] = []
         with host.loading():
-            sets = [_features("images", images, extractor, progress, notes)]
+            mine = _features("images", images, extractor, progress, notes)
             if known is not None:
-                sets.append(FeatureSet(known.about, None, (), known))
+                other = FeatureSet(known.about, None, (), known)
             else:
-                sets.append(_features("reference", reference, extractor, progress, notes))
-            found, more = distances(*sets, told, progress)
+                other = _features("reference", reference, extractor, progress, notes)
+            found, more = distances(mine, other, told, progress)
         values = found[OVERALL]
         lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
-        counts = " and ".join(f"{s.statistics.count:,}" for s in sets)
+        counts = " and ".join(f"{s.statistics.count:,}" for s in (mine, other))
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)
         kid = values[KID].value if KID in values else host.blocked("Stored statistics have no KID.")
         return io.NodeOutput(values[FID].value, kid, text, ui={"tastemaker_report": [text], "text": [text]})
 
 
-def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Phases, notes: list[str]):
+def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Progress, notes: list[str]):
     from ..evaluation.fid.features import read_features
     from ..evaluation.measures import FeatureTensor, feature_set
     from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
     pictures = as_pictures(value if hasattr(value, "rows") else check_images(value, name))
-    found = read_features(
-        pictures,
-        extractor,
-        place=lambda: host.in_use([extractor.network]),
-        on_picture=lambda done, total: progress(name, done, total),
-    )
+    progress.phase(name, len(pictures))
+    found = read_features(pictures, extractor, place=host.in_use, progress=Within(progress))
     if found.broken:
         first, why = found.broken[0]
         notes.append(f"{len(found.broken):,} of {name} cannot be read; {pictures.name(first)} {why}.")

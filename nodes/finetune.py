@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..core.errors import InputError
-from ..training import PRESETS, DDPOConfig
-from ..training.config import preset_values
+from ..training import PRESETS, FineTuneConfig
+from ..training.presets import preset_values
 from . import host
 from .checked import checked
 from .listing import schema
@@ -31,13 +32,13 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
+    from ..core.progress import Progress
     from ..loaders import DiffusionModel
     from ..rewards import Reward
-    from ..rewards.reward import OnBatch
     from ..training import EpochReport
 
 ON_NODE = ("epochs", "samples_per_epoch", "steps", "learning_rate", "rank", "seed")
-IN_SETTINGS = tuple(spec.name for spec in fields(DDPOConfig) if spec.name not in ON_NODE)
+IN_SETTINGS = tuple(spec.name for spec in fields(FineTuneConfig) if spec.name not in ON_NODE)
 AUTO, FROM_SETTINGS = "auto", "from settings"
 MAX_TITLE = 200
 
@@ -77,7 +78,7 @@ class TastemakerFineTune(io.ComfyNode):
                     "learn; CPU, for the tiny models, more. auto looks; from settings sets nothing. What was changed "
                     "in connected settings stays.",
                 ),
-                *widgets(DDPOConfig, *ON_NODE),
+                *widgets(FineTuneConfig, *ON_NODE),
                 TasteTraining.Input(
                     "settings", optional=True, tooltip="From Fine-Tune Settings: everything that is rarely changed."
                 ),
@@ -113,7 +114,7 @@ class TastemakerFineTune(io.ComfyNode):
         run_name: str,
         preset: str,
         prompts: PromptList | str | None = None,
-        settings: DDPOConfig | None = None,
+        settings: FineTuneConfig | None = None,
         held_out_prompts: PromptList | str | None = None,
         watched_reward: Reward | None = None,
         **on_node: Any,
@@ -134,39 +135,41 @@ class TastemakerFineTune(io.ComfyNode):
                 texts,
                 config,
                 run_folder=folder,
-                place=host.place,
-                on_progress=live.progress,
+                place=host.in_use,
+                progress=live,
                 held_out_prompts=None if held_out_prompts is None else as_prompts(held_out_prompts).texts,
                 watched_reward=None if watched_reward is None else HostedReward(watched_reward, text),
             )
             with run:
                 live.start(run)
                 for report in run:
-                    live.epoch(run, report)
-            loss = {"loss": [report.loss for report in run.reports]}
+                    live.learned(run, report)
+            loss = {"loss": [report.figures.get("loss", math.nan) for report in run.reports]}
             lora = run.lora_state() if config.train == "lora" else host.blocked("A full fine-tune has no LoRA.")
             return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=live.final(run))
 
 
-def merged(name: str, settings: DDPOConfig | None, on_node: dict[str, Any], model: DiffusionModel) -> DDPOConfig:
-    """The node's widgets, over settings that were changed, over what the preset says. Raises InputError."""
+def merged(
+    name: str, settings: FineTuneConfig | None, on_node: dict[str, Any], model: DiffusionModel
+) -> FineTuneConfig:
+    """Put the node's widgets over settings that were changed, over what the preset says. Raises InputError."""
     if name not in (AUTO, *PRESETS, FROM_SETTINGS):
         raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
-    base = settings or DDPOConfig()
+    base = settings or FineTuneConfig()
     chosen: dict[str, Any] = {}
     if name != FROM_SETTINGS:
         name = _fitting() if name == AUTO else name
-        told = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(DDPOConfig)}
-        changed = {key: value for key, (value, default) in told.items() if value != default and key not in ON_NODE}
+        given = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(FineTuneConfig)}
+        changed = {key: value for key, (value, default) in given.items() if value != default and key not in ON_NODE}
         chosen = preset_values(name, changed, model)
         pictures = on_node["samples_per_epoch"]
         if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
-            chosen["group_size"] = max(gcd(chosen["group_size"], pictures), 2)
+            chosen["group_size"] = max(math.gcd(chosen["group_size"], pictures), 2)
     return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
 
 
 def _fitting() -> str:
-    """The largest preset that the device has the memory for."""
+    """Return the largest preset that the device has the memory for."""
     there = host.memory_gigabytes()
     sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
     fitting = [name for name, size in sizes.items() if there >= 0.9 * size]  # cards report a little less
@@ -176,7 +179,7 @@ def _fitting() -> str:
 
 
 def one_text(texts: tuple[str, ...]) -> str:
-    """The text an unconditional model's pictures are compared with. Raises InputError for several."""
+    """Return the text an unconditional model's pictures are compared with. Raises InputError for several."""
     if len(texts) != 1:
         raise InputError("prompts", f"{len(texts)} prompts", "An unconditional model reads none; give the reward one.")
     return texts[0]
@@ -195,18 +198,20 @@ class HostedReward:
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
         self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
 
-    def __call__(self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None) -> torch.Tensor:
-        return next(iter(self.columns(images, prompts, on_batch=on_batch).values()))
+    def __call__(
+        self, images: torch.Tensor, prompts: Sequence[str], *, progress: Progress | None = None
+    ) -> torch.Tensor:
+        return next(iter(self.columns(images, prompts, progress=progress).values()))
 
     def columns(
-        self, images: torch.Tensor, prompts: list[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         with host.in_use(self._reward.modules.values()):
-            return self._reward.columns(images, self._text or prompts, on_batch=on_batch)
+            return self._reward.columns(images, self._text or prompts, progress=progress)
 
 
 class TastemakerFineTuneSettings(io.ComfyNode):
-    """What Fine-Tune is told beyond the usual."""
+    """Rarely changed settings of Fine-Tune."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -215,7 +220,7 @@ class TastemakerFineTuneSettings(io.ComfyNode):
             display_name="Fine-Tune Settings",
             category=CATEGORY,
             description="Rarely changed settings of Fine-Tune. As it comes it changes nothing.",
-            inputs=widgets(DDPOConfig, *IN_SETTINGS),
+            inputs=widgets(FineTuneConfig, *IN_SETTINGS),
             outputs=[TasteTraining.Output(display_name="settings", tooltip="For Fine-Tune.")],
         )
 
@@ -224,8 +229,8 @@ class TastemakerFineTuneSettings(io.ComfyNode):
     def execute(cls, **settings: Any) -> io.NodeOutput:
         # how many pictures there are is said on Fine-Tune, which looks whether the two go together
         size = settings["group_size"]
-        pictures = size * -(-DDPOConfig.samples_per_epoch // size)
-        return io.NodeOutput(DDPOConfig(**settings, samples_per_epoch=pictures))
+        pictures = size * -(-FineTuneConfig.samples_per_epoch // size)
+        return io.NodeOutput(FineTuneConfig(**settings, samples_per_epoch=pictures))
 
 
 class TastemakerRewardCurve(io.ComfyNode):
@@ -237,7 +242,8 @@ class TastemakerRewardCurve(io.ComfyNode):
             node_id="TastemakerRewardCurve",
             display_name="Reward Curve",
             category=CATEGORY,
-            description="Draws a training run: reward with its spread, loss, distance from the base, clipping.",
+            description="Draws a training run: reward with its standard deviation, and what its algorithm reports, "
+            "such as loss and distance from the base.",
             is_output_node=True,
             inputs=[
                 TasteReport.Input("report", tooltip="From Fine-Tune."),

@@ -29,7 +29,8 @@ MAX_COLUMNS_COMPARED = 6
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
     """Rows for the page: the first 500 of a ranked table. Writes small copies, each once; may raise a cancel."""
     count = min(len(ranked), MAX_ROWS)
-    chosen, progress = set(kept), host.Progress(count)
+    chosen, progress = set(kept), host.HostProgress()
+    progress.phase("pictures", count)
     rows = []
     for i, record in enumerate(ranked.rows(range(count)).records()):
         key, shown = _shown(ranked, i)
@@ -45,7 +46,7 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
                 "picked": False,
             }
         )
-        progress.update(i + 1)
+        progress.advance()
     return rows
 
 

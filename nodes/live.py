@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..training.run.progress import EpochProgress
 from . import host
 
 if TYPE_CHECKING:
-    from ..training import EpochReport, FineTune, Progress
+    from ..training import EpochReport, FineTune
 
 EVENT = "tastemaker.training"  # web/training.js listens for it
 _SHARES = {  # of an epoch's bar: from, width
@@ -23,34 +24,47 @@ _GRIDS = f"epoch-{'[0-9]' * 6}.png"  # people put copies beside them
 _PAUSE = 0.5  # seconds between messages within an epoch
 
 
-class LiveRun:
-    """Tells the page where a run stands. Every call is also where a cancel takes effect."""
+class LiveRun(EpochProgress):
+    """Show the page where a run stands. Every advance is also where a cancel takes effect."""
 
     def __init__(self, node: str | None, epochs: int, folder: Path) -> None:
         self._node, self._epochs, self._samples = node, epochs, folder / "samples"
-        self._bar = host.Progress(epochs * _TICKS)
-        self._next, self._left = 0.0, None
+        self._bar, self._ticks = host.HostProgress(), 0
+        self._bar.phase("training", epochs * _TICKS)
+        self._next = 0.0
+        self._left: float | None = None
+        self._epoch, self._phase, self._done, self._total = 1, "", 0, 0
 
     def start(self, run: FineTune) -> None:
         """Show what there is of a run that goes on."""
         self._send("going on" if run.reports else "starting", run.epoch, run)
 
-    def progress(self, progress: Progress) -> None:
-        """For `finetune`'s `on_progress`."""
-        first, width = _SHARES.get(progress.phase, (1.0, 0.0))
-        share = first + width * progress.done / max(1, progress.total)
-        self._left = progress.seconds_left
-        self._bar.update(int((progress.epoch - 1 + min(share, 1.0)) * _TICKS))
-        if time.monotonic() >= self._next:
-            state = f"{progress.phase} {progress.done} of {progress.total}"
-            self._send(state, progress.epoch)
+    def epoch(self, number: int, epochs: int, seconds_left: float | None) -> None:
+        self._epoch, self._left = number, seconds_left
 
-    def epoch(self, run: FineTune, report: EpochReport) -> None:
+    def phase(self, name: str, total: int) -> None:
+        self._phase, self._done, self._total = name, 0, total
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        """Move the bar, which may raise the cancel, and send a message now and then."""
+        first, width = _SHARES.get(self._phase, (1.0, 0.0))
+        share = first + width * self._done / max(1, self._total)
+        ticks = int((self._epoch - 1 + min(share, 1.0)) * _TICKS)
+        self._bar.advance(ticks - self._ticks)
+        self._ticks = ticks
+        if time.monotonic() >= self._next:
+            self._send(f"{self._phase} {self._done} of {self._total}", self._epoch)
+
+    def learned(self, run: FineTune, report: EpochReport) -> None:
         """Show the curves up to an epoch that was finished."""
         self._send(report.note or "learned", report.epoch, run)
 
     def final(self, run: FineTune) -> dict[str, Any]:
-        """What the node shows when it is done, and again when its result comes from the host's cache."""
+        """Return what the node shows when it is done, and again when its result comes from the host's cache."""
         self._left = None
         message = self._message(run.stopped or "done", run.epoch, run)
         host.tell_page(EVENT, message)
@@ -61,10 +75,11 @@ class LiveRun:
         self._next = time.monotonic() + _PAUSE
 
     def _message(self, state: str, epoch: int, run: FineTune | None) -> dict[str, Any]:
-        message = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
+        message: dict[str, Any] = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
         message["seconds_left"] = self._left
         if run is not None:
             message["rows"] = [report.record() for report in run.reports]
+            message["figures"] = [figure._asdict() for figure in run.algorithm.figures if figure.title]
             message["grids"] = [_grid(path) for path in sorted(self._samples.glob(_GRIDS))]
         return message
 

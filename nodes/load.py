@@ -21,7 +21,7 @@ from .wires import CATEGORY, TasteModel
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 # Two nodes that load the same thing share it while anybody holds it.
-_models: WeakValueDictionary = WeakValueDictionary()
+models: WeakValueDictionary = WeakValueDictionary()
 
 
 def dtype_of(name: str, *, exact: bool = False):
@@ -95,13 +95,13 @@ class TastemakerLoadModel(io.ComfyNode):
             raise InputError("prediction_type", prediction_type, f"Pick one of {', '.join(PREDICTION_CHOICES)}.")
         # by the format itself: auto and what it stands for are one
         key = (str(source), dtype_of(dtype), prediction_type, _stamp(source))
-        loaded = _models.get(key)
+        loaded = models.get(key)
         if loaded is None:
             with host.loading():
                 loaded = load_diffusion_model(
                     source, dtype=key[1], runs_on=host.compute_device(), prediction_type=prediction_type
                 )
-            _models[key] = loaded
+            models[key] = loaded
         return io.NodeOutput(loaded, about(loaded))
 
 

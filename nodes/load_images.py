@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -22,7 +21,7 @@ PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
 WITHOUT_PROMPT = ("keep", "leave out")
 ORDERS = ("name", "newest first")
 _LISTED = 50  # names of each kind in the report
-_TELL_SECONDS = 0.1  # between two tellings of progress, where a cancel takes effect too
+_PAUSE = 0.1  # seconds between two messages of progress: each costs more than reading a small file
 
 
 class TastemakerLoadImages(io.ComfyNode):
@@ -121,7 +120,6 @@ class TastemakerLoadImages(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..images.folder import read_folder
 
-        progress = _Now()
         found = read_folder(
             host.picture_folder(folder),
             recursive=subfolders,
@@ -130,7 +128,7 @@ class TastemakerLoadImages(io.ComfyNode):
             without_prompt=without_prompt,
             order=order,
             max_pictures=max_pictures,
-            on_file=progress,
+            progress=host.HostProgress(_PAUSE),
         )
         report = summary(folder, found)
         if not len(found.pictures):
@@ -139,21 +137,6 @@ class TastemakerLoadImages(io.ComfyNode):
         report += remark
         prompts = PromptList(found.prompts, found.seeds)
         return io.NodeOutput(found.pictures, prompts, report, images, ui={"tastemaker_report": [report]})
-
-
-class _Now:
-    """Progress of reading, told to the host now and then: each telling costs more than a small file."""
-
-    def __init__(self) -> None:
-        self._bar: host.Progress | None = None
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar = self._bar or host.Progress(total)
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _TELL_SECONDS
-            self._bar.update(done)
 
 
 def summary(folder: str, found: Folder) -> str:
@@ -185,7 +168,7 @@ def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
     from ..images.batch import one_batch
 
     try:
-        return one_batch(found.pictures, "block", on_picture=host.Progress(len(found.pictures)).update), ""
+        return one_batch(found.pictures, "block", progress=host.HostProgress()), ""
     except InputError as e:
         why = f"images is empty: {e}"
     return host.blocked(why), f"\n\n{why}"

@@ -158,7 +158,7 @@ def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: li
         return host.blocked(why_none)
     try:
         # reading files takes long enough to be cancelled
-        return one_batch(table.pictures, sizes, on_picture=host.Progress(len(table)).update)
+        return one_batch(table.pictures, sizes, progress=host.HostProgress())
     except InputError as e:
         notes.append(f"The output '{output}' is empty. {e}")
         return host.blocked(notes[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,10 @@ from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts,
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from ..loaders import DiffusionModel
-    from ..sampling import StepInfo
 
 MAX_PER_PROMPT = 256
-_PREVIEWED = 16  # pictures shown in the live preview
 
 
 class TastemakerSample(io.ComfyNode):
@@ -113,6 +109,7 @@ class TastemakerSample(io.ComfyNode):
             samples = sample(
                 model,
                 texts,
+                asked,
                 negative_prompt=negative_prompt,
                 seeds=range(seed, seed + len(texts)),
                 images=None if image is None else image.clone(),
@@ -120,9 +117,8 @@ class TastemakerSample(io.ComfyNode):
                 mask=None if latent is None else latent.get("noise_mask"),
                 refiner=refiner,
                 options=options,
-                on_step=_StepProgress(model),
-                place=host.place,
-                **{spec.name: getattr(asked, spec.name) for spec in fields(asked)},
+                progress=host.HostProgress(),
+                place=host.in_use,
             )
         latents = {"samples": samples.latents / model.latent_scale}
         return io.NodeOutput(samples.images, PromptList(samples.prompts, samples.seeds), latents)
@@ -144,7 +140,7 @@ def _each(texts: Sequence[str], images_per_prompt: int) -> list[str]:
 
 
 class TastemakerSampleOptions(io.ComfyNode):
-    """What Sample is told beyond the usual."""
+    """Settings of Sample that are rarely changed."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -162,34 +158,3 @@ class TastemakerSampleOptions(io.ComfyNode):
     @checked
     def execute(cls, **options: Any) -> io.NodeOutput:
         return io.NodeOutput(SampleOptions(**options))
-
-
-class _StepProgress:
-    """Turns steps into progress and a preview of the clean pictures foreseen."""
-
-    def __init__(self, model: DiffusionModel) -> None:
-        self._model, self._bar = model, None
-
-    def __call__(self, info: StepInfo) -> None:
-        if self._bar is None:
-            self._bar = host.Progress(info.total)
-        self._bar.update(info.done, lambda: self._preview(info))
-
-    def _preview(self, info: StepInfo) -> Image.Image:
-        from PIL import Image
-
-        from ..images.convert import to_pil
-        from ..sampling.decode import decode
-        from ..sampling.preview import rough_preview
-
-        x0 = info.x0[:_PREVIEWED]
-        # pixels need no decoding, whatever their number
-        whole = self._model.vae is None or x0.shape[-1] * self._model.downscale <= 128
-        pictures = [to_pil(p) for p in (decode(self._model, x0) if whole else rough_preview(x0))]
-        columns = math.ceil(math.sqrt(len(pictures)))
-        width, height = pictures[0].size
-        grid = Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height))
-        for i, picture in enumerate(pictures):
-            grid.paste(picture, (i % columns * width, i // columns * height))
-        scale = max(1, host.PREVIEW_SIDE // max(grid.size))
-        return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.BICUBIC)

@@ -63,14 +63,13 @@ class TastemakerSaveRanked(io.ComfyNode):
             raise InputError("scores", "no rows", "There is nothing to save.")
         height, width = scores.pictures.size(0)
         folder, stem, counter = host.output_place(filename_prefix, width, height)
-        progress = host.Progress(len(scores))
         saved = save_table(
             scores,
             folder,
             f"{stem}_{counter:05}_",
             metadata=host.workflow_metadata(cls.hidden),
             parts=parts,
-            on_file=progress.update,
+            progress=host.HostProgress(),
         )
         lists = [path for path in (saved.csv, saved.json, saved.sheet, saved.html) if path is not None]
         ui = {

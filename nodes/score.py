@@ -93,7 +93,6 @@ class TastemakerScore(io.ComfyNode):
         seeds = made.seeds or (None,) * count
         if len(seeds) != count:
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
-        progress = _Progress()
         with _cache(ScoreCache, cache) as remembered:
             scored = score_pictures(
                 images,
@@ -102,8 +101,8 @@ class TastemakerScore(io.ComfyNode):
                 seeds=seeds,
                 extras=_extras(count, latents, masks),
                 cache=remembered,
-                place=lambda: host.in_use(reward.modules.values()),
-                on_picture=progress,
+                place=host.in_use,
+                progress=host.HostProgress(),
             )
         return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
 
@@ -116,17 +115,6 @@ def _check_kind(images: object) -> None:
 
     if not isinstance(images, (torch.Tensor, FilePictures, TensorPictures)) or not getattr(images, "shape", (1,)):
         raise InputError("images", type(images).__name__, "Connect pictures, or Load Images (folder).")
-
-
-class _Progress:
-    """Turns pictures into progress, once their number is known to be good."""
-
-    def __init__(self) -> None:
-        self._bar: host.Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        self._bar = self._bar or host.Progress(total)
-        self._bar.update(done)
 
 
 def _cache(kind: type, wanted: object) -> Any:

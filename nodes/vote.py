@@ -170,8 +170,9 @@ def page_rows(
     Writes the pictures, each pair once, under names nobody can foresee; may raise a cancel.
     """
     places = {pair.key: i for i, pair in enumerate(found.pairs)}
-    progress, rows = host.Progress(len(ballots)), []
-    for done, ballot in enumerate(ballots, 1):
+    progress, rows = host.HostProgress(), []
+    progress.phase("pictures", len(ballots))
+    for ballot in ballots:
         entries = _entries(found, places[ballot.pair], ballot.pair, secret)
         left, right = reversed(entries) if ballot.second_left else entries
         vote = known.get(ballot.pair)
@@ -186,7 +187,7 @@ def page_rows(
                 "at": 0 if vote is None else vote.at,
             }
         )
-        progress.update(done)
+        progress.advance()
     return rows
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ..core.errors import InputError
+from ..core.progress import Place, Progress, Within, stay
 from ..images.convert import check_images, to_pil
 from ..images.decode import PictureError, decode_file
 from ..images.pictures import FilePictures, Pictures, TensorPictures, as_pictures
@@ -58,8 +59,8 @@ def score_pictures(
     seeds: Sequence[int | None] | None = None,
     extras: Mapping[str, torch.Tensor] | None = None,
     cache: ScoreCache | None = None,
-    place: Callable[[], AbstractContextManager[None]] | None = None,
-    on_picture: Callable[[int, int], None] | None = None,
+    place: Place = stay,
+    progress: Progress | None = None,
 ) -> Scored:
     """Score pictures into a table.
 
@@ -72,9 +73,8 @@ def score_pictures(
         seeds: one for each, None where unknown.
         extras: what belongs to the pictures: a name -> a tensor whose first axis is B.
         cache: where scores are looked up and kept. A reward without a fingerprint is never cached.
-        place: makes the reward's networks ready to run for the length of a `with` block; never called when every
-            score is known.
-        on_picture: called with (done, B); what it raises stops the scoring.
+        place: makes the reward's networks ready to run; never called when every score is known.
+        progress: counts pictures, once for each single reward; what it raises stops the scoring.
 
     Raises:
         InputError: pictures or prompts that cannot be scored; no picture left.
@@ -86,8 +86,8 @@ def score_pictures(
     texts = one_prompt_each(prompts, len(pictures))
     _check_prompts(reward, pictures, texts)
     with ExitStack() as placed:
-        work = _Work(pictures, texts, cache, on_picture, lambda: placed.enter_context((place or nullcontext)()))
-        columns = work.score(reward)
+        work = _Work(pictures, texts, reward, cache, place, placed, progress or Progress())
+        columns = work.score()
     alive = [i for i in range(len(pictures)) if i not in work.broken]
     broken = tuple((pictures.name(i), work.broken[i]) for i in sorted(work.broken))
     if not alive:
@@ -112,7 +112,7 @@ def _remarks(reward: Reward, prompts: Sequence[str]) -> tuple[str, ...]:
     """What the rewards say of the prompts: once for each, however many pieces were scored."""
     distinct = list(dict.fromkeys(prompts))
     lines = [
-        f"{one.name}: {line}" for one in _singles(reward) if one.remarks is not None for line in one.remarks(distinct)
+        f"{one.name}: {line}" for one in reward.leaves if one.remarks is not None for line in one.remarks(distinct)
     ]
     more = [f"and {len(lines) - _REMARKS:,} more such prompts"] if len(lines) > _REMARKS else []
     return (*lines[:_REMARKS], *more)
@@ -140,6 +140,19 @@ class _Read(NamedTuple):
     why: str
 
 
+class _LastHeld(Within):
+    """Passes on all of a number of units but those of the last batch: what it scored is kept before they count."""
+
+    def __init__(self, outer: Progress, count: int) -> None:
+        super().__init__(outer)
+        self.left = count
+
+    def advance(self, count: int = 1) -> None:
+        if count < self.left:
+            self.left -= count
+            super().advance(count)
+
+
 class _Work:
     """One call's pictures, and what became of them."""
 
@@ -147,21 +160,21 @@ class _Work:
         self,
         pictures: Pictures,
         texts: list[str],
+        reward: Reward,
         cache: ScoreCache | None,
-        on_picture: Callable[[int, int], None] | None,
-        place: Callable[[], object],
+        place: Place,
+        placed: ExitStack,
+        progress: Progress,
     ) -> None:
-        self.pictures, self.texts, self.cache, self.on_picture = pictures, texts, cache, on_picture
+        self.pictures, self.texts, self.reward, self.cache, self.progress = pictures, texts, reward, cache, progress
         self.broken: dict[int, str] = {}
         self.asked: set[int] = set()  # pictures that some reward had to look at
-        self._done, self._rounds = 0, 1
-        self._place, self._placed = place, False
+        self._place, self._placed, self._is_placed = place, placed, False
 
-    def score(self, reward: Reward) -> dict[str, torch.Tensor]:
-        """Score columns of every picture, `reward.name` first: float32 (B,), NaN where a file is broken."""
-        self._rounds = len(_singles(reward))
-        self._tell()
-        return self._columns(reward)
+    def score(self) -> dict[str, torch.Tensor]:
+        """Score every picture: columns, `reward.name` first, float32 (B,), NaN where a file is broken."""
+        self.progress.phase(f"scoring with {self.reward.name}", len(self.pictures) * len(self.reward.leaves))
+        return self._columns(self.reward)
 
     def _columns(self, reward: Reward) -> dict[str, torch.Tensor]:
         if not reward.members:
@@ -185,12 +198,11 @@ class _Work:
         found: list[Columns | None] = [None] * len(self.pictures)
         if cache is not None:
             self._recall(reward, cache, found)
-            self._tell()
         left = [i for i, row in enumerate(found) if row is None and i not in self.broken]
-        self._done += sum(row is None for row in found) - len(left)
-        if left and not self._placed:
-            self._place()
-            self._placed = True
+        self.progress.advance(len(found) - len(left))
+        if left and not self._is_placed:
+            self._placed.enter_context(self._place(self.reward.modules.values()))
+            self._is_placed = True
         reward = replace(reward, remarks=None)  # `score_pictures` has them, once for all pieces
         pieces = list(_pieces(self.pictures, left, reward))
         with ThreadPoolExecutor(_READERS, "tastemaker-read") as readers:
@@ -205,10 +217,6 @@ class _Work:
                 for future in ahead:
                     future.cancel()
         return found
-
-    def _tell(self, more: int = 0) -> None:
-        if self.on_picture is not None:
-            self.on_picture((self._done + more) // self._rounds, len(self.pictures))
 
     def _recall(self, reward: Reward, cache: ScoreCache, found: list[Columns | None]) -> None:
         """Fill in what is known without reading a file."""
@@ -225,7 +233,6 @@ class _Work:
         for i, row in zip(index, rows, strict=True):
             if row is not None:
                 found[i] = row
-                self._done += 1
 
     def _read(self, readers: ThreadPoolExecutor, piece: Sequence[int], *, keyed: bool) -> list[Future[_Read]]:
         return [readers.submit(_ready, self.pictures, i, keyed) for i in piece]
@@ -239,43 +246,32 @@ class _Work:
         found: list[Columns | None],
     ) -> None:
         """Score one piece and keep its scores before anybody may stop the work."""
-        for i, one in zip(piece, ready, strict=True):
-            if one.why:
-                self.broken[i] = one.why
-                self._done += 1
+        self.broken.update((i, one.why) for i, one in zip(piece, ready, strict=True) if one.why)
         usable = {i: one for i, one in zip(piece, ready, strict=True) if not one.why}
         if cache is not None:
             cache.remember_keys(self.pictures, usable)
             self._fill(reward, cache, list(usable), [one.key for one in usable.values()], found)
         wanted = [i for i in usable if found[i] is None]
+        held = _LastHeld(self.progress, len(wanted))
         if wanted:
             self.asked.update(wanted)
-            rows = self._ask(reward, wanted, [usable[i].picture for i in wanted])
+            rows = self._ask(reward, wanted, [usable[i].picture for i in wanted], held)
             for i, row in zip(wanted, rows, strict=True):
                 found[i] = row
             if cache is not None:
                 cache.store(reward, [usable[i].key for i in wanted], [self.texts[i] for i in wanted], rows)
-            self._done += len(wanted)
-        self._tell()
+        self.progress.advance(len(piece) - len(wanted) + held.left)
 
-    def _ask(self, reward: Reward, index: list[int], opened: list[Image.Image | None]) -> list[Columns]:
+    def _ask(
+        self, reward: Reward, index: list[int], opened: list[Image.Image | None], progress: Progress
+    ) -> list[Columns]:
         texts = [self.texts[i] for i in index]
-
-        def between(done: int, total: int) -> None:
-            if done < total:  # after the last batch its scores are kept first
-                self._tell(done)
-
         if isinstance(self.pictures, TensorPictures):
-            columns = reward.columns(self.pictures.images[index], texts, on_batch=between)
+            columns = reward.columns(self.pictures.images[index], texts, progress=progress)
         else:
-            columns = reward.picture_columns(opened, texts, on_batch=between)
+            columns = reward.picture_columns(opened, texts, progress=progress)
         lists = {name: column.tolist() for name, column in columns.items()}
         return [{name: column[i] for name, column in lists.items()} for i in range(len(index))]
-
-
-def _singles(reward: Reward) -> list[Reward]:
-    """The rewards that a reward is combined of, however deep; itself where it is not."""
-    return [one for member in reward.members for one in _singles(member)] or [reward]
 
 
 def _pieces(pictures: Pictures, index: Sequence[int], reward: Reward) -> Iterator[list[int]]:

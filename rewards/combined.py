@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.errors import InputError
+from ..core.progress import Progress, Scaled
 from ..images.convert import check_images
-from .reward import OnBatch, Reward
+from .reward import Reward
 from .statistics import Statistics
 
 if TYPE_CHECKING:
@@ -107,39 +108,39 @@ class CombinedReward(Reward):
         return self.mode != "standardised" or any(reward.relative for reward in self.rewards)
 
     def __call__(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> torch.Tensor:
         """The combined scores, float32 (B,); takes and raises what every reward's call does."""
-        return self.columns(images, prompts, on_batch=on_batch)[self.name]
+        return self.columns(images, prompts, progress=progress)[self.name]
 
     def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         """Every member's own scores, and of members that are combined theirs: a name -> float32 (B,)."""
-        columns = self.columns(images, prompts, on_batch=on_batch)
+        columns = self.columns(images, prompts, progress=progress)
         return {name: scores for name, scores in columns.items() if name != self.name}
 
     def columns(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         """The combined scores first, then the parts: a name -> float32 (B,)."""
         texts = self._texts(prompts, len(check_images(images)))
-        return self._joined(lambda reward, report: reward.columns(images, texts, on_batch=report), texts, on_batch)
+        return self._joined(lambda reward, part: reward.columns(images, texts, progress=part), texts, progress)
 
     def picture_columns(
         self,
         pictures: Sequence[Image.Image | Path | str],
         prompts: str | Sequence[str],
         *,
-        on_batch: OnBatch | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, torch.Tensor]:
         """`columns` of PIL pictures or picture files; each reward opens them anew."""
         texts = self._texts(prompts, len(pictures))
 
-        def of(reward: Reward, report: OnBatch | None) -> dict[str, torch.Tensor]:
-            return reward.picture_columns(pictures, texts, on_batch=report)
+        def of(reward: Reward, part: Progress) -> dict[str, torch.Tensor]:
+            return reward.picture_columns(pictures, texts, progress=part)
 
-        return self._joined(of, texts, on_batch)
+        return self._joined(of, texts, progress)
 
     def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         """The combined scores of members' scores by name, one prompt each: float32 (B,)."""
@@ -158,20 +159,17 @@ class CombinedReward(Reward):
 
     def _joined(
         self,
-        columns_of: Callable[[Reward, OnBatch | None], dict[str, torch.Tensor]],
+        columns_of: Callable[[Reward, Progress], dict[str, torch.Tensor]],
         texts: Sequence[str],
-        on_batch: OnBatch | None,
+        progress: Progress | None,
     ) -> dict[str, torch.Tensor]:
+        progress = progress or Progress()
         joined: dict[str, torch.Tensor] = {}
-        for index, reward in enumerate(self.rewards):
-            report = None if on_batch is None else _share(on_batch, index, len(self.rewards))
-            joined |= columns_of(reward, report)
+        progress.phase(f"scoring with {self.name}", len(texts))
+        ends = [len(texts) * (i + 1) // len(self.rewards) for i in range(len(self.rewards))]
+        for reward, begin, end in zip(self.rewards, [0, *ends], ends, strict=False):
+            joined |= columns_of(reward, Scaled(progress, end - begin))
         return {self.name: self.total(joined, texts), **joined}
-
-
-def _share(on_batch: OnBatch, index: int, count: int) -> OnBatch:
-    """Progress of one of `count` rewards as progress of all."""
-    return lambda done, total: on_batch((index * total + done) // count, total)
 
 
 def _not_alone(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:

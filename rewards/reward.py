@@ -12,6 +12,7 @@ import torch
 
 from ..core.errors import InputError, NonFiniteError
 from ..core.memory import in_parts
+from ..core.progress import Progress
 from ..core.texts import check_prompts
 from ..images.convert import check_images, from_pil, open_picture
 
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 ScoreFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 PictureFunction = Callable[["Sequence[Image.Image]", Sequence[str]], torch.Tensor]
-OnBatch = Callable[[int, int], None]
 
 _FIRST_BATCH, _LARGEST_BATCH = 8, 256  # where the batch size is found by itself
 
@@ -78,19 +78,24 @@ class Reward:
         return ()
 
     @property
+    def leaves(self) -> tuple[Reward, ...]:
+        """The single rewards this one is combined of, however deep; itself where it is single."""
+        return tuple(leaf for member in self.members for leaf in member.leaves) or (self,)
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The columns its scores come in: its own, then those of its members, however deep."""
         return (self.name, *(name for member in self.members for name in member.column_names))
 
     def __call__(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> torch.Tensor:
         """Score images.
 
         Args:
             images: (B, H, W, 3), float in [0, 1].
             prompts: one text for all images, or one for each.
-            on_batch: called with (scored, B) after each batch; what it raises stops the scoring.
+            progress: counts the images scored, a batch at a time; what it raises stops the scoring.
 
         Returns:
             float32 (B,) on the CPU.
@@ -107,29 +112,29 @@ class Reward:
         def work(rows: slice) -> torch.Tensor:
             return self.score(images[rows], texts[rows])
 
-        return self._in_batches(work, texts, f"one picture of {width} x {height}", on_batch)
+        return self._in_batches(work, texts, f"one picture of {width} x {height}", progress)
 
     def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         """What a combined reward's scores were made of: a name -> float32 (B,). Empty for a single reward."""
         return {}
 
     def columns(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, on_batch: OnBatch | None = None
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
         """The score, then the parts it was made of: `name` first, each float32 (B,).
 
         Takes and raises what `__call__` does.
         """
-        return {self.name: self(images, prompts, on_batch=on_batch)}
+        return {self.name: self(images, prompts, progress=progress)}
 
     def picture_columns(
         self,
         pictures: Sequence[Image.Image | Path | str],
         prompts: str | Sequence[str],
         *,
-        on_batch: OnBatch | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, torch.Tensor]:
         """`columns` of PIL pictures or picture files, of any sizes, at most a batch of them open at once.
 
@@ -148,7 +153,7 @@ class Reward:
             pairs = zip(opened, texts[rows], strict=True)
             return torch.cat([self.score(from_pil(picture), [text]).reshape(-1) for picture, text in pairs])
 
-        return {self.name: self._in_batches(work, texts, "one picture", on_batch)}
+        return {self.name: self._in_batches(work, texts, "one picture", progress)}
 
     def with_gradient(self, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
         """Scores that gradients flow through to the images, in one batch. Shape: (B, H, W, 3) -> (B,).
@@ -171,23 +176,22 @@ class Reward:
         return texts
 
     def _in_batches(
-        self, work: Callable[[slice], torch.Tensor], texts: Sequence[str], each: str, on_batch: OnBatch | None
+        self, work: Callable[[slice], torch.Tensor], texts: Sequence[str], each: str, progress: Progress | None
     ) -> torch.Tensor:
         """Scores of all rows, `work` taking as many at once as are set, or as fit."""
         on_gpu = any(p.device.type != "cpu" for m in self.modules.values() for p in m.parameters())
         size = self.batch_size or _FIRST_BATCH
         largest = _LARGEST_BATCH if self.batch_size is None and on_gpu else None  # a CPU gains nothing
         scores: list[torch.Tensor] = []
-        done = 0
+        progress = progress or Progress()
+        progress.phase(f"scoring with {self.name}", len(texts))
 
         def checked(rows: slice) -> torch.Tensor:
             return check_scores(self.name, work(rows).detach().float().cpu(), texts[rows], rows.start)
 
         for part in in_parts(len(texts), size, checked, what=f"scoring with {self.name}", each=each, largest=largest):
             scores.append(part)
-            done += len(part)
-            if on_batch is not None:
-                on_batch(done, len(texts))
+            progress.advance(len(part))
         return torch.cat(scores)
 
 

@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .settings import SCHEDULERS, SampleOptions, SampleSettings
+from .schedulers import SCHEDULERS
+from .settings import SampleOptions, SampleSettings
 
 if TYPE_CHECKING:
-    from .loop import Samples, StepInfo, sample
+    from .loop import Samples, denoise, sample
 
-__all__ = ["SCHEDULERS", "SampleOptions", "SampleSettings", "Samples", "StepInfo", "sample"]
+__all__ = ["SCHEDULERS", "SampleOptions", "SampleSettings", "Samples", "denoise", "sample"]
 
 
 def __getattr__(name: str) -> Any:
-    """Names that need torch are imported when first asked for."""
+    """Import the names that need torch when they are first asked for."""
     if name in __all__:
         from . import loop
 

@@ -6,45 +6,47 @@ from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from ..core.errors import NonFiniteError
 from ..core.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
-from .memory import vae_bytes
 
 TILE, OVERLAP = 64, 16  # in latents
+_LIVE_TENSORS = 8  # activations alive at the VAE's widest place, in tensors of that place's size
 
 
 def to_images(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) in [-1, 1] to float32 (B, H, W, 3) in [0, 1] on the CPU."""
-    return (pixels.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).contiguous().cpu()
+    """Turn (B, 3, H, W) in [-1, 1] into float32 (B, H, W, 3) in [0, 1] on the CPU."""
+    return rearrange((pixels.float() / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c").contiguous().cpu()
 
 
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
-    """float32 (B, H, W, 3) in [0, 1] to (B, 3, H, W) in [-1, 1]."""
-    return images.movedim(-1, 1).float() * 2 - 1
+    """Turn float32 (B, H, W, 3) in [0, 1] into (B, 3, H, W) in [-1, 1]."""
+    return rearrange(images, "b h w c -> b c h w").float() * 2 - 1
 
 
 @torch.no_grad()
 def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False) -> torch.Tensor:
-    """Pictures of what was denoised: float32 (B, H, W, 3) in [0, 1] on the CPU.
+    """Decode what was denoised to pictures: float32 (B, H, W, 3) in [0, 1] on the CPU.
 
     Shape: latents (B, C, h, w), scaled as the UNet sees them. Models that denoise pixels have nothing
     to decode. The VAE runs in the dtype it was loaded in (a VAE that overflows float16 is not loaded in
     it); should a picture come out as NaN it is decoded once more in float32.
     Raises NonFiniteError naming the model, OutOfMemoryError when one picture does not fit.
     """
-    if model.vae is None:
+    vae = model.vae
+    if vae is None:
         return to_images(latents)
-    one = _decode_tiles if tiled else _decode_whole
+    one = decode_tiles if tiled else _decode_whole
     height, width = (n * model.downscale for n in latents.shape[-2:])
-    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), model.vae.device)
+    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), vae.device)
 
     def work(rows: slice) -> torch.Tensor:
-        pixels = one(model.vae, latents[rows] / model.latent_scale)
-        if not torch.isfinite(pixels).all() and model.vae.dtype != torch.float32:
-            pixels = _in_float32(model.vae, one, latents[rows] / model.latent_scale)
+        pixels = one(vae, latents[rows] / model.latent_scale)
+        if not torch.isfinite(pixels).all() and vae.dtype != torch.float32:
+            pixels = _in_float32(vae, one, latents[rows] / model.latent_scale)
         if not torch.isfinite(pixels).all():
             raise NonFiniteError(f"The VAE of {model.name} made NaN or infinite pixels, in float32 too.")
         return to_images(pixels)
@@ -54,9 +56,17 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
 
 
 def picture_bytes(model: DiffusionModel, height: int, width: int, *, tiled: bool) -> int:
-    """Rough working memory of one picture, or of one tile of it, in the VAE."""
+    """Estimate the working memory of one picture, or of one tile of it, in the VAE."""
     most = TILE * model.downscale if tiled else max(height, width)
     return vae_bytes(model, min(height, most), min(width, most), 1)
+
+
+def vae_bytes(model: DiffusionModel, height: int, width: int, rows: int) -> int:
+    """Estimate the working memory of decoding `rows` pictures, weights not counted."""
+    if model.vae is None:
+        return 0
+    widest = 2 * model.vae.config.block_out_channels[0]
+    return rows * height * width * widest * _LIVE_TENSORS * model.vae.dtype.itemsize
 
 
 def _one_picture(height: int, width: int, tiled: bool) -> str:
@@ -76,13 +86,13 @@ def _in_float32(vae: nn.Module, one, latents: torch.Tensor) -> torch.Tensor:
         vae.to(dtype)
 
 
-def _decode_tiles(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Latents to pixels in tiles: (B, C, h, w) to (B, 3, H, W) float32 on the CPU."""
+def decode_tiles(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
+    """Decode latents in tiles: (B, C, h, w) to (B, 3, H, W) float32 on the CPU."""
     return _in_tiles(lambda tile: _decode_whole(vae, tile), latents, unit=1, out_unit=_scale(vae))
 
 
 def _scale(vae: nn.Module) -> int:
-    """Pixels per latent along one side."""
+    """Return the pixels per latent along one side."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
@@ -108,19 +118,19 @@ def _in_tiles(
 
 
 def _window(whole: torch.Tensor, top: int, left: int, unit: int) -> torch.Tensor:
-    """The tile of `whole` that begins at a latent, a view."""
+    """Return the tile of `whole` that begins at a latent, a view."""
     return whole[..., top * unit : (top + TILE) * unit, left * unit : (left + TILE) * unit]
 
 
 def _starts(length: int) -> Iterator[int]:
-    """Where tiles begin so that they cover `length` and overlap; the last ends at the edge."""
+    """Return where tiles begin so that they cover `length` and overlap; the last ends at the edge."""
     if length <= TILE:
         return iter([0])
     return iter([*range(0, length - TILE, TILE - OVERLAP), length - TILE])
 
 
 def _ramp(length: int, scale: int) -> torch.Tensor:
-    """Weights that rise over the overlap at both ends, never 0."""
+    """Return weights that rise over the overlap at both ends, never 0."""
     reach = min(OVERLAP * scale, length)
     distance = torch.arange(length) + 0.5
     return (torch.minimum(distance, length - distance) / reach).clamp(max=1.0)
@@ -128,9 +138,9 @@ def _ramp(length: int, scale: int) -> torch.Tensor:
 
 @torch.no_grad()
 def encode_images(model: DiffusionModel, images: torch.Tensor, *, tiled: bool = False) -> torch.Tensor:
-    """Pictures to latents as the UNet sees them: (B, H, W, 3) in [0, 1] to float32 (B, C, h, w), CPU.
+    """Encode pictures to latents as the UNet sees them: (B, H, W, 3) in [0, 1] to float32 (B, C, h, w), CPU.
 
-    The mean of the VAE's distribution, so that it does not depend on chance. Models that denoise
+    The mean of the VAE's distribution, so that nothing is random. Models that denoise
     pixels take the pixels. Raises as `decode`.
     """
     pixels = to_pixels(images)
@@ -138,7 +148,7 @@ def encode_images(model: DiffusionModel, images: torch.Tensor, *, tiled: bool = 
         return pixels
     vae, (height, width) = model.vae, pixels.shape[-2:]
     size = fitting(picture_bytes(model, height, width, tiled=tiled), len(pixels), vae.device)
-    one = _encode_tiles if tiled else _encode_whole
+    one = encode_tiles if tiled else _encode_whole
 
     def work(rows: slice) -> torch.Tensor:
         return one(vae, pixels[rows]).float().cpu() * model.latent_scale
@@ -154,6 +164,6 @@ def _encode_whole(vae: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
 
 
-def _encode_tiles(vae: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels to latents in tiles: (B, 3, H, W) to (B, C, h, w) float32 on the CPU."""
+def encode_tiles(vae: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """Encode pixels in tiles: (B, 3, H, W) to (B, C, h, w) float32 on the CPU."""
     return _in_tiles(lambda tile: _encode_whole(vae, tile), pixels, unit=_scale(vae), out_unit=1)

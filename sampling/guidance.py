@@ -1,4 +1,4 @@
-"""The network as the sampling loop sees it: guidance, size conditioning, speed levers inside."""
+"""The network as the sampling loop sees it: guidance, size conditioning, optimizations inside."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from .prompts import Conditioning, Encoded, stack
 from .settings import SampleOptions
 from .speed import ReusedDepth, cached_text, compiled_blocks
 
+_LIVE_TENSORS = 6  # activations alive at the UNet's widest place, in tensors of that place's size
 FAST_GUIDED_SHARE = 0.6  # of a `fast` run that is guided; the rest runs on the prompt alone
 
 
 def guide(unguided: torch.Tensor, conditioned: torch.Tensor, scale: float, rescale: float = 0.0) -> torch.Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), rescaled.
+    """Apply classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), rescaled.
 
     output = u + scale (c - u). With `rescale` above 0 its standard deviation is pulled towards that of
     c by that share (Lin et al. 2023, arXiv 2305.08891, eq. 15 and 16). Shape: all (B, C, H, W).
@@ -32,7 +33,7 @@ def guide(unguided: torch.Tensor, conditioned: torch.Tensor, scale: float, resca
 
 
 def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOptions, *, negative: bool) -> list[float]:
-    """SDXL's size conditioning of one row, 6 numbers, or 5 for a refiner.
+    """Return SDXL's size conditioning of one row, 6 numbers, or 5 for a refiner.
 
     Original size, crop corner, then target size (Podell et al. 2023, arXiv 2307.01952, sec. 2.2), or
     the refiner's aesthetic score, which is low for the row that guidance leads away from.
@@ -43,13 +44,22 @@ def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOpti
     return [*row, height, width]
 
 
+def unet_bytes(model: DiffusionModel, height: int, width: int, rows: int) -> int:
+    """Estimate the working memory of one UNet call on `rows` rows, weights not counted."""
+    area = (height // model.downscale) * (width // model.downscale)
+    return rows * area * max(model.unet.config.block_out_channels) * _LIVE_TENSORS * model.dtype.itemsize
+
+
 def is_guided(model: DiffusionModel, scale: float) -> bool:
-    """Whether a second, unguided row is run for each picture: not at scale 1, nor where the UNet is told the scale."""
+    """Return whether each picture takes a second, unguided row: not at scale 1, nor for guidance-distilled UNets.
+
+    This is the one place that decides it: a `Network` is guided where it is given a negative prompt.
+    """
     return model.conditional and scale > 1.0 and model.guidance_embedding is None
 
 
 def guidance_embedding(scale: float, width: int) -> torch.Tensor:
-    """The guidance scale as a UNet distilled with it is told it: (1, width) float32.
+    """Return the guidance scale as an embedding, for guidance-distilled UNets: (1, width) float32.
 
     Sines and cosines of 1000 (scale - 1), as diffusers' `get_guidance_scale_embedding` has them (Meng et al. 2023,
     arXiv 2210.03142; Luo et al. 2023, arXiv 2310.04378).
@@ -63,7 +73,8 @@ def guidance_embedding(scale: float, width: int) -> torch.Tensor:
 class Network:
     """A UNet as a function of (x_t, t, share of the run done), for one set of rows.
 
-    Use it in a `with` block: the speed levers are switched on in it and off after it. Float32 in and
+    Use it in a `with` block: the optimizations are switched on in it and off after it. With a negative prompt it is
+    guided: `is_guided` says whether to give one. Float32 in and
     out, shapes (B, C, H, W); the arithmetic of guidance is float32. No call waits for the device.
     """
 
@@ -80,12 +91,15 @@ class Network:
         self._model, self._unet, self._options = model, model.unet, options
         self._scale = guidance_scale
         width = model.guidance_embedding
-        self._guided = negative is not None and width is None  # a network that knows the scale needs no second half
-        self._told = None if width is None else guidance_embedding(guidance_scale, width).to(model.device, model.dtype)
+        self._guided = negative is not None
+        self._scale_embedding = (
+            None if width is None else guidance_embedding(guidance_scale, width).to(model.device, model.dtype)
+        )
         self._count = len(prompts)
         self._cleanup = ExitStack()
         self._evaluate = self._unet
-        self._conditioning = self._added = None
+        self._conditioning: Conditioning | None = None
+        self._added = torch.empty(0)
         if model.conditional:
             rows = [*([negative] * self._count if self._guided else ()), *prompts]
             text = stack(rows, model.device)  # a UNet may run in another format than the encoders
@@ -108,11 +122,11 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, t: torch.Tensor, done: float) -> torch.Tensor:
-        """The guided output at timestep `t` (a number on the device), `done` of the run in [0, 1) behind it."""
+        """Return the guided output at timestep `t` (a number on the device), `done` of the run in [0, 1) behind it."""
         return self.predict(x, t, done)
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, done: float = 0.0) -> torch.Tensor:
-        """The same with gradients, outside a `with` block; `t` may be (B,), a timestep for each row."""
+        """Return the same with gradients, outside a `with` block; `t` may be (B,), a timestep for each row."""
         if self._conditioning is None:
             return self._unet(x.to(self._model.dtype), t).sample.float()
         guided = self._guided and not (self._options.speed == "fast" and done >= FAST_GUIDED_SHARE)
@@ -124,8 +138,9 @@ class Network:
             encoder_hidden_states=text.context,
             encoder_attention_mask=text.mask,
             added_cond_kwargs={"text_embeds": text.pooled, "time_ids": self._added[rows]},
-            timestep_cond=self._told,
+            timestep_cond=self._scale_embedding,
         ).sample.float()
         if not guided:
             return output
-        return guide(*output.chunk(2), self._scale, self._options.guidance_rescale)
+        unguided, conditioned = output.chunk(2)
+        return guide(unguided, conditioned, self._scale, self._options.guidance_rescale)

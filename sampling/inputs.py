@@ -1,4 +1,4 @@
-"""Checks of what a sampling call is given."""
+"""Checks of a sampling call's arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from ..core.errors import InputError
+from ..core.errors import InputError, OutOfMemoryError
+from ..core.free_memory import free_bytes
 from ..core.settings import MAX_SEED
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
@@ -16,7 +17,7 @@ from .settings import MAX_BATCH, SampleSettings
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seeds as a list. Raises InputError."""
+    """Return the seeds as a list. Raises InputError."""
     if isinstance(seeds, int) or not 1 <= len(seeds) <= MAX_BATCH:
         raise InputError("seeds", seeds, f"Give a list of 1 to {MAX_BATCH} seeds, one for each image.")
     for seed in seeds:
@@ -26,7 +27,7 @@ def check_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def prompts_each(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str, count: int) -> list[str]:
-    """One prompt for each of `count` images. Raises InputError for texts the model cannot read."""
+    """Return one prompt for each of `count` images. Raises InputError for texts the model cannot read."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     check_prompts(texts)
     check_prompts([negative_prompt], "negative_prompt")
@@ -40,7 +41,7 @@ def prompts_each(model: DiffusionModel, prompts: str | Sequence[str], negative_p
 
 
 def check_refiner(model: DiffusionModel, refiner: DiffusionModel | None) -> None:
-    """Raises InputError unless a refiner can go on where the model stops, and the model can start."""
+    """Raise InputError unless a refiner can go on where the model stops, and the model can start."""
     if model.architecture == "sdxl-refiner" and refiner is not None:
         raise InputError("refiner", refiner.name, f"{model.name} is a refiner itself: connect the base model as model.")
     if refiner is None:
@@ -54,7 +55,7 @@ def check_refiner(model: DiffusionModel, refiner: DiffusionModel | None) -> None
 def picture_size(
     model: DiffusionModel, settings: SampleSettings, images: torch.Tensor | None, latents: torch.Tensor | None
 ) -> tuple[int, int]:
-    """(height, width) in pixels: what is asked for, or what is given to start from, or the model's own.
+    """Return (height, width) in pixels: what is asked for, or what is given to start from, or the model's own.
 
     Raises InputError for sizes the model cannot make, and for more than one thing to start from.
     """
@@ -82,10 +83,20 @@ def picture_size(
     return sizes[0], sizes[1]
 
 
+def check_room(count: int, size: tuple[int, int]) -> None:
+    """Raise OutOfMemoryError where so many finished pictures, (H, W) each, take more than the computer has free."""
+    needed, free = 12 * count * size[0] * size[1], free_bytes(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise OutOfMemoryError(
+            f"{count:,} pictures of {size[1]} x {size[0]} take {needed / 2**30:,.1f} GB of the computer's memory and "
+            f"{free / 2**30:.1f} GB are free. Sample fewer at once, or smaller ones."
+        )
+
+
 def latent_mask(
     model: DiffusionModel, mask: torch.Tensor | None, size: tuple[int, int], count: int, *, start: bool
 ) -> torch.Tensor | None:
-    """(count, 1, h, w) float32 on the CPU, 1 where the start is made anew, scaled as the host scales it; or None.
+    """Return (count, 1, h, w) float32 on the CPU, 1 where the start is made anew, scaled as the host does; or None.
 
     Shape: mask (..., H, W), of any size; one, or one for each of `count` pictures. Raises InputError.
     """
@@ -109,7 +120,7 @@ def starting_latents(
     count: int,
     encode: Callable[[DiffusionModel, torch.Tensor], torch.Tensor],
 ) -> torch.Tensor | None:
-    """(count, C, h, w) float32 on the CPU to start from, or None. Raises InputError."""
+    """Return (count, C, h, w) float32 on the CPU to start from, or None. Raises InputError."""
     name, given = ("images", images) if latents is None else ("latents", latents)
     if given is None:
         return None

@@ -1,4 +1,4 @@
-"""Prompts to what an SDXL UNet is conditioned on.
+"""Prompts, encoded for an SDXL UNet.
 
 Legend: B rows, L tokens (a multiple of a window's 77), D features of all text encoders side by side.
 Weights and long prompts mean what they mean to ComfyUI's own text encoders: a prompt is cut into
@@ -11,18 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from ..core.errors import InputError, NonFiniteError
+from ..core.progress import Place
 from ..loaders.lora.apply import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .prompt_syntax import Weighted, parse_weights
-
-if TYPE_CHECKING:
-    from .loop import Place
 
 _SHARED_BYTES = 256 * 2**20
 _WHOLE_WORDS = 8  # a run of fewer tokens is not cut by the end of a window
@@ -110,7 +108,7 @@ def encode_prompts(model: DiffusionModel, prompts: Sequence[str]) -> list[Encode
 
 
 def _encode(encoder: nn.Module, tokenizer: Any, parsed: Sequence[list[Weighted]]) -> list[Encoded]:
-    """Each prompt through one encoder: penultimate states of its windows, one after the other."""
+    """Run each prompt through one encoder: penultimate states of its windows, one after the other."""
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
     cut = [windows(tokenizer, runs, length) for runs in parsed]
     rows = [window for prompt in cut for window in prompt]
@@ -131,7 +129,7 @@ def _encode(encoder: nn.Module, tokenizer: Any, parsed: Sequence[list[Weighted]]
 
 
 def _run(encoder: nn.Module, rows: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(penultimate states (rows, L, D), pooled (rows, D2)) on the CPU.
+    """Return (penultimate states (rows, L, D), pooled (rows, D2)) on the CPU.
 
     One window at a time: kernels round differently at other batch sizes, and what a prompt means must
     not depend on which others were encoded with it before it was cached.
@@ -146,7 +144,7 @@ def _run(encoder: nn.Module, rows: Sequence[Window]) -> tuple[torch.Tensor, torc
 
 
 def stack(encoded: Sequence[Encoded], device: torch.device) -> Conditioning:
-    """Rows of one batch; shorter prompts are filled up with zeros that nothing attends to."""
+    """Stack the rows of one batch; shorter prompts are filled up with zeros that nothing attends to."""
     longest = max(len(one.context) for one in encoded)
     pooled = torch.stack([one.pooled for one in encoded]).to(device)
     if all(len(one.context) == longest for one in encoded):
@@ -169,11 +167,11 @@ class PromptCache:
         self._known: dict[tuple[str, torch.dtype, str], Encoded] = {}
 
     def missing(self, model: DiffusionModel, prompts: Iterable[str]) -> list[str]:
-        """The distinct prompts that are not there yet."""
+        """Return the distinct prompts that are not there yet."""
         return [p for p in dict.fromkeys(prompts) if self._key(model, p) not in self._known]
 
     def get(self, model: DiffusionModel, prompts: Sequence[str]) -> list[Encoded]:
-        """One entry a prompt, encoding what is missing."""
+        """Return one entry a prompt, encoding what is missing."""
         missing = self.missing(model, prompts)
         if missing:
             fresh = dict(zip(missing, encode_prompts(model, missing), strict=True))
@@ -200,7 +198,7 @@ def _bytes_of(encoded: Encoded) -> int:
 def encode_with_negative(
     cache: PromptCache, model: DiffusionModel, prompts: Sequence[str], negative_prompt: str | None, place: Place
 ) -> tuple[list[Encoded], Encoded | None]:
-    """Each prompt, and the unguided half of classifier-free guidance: None without a negative prompt.
+    """Encode each prompt, and the unguided half of classifier-free guidance: None without a negative prompt.
 
     An empty negative prompt is zeros where the model was trained so (SDXL, Playground v2). `place` puts the text
     encoders where they compute, with their LoRAs, only for what is not known yet. Unconditional models read nothing.
@@ -211,7 +209,7 @@ def encode_with_negative(
     encoders = model.text_encoders if cache.missing(model, wanted) else ()
     with ExitStack() as stack:
         if encoders:
-            stack.enter_context(place(model, encoders, merged_bytes(model, encoders)))
+            stack.enter_context(place([model.modules[name] for name in encoders], merged_bytes(model, encoders)))
             stack.enter_context(applied_loras(model, encoders))
         known = cache.get(model, wanted)  # once: what it forgets would be encoded again, without the LoRAs
     if negative_prompt is None:
@@ -224,12 +222,12 @@ def encode_with_negative(
 
 @lru_cache(maxsize=1)
 def shared_cache() -> PromptCache:
-    """The cache that all sampling of this process shares."""
+    """Return the cache that all sampling of this process shares."""
     return PromptCache(most_bytes=_SHARED_BYTES)
 
 
 def check_readable(model: DiffusionModel, prompts: Sequence[str], name: str = "prompts") -> None:
-    """Raises InputError for prompts a model cannot read, before anything is loaded or run."""
+    """Raise InputError for prompts a model cannot read, before anything is loaded or run."""
     for prompt in dict.fromkeys(prompts):
         if model.conditional:
             parse_weights(prompt, name)

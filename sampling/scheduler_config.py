@@ -14,28 +14,10 @@ from typing import Any
 
 from ..core.errors import InputError, ModelFileError
 from ..loaders.folder.schedulers import BETA_SCHEDULERS, PREDICTION_TYPES, check_scheduler_class, flow_error
-from .settings import MODEL_DEFAULT, SPACINGS
+from .schedulers import MODEL_DEFAULT, SCHEDULERS
+from .settings import SPACINGS
 from .solver_options import check_solver_options, solver_options, stated_options
 
-_KARRAS = {
-    "use_karras_sigmas": True,
-    "use_exponential_sigmas": False,
-    "use_beta_sigmas": False,
-    "use_lu_lambdas": False,
-}
-# our name -> diffusers class and what makes it ours
-_CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", _KARRAS),
-    "dpmpp_sde": ("DPMSolverSDEScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-}
 _KEPT = (  # what of any diffusers scheduler config describes the model, not the old scheduler
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", "timestep_spacing", "steps_offset", "clip_sample", "clip_sample_range"),
@@ -51,7 +33,7 @@ _MAX_TRAIN_TIMESTEPS = 10_000
 
 
 def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a model's scheduler config that every scheduler shares, and what it states of its solver.
+    """Return the part of a model's scheduler config that every scheduler shares, and what it states of its solver.
 
     A key the model does not state is what its own scheduler class would have assumed, never what
     the new one assumes (EulerAncestral clips nothing, DDIMScheduler clips by default). Of the solver
@@ -86,14 +68,14 @@ def model_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(config: Mapping[str, Any], scheduler: str) -> Any:
-    """diffusers' scheduler of that name of ours, from `model_config`'s result.
+    """Make the scheduler of that name with diffusers, from `model_config`'s result.
 
     Raises InputError, naming the scheduler, when it cannot run this model; ModelFileError when none can.
     """
     import diffusers
 
-    name, options = _CLASSES[scheduler]
-    cls = getattr(diffusers, name)
+    entry = SCHEDULERS[scheduler]
+    cls, options = getattr(diffusers, entry.diffusers), entry.options
     if scheduler == "unipc" and config.get("final_sigmas_type", "zero") == "zero":
         # its last step, to level 0, is endless at any order but the first, and with bh1: no picture in diffusers
         options = {**options, "lower_order_final": True, "solver_type": "bh2"}
@@ -102,7 +84,7 @@ def build(config: Mapping[str, Any], scheduler: str) -> Any:
             "scheduler", scheduler, f"{scheduler} cannot run models of zero terminal SNR. Pick ddim or euler."
         )
     try:
-        return _made(cls, {**config, **options})
+        return _made(cls, {**config, **entry.options})
     except ImportError as e:
         package = "scipy" if config.get("use_beta_sigmas") and "torchsde" not in str(e) else "torchsde"
         other = "ddim" if package == "scipy" else "dpmpp_2m"
@@ -113,18 +95,18 @@ def build(config: Mapping[str, Any], scheduler: str) -> Any:
 
 
 def default_scheduler(config: Mapping[str, Any]) -> str:
-    """The name of ours that is the model's own scheduler, for `"model default"`.
+    """Return the name here of the model's own scheduler, for `"model default"`.
 
     Raises InputError when none steps exactly as the model's own would: the class is not among ours, or its
     config asks for options that ours do not take.
     """
     shared = model_config(config)
     own, cls = _own_scheduler(config), config["_class_name"]
-    candidates = [scheduler for scheduler, (name, _) in _CLASSES.items() if name == cls]
     # a name that says what the config says comes first: dpmpp_2m_karras before dpmpp_2m
-    candidates.sort(key=lambda scheduler: not _CLASSES[scheduler][1])
+    candidates = [(name, entry) for name, entry in SCHEDULERS.items() if entry.diffusers == cls]
+    candidates.sort(key=lambda candidate: not candidate[1].options)
     least: list[str] | None = None
-    for scheduler in candidates:
+    for scheduler, _ in candidates:
         ours = build(shared, scheduler).config
         lost = [k for k, v in own.config.items() if k not in _IDLE and not k.startswith("_") and ours[k] != v]
         if not lost:
@@ -139,7 +121,7 @@ def default_scheduler(config: Mapping[str, Any]) -> str:
 
 
 def describe(config: Mapping[str, Any]) -> str:
-    """The model's own scheduler config as a few lines for people. Raises ModelFileError as `model_config` does."""
+    """Describe the model's own scheduler config in a few lines. Raises ModelFileError as `model_config` does."""
     kept = model_config(config)
     if kept.get("trained_betas") is not None:
         betas = "a list in the config"
@@ -165,7 +147,7 @@ def describe(config: Mapping[str, Any]) -> str:
 
 
 def _own_scheduler(config: Mapping[str, Any]) -> Any:
-    """The model's own scheduler as diffusers makes it. Raises ModelFileError."""
+    """Make the model's own scheduler with diffusers. Raises ModelFileError."""
     import diffusers
 
     name = config.get("_class_name")
@@ -188,7 +170,7 @@ def _own_scheduler(config: Mapping[str, Any]) -> Any:
 
 
 def _made(cls: type, config: Mapping[str, Any]) -> Any:
-    """A scheduler from the entries of a config that its class takes. Raises ModelFileError."""
+    """Make a scheduler from the entries of a config that its class takes. Raises ModelFileError."""
     known = _arguments(cls)
     try:
         return cls(**{k: v for k, v in config.items() if k in known})
@@ -201,7 +183,7 @@ def _arguments(cls: type) -> Mapping[str, Any]:
 
 
 def _check_values(config: Mapping[str, Any]) -> None:
-    """Numbers of a config come from strangers: refuse those that no schedule has. Raises ModelFileError."""
+    """Raise ModelFileError for numbers that no schedule has: a config comes from strangers."""
     for key in _SWITCHES:
         if key in config and not isinstance(config[key], bool):
             found = str(config[key])[:80]

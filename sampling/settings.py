@@ -1,4 +1,4 @@
-"""What a sampling run is told. Widgets, limits and tooltips come from these fields too."""
+"""Settings of a sampling run. Widgets, limits and tooltips come from these fields too."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 from ..core.errors import InputError
 from ..core.settings import check_fields, setting
+from .schedulers import MODEL_DEFAULT, NAMES, SCHEDULERS, tooltip
 
-MODEL_DEFAULT = "model default"  # the model's own scheduler
-SCHEDULERS = (
-    *(MODEL_DEFAULT, "ddim", "ddpm", "pndm", "euler", "euler_ancestral"),
-    *("dpmpp_2m", "dpmpp_2m_karras", "dpmpp_sde", "unipc", "lcm"),
-)
 MAX_SIDE = 8192
 MAX_BATCH = 4096
 
@@ -25,10 +21,8 @@ class SampleSettings:
 
     scheduler: str = setting(
         "ddim",
-        "How noise is removed. model default: what the model's files name. ddim: few steps, the usual choice. "
-        "ddpm: the original, best with many steps. pndm, euler, dpmpp_2m, unipc: few steps, no randomness. "
-        "euler_ancestral, dpmpp_sde: fresh noise in each step. lcm: 4 to 8 steps, for LCM models only.",
-        options=SCHEDULERS,
+        f"How noise is removed. {MODEL_DEFAULT}: what the model's files name. {tooltip()}",
+        options=NAMES,
     )
     steps: int = setting(25, "Denoising steps. More is slower and finer.", low=1, high=1000)
     guidance_scale: float = setting(
@@ -60,11 +54,14 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        # what the model's own scheduler is, only the schedule knows
-        if self.eta and self.scheduler not in ("ddim", MODEL_DEFAULT):
-            raise InputError(
-                "eta", self.eta, f"{self.scheduler} has no eta. Set eta to 0, or pick ddim as the scheduler."
-            )
+        if self.scheduler != MODEL_DEFAULT:  # what that is, only the model's config says
+            check_eta(self.scheduler, self.eta)
+
+
+def check_eta(scheduler: str, eta: float) -> None:
+    """Raise InputError for an eta above 0 with a scheduler that has none."""
+    if eta and not SCHEDULERS[scheduler].has_eta:
+        raise InputError("eta", eta, f"{scheduler} has no eta. Set eta to 0, or pick ddim as the scheduler.")
 
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -75,7 +72,7 @@ TILINGS = ("off", "on")
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """What a sampling run is told beyond the usual; the defaults change nothing.
+    """Settings of a sampling run that are rarely changed; the defaults change nothing.
 
     Raises InputError, naming the field, when a value is outside its limits.
     """
@@ -95,26 +92,32 @@ class SampleOptions:
         step=0.05,
     )
     aesthetic_score: float = setting(
-        6.0, "Refiner only: the beauty asked for, as SDXL's refiner was taught it.", low=0.0, high=10.0, step=0.1
+        6.0,
+        "Refiner only: the aesthetic score asked for, which SDXL's refiner is conditioned on.",
+        low=0.0,
+        high=10.0,
+        step=0.1,
     )
     negative_aesthetic_score: float = setting(
-        2.5, "Refiner only: the beauty that guidance leads away from.", low=0.0, high=10.0, step=0.1
+        2.5, "Refiner only: the aesthetic score that guidance leads away from.", low=0.0, high=10.0, step=0.1
     )
     original_height: int = setting(
         0,
-        "Height SDXL is told the picture once had; small is blurry. 0 is the real one.",
+        "Original height (SDXL size conditioning): small makes blurry pictures. 0 is the real one.",
         low=0,
         high=MAX_SIDE,
     )
     original_width: int = setting(
         0,
-        "Width SDXL is told the picture once had; small is blurry. 0 is the real one.",
+        "Original width (SDXL size conditioning): small makes blurry pictures. 0 is the real one.",
         low=0,
         high=MAX_SIDE,
     )
-    crop_top: int = setting(0, "Rows SDXL is told were cut off above; 0 centres things.", low=0, high=MAX_SIDE)
+    crop_top: int = setting(
+        0, "Rows cropped at the top (SDXL size conditioning); 0 centres things.", low=0, high=MAX_SIDE
+    )
     crop_left: int = setting(
-        0, "Columns SDXL is told were cut off at the left; 0 centres things.", low=0, high=MAX_SIDE
+        0, "Columns cropped at the left (SDXL size conditioning); 0 centres things.", low=0, high=MAX_SIDE
     )
     vae_tiling: str = setting(
         "off",

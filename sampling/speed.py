@@ -1,4 +1,4 @@
-"""Speed levers, each a context manager that leaves the shared modules as they were.
+"""Optimizations, each a context manager that leaves the shared modules as they were.
 
 `cached_text` changes nothing in the result. `compiled_blocks` changes rounding. `ReusedDepth`
 approximates.
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import nn
 
 from ..core.errors import TastemakerError
@@ -32,8 +33,7 @@ class _TextAttention:
 
     @staticmethod
     def _heads(attention: nn.Module, features: torch.Tensor) -> torch.Tensor:
-        batch, length, _ = features.shape
-        return features.view(batch, length, attention.heads, -1).transpose(1, 2)  # (B, heads, L, D)
+        return rearrange(features, "b l (h d) -> b h l d", h=attention.heads)
 
     def __call__(
         self,
@@ -43,19 +43,19 @@ class _TextAttention:
         attention_mask: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        batch, length, _ = hidden_states.shape  # (B, pixels, D)
+        batch = len(hidden_states)  # (B, pixels, D)
         if attention_mask is not None:
             attention_mask = attention_mask[:, None]  # (B, heads, pixels, L), heads and pixels of size 1
         query = self._heads(attn, attn.to_q(hidden_states))
         found = F.scaled_dot_product_attention(
             query, self.keys[-batch:], self.values[-batch:], attn_mask=attention_mask
         )
-        found = found.transpose(1, 2).reshape(batch, length, -1)
+        found = rearrange(found, "b h l d -> b l (h d)")
         return attn.to_out[1](attn.to_out[0](found))
 
 
 def _is_plain(attention: Any) -> bool:
-    """Whether an attention module is the usual cross-attention over the text, with nothing added."""
+    """Return whether an attention module is the usual cross-attention over the text, with nothing added."""
     added = ("norm_cross", "norm_q", "norm_k", "group_norm", "spatial_norm", "residual_connection")
     return (
         getattr(attention, "is_cross_attention", False)

@@ -1,13 +1,14 @@
-"""One denoising step as mathematics: mean, standard deviation, log-probability.
+"""One denoising step: its mean and standard deviation, the noise it draws, its log-probability.
 
 Notation: `a_t` is alphas_cumprod at this timestep, `a_p` at the next one of the schedule (or the
 final value past its end); x_t (B, C, H, W) is the noisy sample, e the noise in it, x0 the clean one.
-The same functions sample and, later, weigh trajectories in training.
+Sampling and training use the same functions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,9 @@ from ..loaders.folder.schedulers import PREDICTION_TYPES
 
 
 class Coefficients(NamedTuple):
-    """What one step needs of the noise schedule.
+    """Noise levels of one step where the sample is sqrt(a) x0 + sqrt(1-a) noise.
 
-    The levels are float32 numbers without dimensions on the CPU: their arithmetic then rounds as
+    They are float32 numbers without dimensions on the CPU: their arithmetic then rounds as
     the references' does (early steps divide by a signal of 0.006, so the last bit shows), and no
     device is ever asked for a value.
     """
@@ -30,9 +31,9 @@ class Coefficients(NamedTuple):
 
 
 class Sigmas(NamedTuple):
-    """What one step needs of the noise schedule where the sample is x0 + sigma * noise.
+    """Noise levels of one step where the sample is x0 + sigma * noise.
 
-    The levels are float32 numbers without dimensions on the CPU; sigma^2 = (1-a) / a.
+    They are float32 numbers without dimensions on the CPU; sigma^2 = (1-a) / a.
     """
 
     sigma_t: torch.Tensor
@@ -41,14 +42,14 @@ class Sigmas(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """Result of a step: the sample at the next timestep and the clean one foreseen, (B, C, H, W)."""
+    """Result of a step: the sample at the next timestep and the predicted clean sample (x0), (B, C, H, W)."""
 
     sample: torch.Tensor
     x0: torch.Tensor
 
 
 class StepDistribution(NamedTuple):
-    """The Gaussian a step draws from, and the clean sample it foresees.
+    """The Gaussian a step draws from, and the predicted clean sample (x0).
 
     Attributes:
         mean: (B, C, H, W) float32.
@@ -62,7 +63,7 @@ class StepDistribution(NamedTuple):
 
 
 def predict_x0(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients) -> tuple[torch.Tensor, torch.Tensor]:
-    """(x0, e) from a network's output. DDPM eq. 15 for epsilon; Salimans & Ho 2022, app. D, for v.
+    """Return (x0, e) from a network's output. DDPM eq. 15 for epsilon; Salimans & Ho 2022, app. D, for v.
 
     Shape: x_t, output and both results (B, C, H, W). x0 is clipped if the schedule says so; e is not
     derived again from a clipped x0, as in diffusers.
@@ -82,7 +83,7 @@ def predict_x0(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients) -> tupl
 
 
 def ddim_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, eta: float) -> StepDistribution:
-    """DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16).
+    """Compute a DDIM step (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16).
 
     sigma^2 = eta^2 (1-a_p)/(1-a_t) (1 - a_t/a_p);  mean = sqrt(a_p) x0 + sqrt(1-a_p-sigma^2) e.
     """
@@ -93,7 +94,7 @@ def ddim_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, eta: flo
 
 
 def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance_type: str) -> StepDistribution:
-    """DDPM (Ho et al. 2020, arXiv 2006.11239, eq. 7), with `fixed_small` or `fixed_large` variance.
+    """Compute a DDPM step (Ho et al. 2020, arXiv 2006.11239, eq. 7), `fixed_small` or `fixed_large` variance.
 
     With alpha = a_t/a_p and beta = 1-alpha:
     mean = sqrt(a_p) beta/(1-a_t) x0 + sqrt(alpha) (1-a_p)/(1-a_t) x_t;
@@ -109,7 +110,7 @@ def ddpm_step(x_t: torch.Tensor, output: torch.Tensor, c: Coefficients, variance
 
 
 def euler_ancestral_step(x: torch.Tensor, output: torch.Tensor, c: Sigmas) -> StepDistribution:
-    """Ancestral sampling with an Euler step (Song et al. 2021, arXiv 2011.13456, app. F; k-diffusion).
+    """Compute an ancestral Euler step (Song et al. 2021, arXiv 2011.13456, app. F; k-diffusion).
 
     sigma_up^2 = sigma_p^2 (sigma_t^2 - sigma_p^2) / sigma_t^2;  sigma_down^2 = sigma_p^2 - sigma_up^2;
     mean = x + (x - x0) / sigma_t (sigma_down - sigma_t);  std = sigma_up.
@@ -129,7 +130,7 @@ def euler_ancestral_step(x: torch.Tensor, output: torch.Tensor, c: Sigmas) -> St
 
 
 def log_prob(x_p: torch.Tensor, mean: torch.Tensor, std: float) -> torch.Tensor:
-    """Log-density of x_p under N(mean, std^2), averaged over C, H, W (Black et al. 2023, sec. 4).
+    """Compute the log-density of x_p under N(mean, std^2), averaged over C, H, W (Black et al. 2023, sec. 4).
 
     Shape: x_p, mean (B, C, H, W); result (B,), float32. Raises ValueError for std 0: leave steps
     without noise out instead.
@@ -139,3 +140,35 @@ def log_prob(x_p: torch.Tensor, mean: torch.Tensor, std: float) -> torch.Tensor:
     squared = (x_p.float() - mean.float()) ** 2
     density = -squared / (2 * std**2) - math.log(std) - 0.5 * math.log(2 * math.pi)
     return density.mean(dim=(1, 2, 3))
+
+
+class ImageNoise:
+    """One random stream for each image of a batch: image i depends on its own seed alone, drawn on the CPU.
+
+    The same seed gives the same noise at any place in a batch of any size, on any device. `states`
+    lets a stream go on where another object left it.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], shape: tuple[int, int, int], states: Sequence[torch.Tensor] | None = None
+    ) -> None:
+        self.seeds, self.shape = tuple(seeds), shape
+        self.generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        for generator, state in zip(self.generators, states or (), strict=False):
+            generator.set_state(state)
+
+    def draw(self, device: torch.device) -> torch.Tensor:
+        """Draw the next noise of every image: float32 (B, C, H, W)."""
+        parts = [torch.randn((1, *self.shape), generator=g) for g in self.generators]
+        return to_device(torch.cat(parts), device)
+
+    def states(self) -> list[torch.Tensor]:
+        """Return where each image's stream stands."""
+        return [generator.get_state() for generator in self.generators]
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Send a tensor from the CPU to the network's device; on CUDA through pinned memory, or the host would wait."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

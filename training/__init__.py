@@ -1,29 +1,41 @@
-"""Fine-tuning on rewards, with DDPO. Imports `sampling`, `rewards` and `loaders`; torch only when used."""
+"""Fine-tuning on rewards. Imports the rooms from `ranking` down; torch only when used."""
 
 from typing import TYPE_CHECKING, Any
 
-from .config import PRESETS, DDPOConfig, preset
+from .config import FineTuneConfig
+from .presets import PRESETS, preset
 
 if TYPE_CHECKING:
-    from .loop import FineTune
-    from .run.report import EpochReport, Progress
-    from .start import finetune
+    from .loop import FineTune, finetune
+    from .run.progress import EpochProgress
+    from .run.report import EpochReport
 
-__all__ = ["PRESETS", "DDPOConfig", "EpochReport", "FineTune", "Progress", "finetune", "preset"]
+DDPOConfig = FineTuneConfig  # its name while it held DDPO alone
+
+__all__ = [
+    "PRESETS",
+    "DDPOConfig",
+    "EpochProgress",
+    "EpochReport",
+    "FineTune",
+    "FineTuneConfig",
+    "finetune",
+    "preset",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Names that need torch are imported when first asked for."""
-    if name in ("EpochReport", "Progress"):
-        from .run import report
+    """Import names that need torch when they are first asked for."""
+    if name == "EpochReport":
+        from .run.report import EpochReport
 
-        return getattr(report, name)
-    if name == "FineTune":
-        from .loop import FineTune
+        return EpochReport
+    if name == "EpochProgress":
+        from .run.progress import EpochProgress
 
-        return FineTune
-    if name == "finetune":
-        from .start import finetune
+        return EpochProgress
+    if name in ("FineTune", "finetune"):
+        from . import loop
 
-        return finetune
+        return getattr(loop, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

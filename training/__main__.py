@@ -27,17 +27,23 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, ModelFileError, TastemakerError
-from .config import DDPOConfig, preset
+from .config import FineTuneConfig
+from .presets import preset
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ..core.progress import Place
     from ..loaders.model import DiffusionModel
+    from .processes import SingleProcess
+    from .run.report import EpochReport
 
 log = logging.getLogger("tastemaker.training")
 
@@ -49,7 +55,7 @@ LONGEST_WAIT = timedelta(days=2)  # of one process for the others
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """A run file's contents, its keys checked. Raises ModelFileError or InputError naming the key."""
+    """Read a run file and check its keys. Raises ModelFileError or InputError naming the key."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelFileError(f"{path.name} is larger than any run file.")
@@ -69,19 +75,19 @@ def read_run(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_config(run: dict[str, Any], model: DiffusionModel | None = None) -> DDPOConfig:
-    """The config of a run file: its preset, as it suits `model`, with its own settings on top. Raises InputError."""
+def read_config(run: dict[str, Any], model: DiffusionModel | None = None) -> FineTuneConfig:
+    """Make the config of a run file: its preset as it suits `model`, its own settings on top. Raises InputError."""
     settings = run.get("config", {})
     if not isinstance(settings, dict):
         raise InputError("config", settings, "It is an object of settings.")
-    unknown = sorted(set(settings) - set(DDPOConfig.__dataclass_fields__))
+    unknown = sorted(set(settings) - set(FineTuneConfig.__dataclass_fields__))
     if unknown:
         raise InputError("config", unknown[0], "There is no such setting.")
-    return preset(run["preset"], model, **settings) if "preset" in run else DDPOConfig(**settings)
+    return preset(run["preset"], model, **settings) if "preset" in run else FineTuneConfig(**settings)
 
 
 def read_prompts(given: Any, folder: Path) -> list[str]:
-    """A list of prompts, or those of a text file, one a line, empty lines left out. Raises InputError."""
+    """Return a list of prompts, or those of a text file, one a line, empty lines left out. Raises InputError."""
     if isinstance(given, str):
         try:
             lines = (folder / given).read_text(encoding="utf-8").splitlines()
@@ -93,21 +99,21 @@ def read_prompts(given: Any, folder: Path) -> list[str]:
     return given
 
 
-def _processes() -> Any:
-    """This process among those that a launcher started, its group set up; alone where none did."""
+def launched_processes() -> SingleProcess:
+    """Return this process among those that a launcher started, its group set up; a single one where none did."""
     import torch
     import torch.distributed as dist
 
-    from .processes import Alone, Together
+    from .processes import Distributed, SingleProcess
 
     if not dist.is_available() or not dist.is_torchelastic_launched():
-        return Alone()
+        return SingleProcess()
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(dist.get_node_local_rank())
         # the first process makes grids and comparisons while the others wait; a launcher ends all if one fails
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT)
-    return Together()
+    return Distributed()
 
 
 def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
@@ -115,23 +121,30 @@ def _load_model(name: str, folder: Path, dtype: Any, device: Any) -> Any:
     from ..loaders import load_diffusion_model
 
     source = name if name in EMBEDDED_MODELS else folder / name
-    model = load_diffusion_model(source, dtype=dtype, device=device)
-    _put_away(model, model.text_encoders)
-    return model
+    return load_diffusion_model(source, dtype=dtype, device=device)
 
 
-@contextmanager
-def _place(model: DiffusionModel, names: Sequence[str], working_bytes: int) -> Iterator[None]:
-    """Text encoders are on the device for as long as they encode; everything else stays there."""
-    for name in names:
-        model.modules[name].to(model.device)
-    yield
-    _put_away(model, names)
+def offload_text_encoders(model: DiffusionModel) -> Place:
+    """Move the text encoders to the CPU; return a place that has them on the device for as long as they encode."""
+    encoders = [model.modules[name] for name in model.text_encoders]
+    _offload(encoders)
+
+    @contextmanager
+    def place(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[None]:
+        used = [module for module in modules if module in encoders]
+        for module in used:
+            module.to(model.device)
+        try:
+            yield
+        finally:
+            _offload(used)
+
+    return place
 
 
-def _put_away(model: DiffusionModel, names: Sequence[str]) -> None:
-    for name in set(names) & set(model.text_encoders):
-        model.modules[name].to("cpu")
+def _offload(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        module.to("cpu")
 
 
 def _load_rewards(given: Any, device: Any) -> Any:
@@ -145,10 +158,10 @@ def _load_rewards(given: Any, device: Any) -> Any:
 
 
 def start(path: Path) -> Any:
-    """The run of a file, ready to be iterated. Raises TastemakerError for what cannot be run."""
+    """Make the run of a file, ready to be iterated. Raises TastemakerError for what cannot be run."""
     import torch
 
-    from .start import finetune
+    from .loop import finetune
 
     run = read_run(path)
     read_config(run)  # what is wrong with it is said before anything is loaded
@@ -156,7 +169,7 @@ def start(path: Path) -> Any:
     dtype = run.get("dtype", "float32")
     if dtype not in DTYPES:
         raise InputError("dtype", dtype, f"Pick one of {', '.join(DTYPES)}.")
-    processes = _processes()
+    processes = launched_processes()
     device = run.get("device", "cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
@@ -170,7 +183,7 @@ def start(path: Path) -> Any:
         read_config(run, model),
         run_folder=folder / run["run_folder"],
         negative_prompt=run.get("negative_prompt", ""),
-        place=_place,
+        place=offload_text_encoders(model),
         held_out_prompts=None if held_out is None else read_prompts(held_out, folder),
         watched_reward=None if watched is None else _load_rewards(watched, device),
         processes=processes,
@@ -178,8 +191,8 @@ def start(path: Path) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a file; 0 when it is done, 2 when it cannot be run."""
-    parser = argparse.ArgumentParser(prog="python -m tastemaker.training", description="Fine-tune on a reward (DDPO).")
+    """Run a file; return 0 when it is done, 2 when it cannot be run."""
+    parser = argparse.ArgumentParser(prog="python -m tastemaker.training", description="Fine-tune on a reward.")
     parser.add_argument("run", type=Path, help="a JSON file; see this module's docstring")
     path = parser.parse_args(arguments).run
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -191,11 +204,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with run:
         for report in run:
             if run.writes:
-                seconds = sum(report.seconds.values())
-                log.info(
-                    "epoch %d: reward %.4f +- %.4f, %.0f s", report.epoch, report.reward, report.reward_std, seconds
-                )
+                log.info("%s", summary(report))
     return 0
+
+
+def summary(report: EpochReport) -> str:
+    """Say in a line how an epoch went."""
+    if report.reward is None:
+        headline = f"loss {report.figures['loss']:.4f}"
+    else:
+        headline = f"reward {report.reward:.4f} +- {report.reward_std:.4f}"
+    return f"epoch {report.epoch}: {headline}, {sum(report.seconds.values()):.0f} s"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rewards to advantages: how much better a picture is than what it is compared with, in spreads.
+"""Rewards to advantages: how much better a picture is than what it is compared with, in standard deviations.
 
 Legend: B pictures. All arithmetic is float64, since scores in one epoch can lie close together.
 Scores that differ by no more than float32's rounding are equal, and equal scores teach nothing: their
@@ -15,11 +15,11 @@ import torch
 
 from ..core.errors import InputError, NonFiniteError
 
-ROUNDING = 1e-6  # spreads below this share of the largest score are rounding; float32 has 1.2e-7
+ROUNDING = 1e-6  # standard deviations below this share of the largest score are rounding; float32 has 1.2e-7
 
 
 def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> torch.Tensor:
-    """Scores as float64 (B,) on the CPU, checked. `name` is the reward's.
+    """Return scores as float64 (B,) on the CPU, checked. `name` is the reward's.
 
     Raises InputError when there is not one number for each picture, NonFiniteError for NaN and infinity,
     with the reward, the picture and its prompt.
@@ -38,24 +38,24 @@ def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> t
 
 
 def normalised(rewards: torch.Tensor, reference: torch.Tensor, min_spread: float = 0.0) -> torch.Tensor:
-    """(rewards - mean) / std of `reference`, and zeros where its scores are equal up to rounding.
+    """Return (rewards - mean) / std of `reference`, and zeros where its scores are equal up to rounding.
 
     Shape: rewards (B,), reference (R,), both float64; result (B,). The std is the population's, as
     numpy's in the paper's code, and counts as `min_spread` where it is smaller.
     """
-    spread = reference.std(correction=0)
-    if spread <= ROUNDING * reference.abs().max():
+    std = reference.std(correction=0)
+    if std <= ROUNDING * reference.abs().max():
         return torch.zeros_like(rewards)
-    return (rewards - reference.mean()) / spread.clamp(min=min_spread)
+    return (rewards - reference.mean()) / std.clamp(min=min_spread)
 
 
 def batch_advantages(rewards: torch.Tensor, min_spread: float = 0.0) -> torch.Tensor:
-    """Each score against all of the batch. Shape: (B,) to (B,), float64."""
+    """Standardise each score against all of the batch. Shape: (B,) to (B,), float64."""
     return normalised(rewards, rewards, min_spread)
 
 
 def group_advantages(rewards: torch.Tensor, groups: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
-    """Each score against those of its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
+    """Standardise each score within its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
     advantages = torch.zeros_like(rewards)
     for group in dict.fromkeys(groups):
         rows = torch.tensor([g == group for g in groups])
@@ -64,7 +64,7 @@ def group_advantages(rewards: torch.Tensor, groups: Sequence[str], min_spread: f
 
 
 class PromptHistory:
-    """The last scores of each prompt, over epochs (Black et al. 2023, app. D.3).
+    """Remember the last scores of each prompt, over epochs (Black et al. 2023, app. D.3).
 
     A prompt with fewer than `minimum` of them is compared with the whole batch.
     """
@@ -74,7 +74,7 @@ class PromptHistory:
         self._scores: dict[str, deque[float]] = {}
 
     def advantages(self, rewards: torch.Tensor, prompts: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
-        """Remember this batch's scores, then weigh each against its prompt's. Shape: (B,) to (B,), float64."""
+        """Remember this batch's scores, then standardise each against its prompt's. Shape: (B,) to (B,), float64."""
         advantages = torch.zeros_like(rewards)
         for prompt in dict.fromkeys(prompts):
             rows = torch.tensor([p == prompt for p in prompts])
@@ -86,15 +86,16 @@ class PromptHistory:
         return advantages
 
     def state(self) -> dict[str, list[float]]:
-        """What there is to remember, for a JSON file."""
+        """Return what is remembered, for a JSON file."""
         return {prompt: list(scores) for prompt, scores in self._scores.items()}
 
     def load(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Put `state()` back."""
         self._scores = {p: deque((float(s) for s in scores), maxlen=self._size) for p, scores in state.items()}
 
 
-def standing_out(advantages: torch.Tensor, share: float) -> torch.Tensor:
-    """The largest `share` of advantages, up and down, and zeros for the rest. Shape: (B,) to (B,).
+def keep_extremes(advantages: torch.Tensor, share: float) -> torch.Tensor:
+    """Keep the largest `share` of advantages, up and down, and zeros for the rest. Shape: (B,) to (B,).
 
     The nearer to 0 the less there is to learn: of a normal distribution, the outer half holds 93% of the
     squares. DanceGRPO (arXiv 2505.07818) learns from the best and the worst in the same way.
@@ -104,8 +105,8 @@ def standing_out(advantages: torch.Tensor, share: float) -> torch.Tensor:
     return torch.zeros_like(advantages).index_copy(0, kept, advantages[kept])
 
 
-def combined(parts: Sequence[tuple[torch.Tensor, float]], limit: float) -> torch.Tensor:
-    """Weighed sum of (advantages, weight) pairs, clipped to +- limit. Shape: each (B,); result float32 (B,).
+def weighted_sum(parts: Sequence[tuple[torch.Tensor, float]], limit: float) -> torch.Tensor:
+    """Return the weighted sum of (advantages, weight) pairs, clipped to +- limit. Shape: each (B,) to float32 (B,).
 
     Each reward was normalised by itself before this, so that a weight means the same whatever scale a
     reward has.

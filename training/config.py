@@ -1,255 +1,32 @@
-"""What a fine-tuning run is told. Widgets, limits and tooltips come from these fields too."""
+"""`FineTuneConfig`: the settings of a run, checked against each other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..core.errors import InputError
-from ..core.settings import MAX_SEED, check_fields, setting
-from ..sampling.settings import MAX_SIDE, MODEL_DEFAULT, SCHEDULERS
-
-if TYPE_CHECKING:
-    from ..loaders.model import DiffusionModel
-
-TRAINABLE = ("ddim", "ddpm", "euler_ancestral")  # schedulers whose steps are Gaussians of known spread
-ALGORITHMS = ("clipped", "score")
-ADVANTAGES = ("group", "prompt", "batch")
-TARGETS = ("attention", "transformer", "all")
-PARTS = ("lora", "full")
-SWITCH = ("off", "on")
-FRESH_NOISE = ("everywhere", "window")
-OLD_LOG_PROBS = ("auto", "rollout", "recompute")
-CLIP_ELEMENTS = 16_384  # what `clip_range` is stated for: 4 x 64 x 64 latents, a 512 px picture
+from ..core.settings import check_fields
+from ..sampling.schedulers import MODEL_DEFAULT, SCHEDULERS
+from .algorithms.registry import ALGORITHMS
+from .fields import TRAINABLE, FineTuneFields
 
 
 @dataclass(frozen=True)
-class DDPOConfig:
-    """How to fine-tune with DDPO (Black et al. 2023, arXiv 2305.13301).
+class FineTuneConfig(FineTuneFields):
+    """Say how to fine-tune on a reward: with DDPO (Black et al. 2023, arXiv 2305.13301).
 
     Everything random in a run follows from `seed`. Raises InputError, naming the field, when a value
     is outside its limits or does not go with another.
     """
 
-    epochs: int = setting(20, "Rounds of sampling, scoring and learning.", low=1, high=100_000)
-    samples_per_epoch: int = setting(
-        64, "Pictures made and scored in each epoch. More is slower and steadier.", low=2, high=65_536
-    )
-    group_size: int = setting(
-        8,
-        "Pictures of one prompt in an epoch, compared with each other. samples_per_epoch is a multiple of it.",
-        low=1,
-        high=4096,
-    )
-    steps: int = setting(
-        12, "Denoising steps while training. Few are fast; sample with more afterwards.", low=2, high=1000
-    )
-    scheduler: str = setting(
-        "ddim",
-        "How noise is removed while training: ddim, ddpm or euler_ancestral, whose steps are random, so that "
-        "there is something to learn from. model default works if it is one of these.",
-        options=(*TRAINABLE, MODEL_DEFAULT),
-    )
-    eta: float = setting(
-        1.0, "Fresh noise in each ddim step, above 0. Only ddim uses it.", low=0.0, high=1.0, step=0.05
-    )
-    guidance_scale: float = setting(
-        4.0, "How strictly pictures follow the prompt, in sampling and in learning alike. 1 is off.",
-        low=1.0, high=50.0, step=0.1,
-    )  # fmt: skip
-    height: int = setting(0, "Height in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
-    width: int = setting(0, "Width in pixels. 0 is the size the model was trained at.", low=0, high=MAX_SIDE, step=8)
-    learning_rate: float = setting(
-        3e-4,
-        "How far each update goes. More learns faster and breaks pictures sooner. Try 1e-5 for a full fine-tune.",
-        low=1e-9,
-        high=1.0,
-        step=1e-7,
-    )
-    rank: int = setting(16, "Size of the LoRA: 4 to 16 suffice for a taste, 32 and more for a style.", low=1, high=1024)
-    alpha: float = setting(
-        0.0,
-        "LoRA alpha; what is learned counts alpha / rank times. 0 is the rank itself.",
-        low=0.0,
-        high=4096.0,
-        step=0.5,
-    )
-    targets: str = setting(
-        "transformer",
-        "Layers the LoRA changes. attention: the attention projections. transformer: whole transformer blocks. "
-        "all: convolutions and embeddings too.",
-        options=TARGETS,
-    )
-    train: str = setting(
-        "lora",
-        "lora learns a small file beside the model. full changes a float32 copy of the whole network: much memory.",
-        options=PARTS,
-    )
-    algorithm: str = setting(
-        "clipped",
-        "clipped: importance sampling with a trust region, the paper's main form. score: the plain policy gradient, "
-        "one update an epoch.",
-        options=ALGORITHMS,
-    )
-    clip_range: float = setting(
-        1e-4,
-        "How far a step's probability may move in one epoch, stated for 512 px pictures of SDXL (16,384 numbers); "
-        "it is multiplied by 16,384 / numbers, so that it means the same at every size.",
-        low=1e-8,
-        high=1.0,
-        step=1e-7,
-    )
-    advantages: str = setting(
-        "group",
-        "What a score is compared with. group: pictures of the same prompt in this epoch. prompt: the prompt's "
-        "recent epochs. batch: all pictures of this epoch.",
-        options=ADVANTAGES,
-    )
-    advantage_clip: float = setting(
-        5.0, "Scores further than this many spreads away count as this.", low=0.1, high=100, step=0.5
-    )
-    min_spread: float = setting(
-        0.0,
-        "Scores that spread less than this, in the reward's own units, count as spread this much: a fifth of the "
-        "spread at the start keeps a run that has got what it wanted from wandering. 0 is off.",
-        low=0.0,
-        high=1e6,
-        step=0.01,
-    )
-    history: int = setting(32, "advantages prompt: how many scores of a prompt are remembered.", low=2, high=4096)
-    min_history: int = setting(
-        16, "advantages prompt: with fewer scores remembered, the whole batch is the comparison.", low=2, high=4096
-    )
-    kl_weight: float = setting(
-        0.0,
-        "Holds the model near where it started, against pictures that please the reward and nobody else: "
-        "0.01 to 0.04 is usual, 0 is off. Learning takes a third longer with it.",
-        low=0.0,
-        high=100.0,
-        step=0.001,
-    )
-    timestep_fraction: float = setting(
-        0.5, "Share of each picture's steps that is learned from. 0.2 is two to three times as fast.",
-        low=0.01, high=1.0, step=0.01,
-    )  # fmt: skip
-    window_start: float = setting(
-        0.0, "Learn only from steps after this share of the denoising.", low=0.0, high=0.99, step=0.01
-    )
-    window_stop: float = setting(
-        1.0, "Learn only from steps before this share of the denoising.", low=0.01, high=1.0, step=0.01
-    )
-    fresh_noise: str = setting(
-        "everywhere",
-        "Which ddim steps draw fresh noise. window: only those that can be learned from, so that scores differ by "
-        "nothing else and pictures are cleaner.",
-        options=FRESH_NOISE,
-    )
-    shared_start: str = setting(
-        "off",
-        "on: the group_size pictures that are compared with each other start from the same noise, so that scores "
-        "differ only by what is learned from.",
-        options=SWITCH,
-    )
-    learn_from: float = setting(
-        1.0,
-        "Share of an epoch's pictures that is learned from: those that stand out most, for better or worse. 0.5 takes "
-        "half the time and loses little.",
-        low=0.01,
-        high=1.0,
-        step=0.01,
-    )
-    updates_per_epoch: int = setting(4, "Optimizer steps in each epoch.", low=1, high=1000)
-    train_batch_size: int = setting(
-        16, "Steps of pictures in one forward pass of learning. Less needs less memory, and changes only rounding.",
-        low=1, high=4096,
-    )  # fmt: skip
-    rollout_batch_size: int = setting(0, "Pictures sampled at once. 0 is as many as fit.", low=0, high=4096)
-    max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this.", low=1e-6, high=1e6, step=0.1)
-    weight_decay: float = setting(1e-4, "AdamW's weight decay.", low=0.0, high=1.0, step=0.0001)
-    warmup_updates: int = setting(
-        0, "Updates over which the learning rate rises to its full value.", low=0, high=100_000
-    )
-    decay_updates: int = setting(
-        0,
-        "Updates after those over which the learning rate falls to a tenth, where it stays, so that a run ends calmly. "
-        "0 never falls. Updates are epochs times updates_per_epoch.",
-        low=0,
-        high=1_000_000,
-    )
-    ema_decay: float = setting(
-        0.0,
-        "Result is a moving average of the weights: 0.9 to 0.99 is usual, 0 is off.",
-        low=0.0,
-        high=0.99999,
-        step=0.001,
-    )
-    old_log_probs: str = setting(
-        "auto",
-        "Where probabilities of the sampled steps come from. recompute: once more on the learning path, exact in half "
-        "precision and on a GPU. auto: recompute unless what learns is float32 on a CPU.",
-        options=OLD_LOG_PROBS,
-    )
-    gradient_checkpointing: str = setting(
-        "off", "on needs a tenth of the memory for learning and a third more time.", options=SWITCH
-    )
-    seed: int = setting(0, "Everything random follows from it.", low=0, high=MAX_SEED)
-    checkpoint_every: int = setting(1, "Epochs between files to resume from.", low=1, high=10_000)
-    sample_every: int = setting(5, "Epochs between sample grids; 0 is none.", low=0, high=10_000)
-    evaluate_every: int = setting(
-        0,
-        "Epochs between comparisons with the untrained model, at seeds that are never trained on, and at prompts that "
-        "are not either where held_out_prompts are connected; 0 is none.",
-        low=0,
-        high=10_000,
-    )
-    evaluate_samples: int = setting(32, "Pictures in a comparison.", low=2, high=4096)
-    evaluate_steps: int = setting(
-        25,
-        "Steps of its second half, sampled as one samples afterwards: ddim without fresh noise. 0 leaves it out.",
-        low=0,
-        high=1000,
-    )
-    patience: int = setting(
-        0,
-        "Stop when that comparison was not better than its best for this many times, by watched_reward where one is "
-        "connected; 0 never stops early.",
-        low=0,
-        high=1000,
-    )
-
     def __post_init__(self) -> None:
         if self.scheduler in SCHEDULERS and self.scheduler not in (*TRAINABLE, MODEL_DEFAULT):
             raise untrainable("scheduler", self.scheduler)
         check_fields(self)
-        if self.scheduler == "ddim" and self.eta == 0:
-            raise InputError(
-                "eta", self.eta, "ddim at eta 0 adds no noise, so there is nothing to learn from. Set eta to 1."
-            )
-        if self.samples_per_epoch % self.group_size:
-            raise InputError(
-                "samples_per_epoch", self.samples_per_epoch, f"It must be a multiple of group_size, {self.group_size}."
-            )
-        if self.advantages == "group" and self.group_size == 1:
-            raise InputError(
-                "group_size", 1, "One picture has nothing to be compared with. Take 4 or more, or advantages batch."
-            )
-        if self.algorithm == "score" and self.updates_per_epoch != 1:
-            raise InputError(
-                "updates_per_epoch",
-                self.updates_per_epoch,
-                "The score form is right for one update only; set 1, or pick clipped as the algorithm.",
-            )
-        if self.fresh_noise == "window" and self.scheduler != "ddim":
-            raise InputError("fresh_noise", self.fresh_noise, f"Only ddim can; {self.scheduler} needs everywhere.")
-        if self.shared_start == "on" and self.advantages != "group":
-            raise InputError("shared_start", self.shared_start, "It needs advantages group: scores of one start.")
-        if self.window_start >= self.window_stop:
-            raise InputError("window_start", self.window_start, f"It must be below window_stop, {self.window_stop}.")
-        if self.patience and not self.evaluate_every:
-            raise InputError("patience", self.patience, "Stopping early needs evaluate_every above 0.")
-        if self.min_history > self.history:
-            raise InputError("min_history", self.min_history, f"It must be at most history, {self.history}.")
+        _check_sampling(self)
+        _check_groups(self)
+        _check_learning(self)
 
     @property
     def lora_alpha(self) -> float:
@@ -263,7 +40,7 @@ class DDPOConfig:
 
 
 def untrainable(name: str, scheduler: str) -> InputError:
-    """The refusal of a scheduler whose steps have no probability."""
+    """Return the refusal of a scheduler whose steps have no probability."""
     return InputError(
         name,
         scheduler,
@@ -272,6 +49,46 @@ def untrainable(name: str, scheduler: str) -> InputError:
     )
 
 
+def without_noise(eta: float) -> InputError:
+    """Return the refusal of ddim without fresh noise."""
+    return InputError("eta", eta, "ddim at eta 0 adds no noise, so there is nothing to learn from. Set eta to 1.")
+
+
+# --- rules between fields -----------------------------------------------------------------------
+
+
+def _check_sampling(config: FineTuneConfig) -> None:
+    if ALGORITHMS[config.algorithm].gaussian_steps and config.scheduler == "ddim" and config.eta == 0:
+        raise without_noise(config.eta)
+    if config.fresh_noise == "window" and config.scheduler != "ddim":
+        raise InputError("fresh_noise", config.fresh_noise, f"Only ddim can; {config.scheduler} needs everywhere.")
+    if config.window_start >= config.window_stop:
+        raise InputError("window_start", config.window_start, f"It must be below window_stop, {config.window_stop}.")
+
+
+def _check_groups(config: FineTuneConfig) -> None:
+    if config.samples_per_epoch % config.group_size:
+        advice = f"It must be a multiple of group_size, {config.group_size}."
+        raise InputError("samples_per_epoch", config.samples_per_epoch, advice)
+    if config.advantages == "group" and config.group_size == 1:
+        advice = "One picture has nothing to be compared with. Take 4 or more, or advantages batch."
+        raise InputError("group_size", 1, advice)
+    if config.shared_start == "on" and config.advantages != "group":
+        raise InputError("shared_start", config.shared_start, "It needs advantages group: scores of one start.")
+    if config.min_history > config.history:
+        raise InputError("min_history", config.min_history, f"It must be at most history, {config.history}.")
+
+
+def _check_learning(config: FineTuneConfig) -> None:
+    if ALGORITHMS[config.algorithm].one_update and config.updates_per_epoch != 1:
+        advice = f"The {config.algorithm} form is right for one update only; set 1, or pick clipped as the algorithm."
+        raise InputError("updates_per_epoch", config.updates_per_epoch, advice)
+    if config.patience and not config.evaluate_every:
+        raise InputError("patience", config.patience, "Stopping early needs evaluate_every above 0.")
+
+
+# --- to resume ----------------------------------------------------------------------------------
+
 # what changes nothing in what is learned beyond rounding, so that a run may go on with other values
 _FREE = (
     *("epochs", "checkpoint_every", "sample_every", "evaluate_every", "evaluate_samples", "evaluate_steps", "patience"),
@@ -279,56 +96,6 @@ _FREE = (
 )
 
 
-def identity(config: DDPOConfig) -> dict[str, Any]:
-    """The fields that must be the same for a run to go on where it stopped."""
+def identity(config: FineTuneConfig) -> dict[str, Any]:
+    """Return the fields that must be the same for a run to go on where it stopped."""
     return {k: v for k, v in asdict(config).items() if k not in _FREE}
-
-
-_SMALL = {"train_batch_size": 1, "rollout_batch_size": 1, "gradient_checkpointing": "on", "rank": 8}
-PRESETS: dict[str, dict[str, Any]] = {
-    "8 GB": {**_SMALL, "height": 512, "width": 512, "targets": "attention", "samples_per_epoch": 32},
-    "12 GB": {**_SMALL, "height": 512, "width": 512, "train_batch_size": 4, "rollout_batch_size": 4},
-    "24 GB": {"height": 768, "width": 768, "train_batch_size": 4, "rollout_batch_size": 8, "rank": 16,
-              "gradient_checkpointing": "on", "samples_per_epoch": 128},
-    "80 GB": {"train_batch_size": 4, "rollout_batch_size": 16, "rank": 32, "samples_per_epoch": 256},
-    "CPU": {"rollout_batch_size": 32, "train_batch_size": 32, "rank": 16, "targets": "all", "steps": 8,
-            "guidance_scale": 3.0, "learning_rate": 1.2e-3, "clip_range": 1.25e-3, "samples_per_epoch": 128,
-            "group_size": 16, "timestep_fraction": 1.0, "window_stop": 0.5, "fresh_noise": "window",
-            "learn_from": 0.5},
-}  # fmt: skip
-
-
-def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | None = None) -> dict[str, Any]:
-    """What a preset sets beside settings that were `chosen`, less what those rule out.
-
-    No picture size beyond what `model` was trained at, and none at all for one that knows a single size.
-    Raises InputError for the name.
-    """
-    if name not in PRESETS:
-        raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
-    values = {k: v for k, v in PRESETS[name].items() if k not in chosen}
-    if chosen.get("scheduler", "ddim") != "ddim":
-        values.pop("fresh_noise", None)
-    if chosen.get("advantages", "group") != "group":
-        values.pop("shared_start", None)
-    if "window_start" in chosen:  # a window is one thing
-        values.pop("window_stop", None)
-    if model is not None:
-        for side, native in zip(("height", "width"), model.native_size, strict=True):
-            if not model.conditional:
-                values.pop(side, None)
-            elif side in values:
-                values[side] = min(values[side], native)
-    return values
-
-
-def preset(name: str, model: DiffusionModel | None = None, **changes: Any) -> DDPOConfig:
-    """The config of a preset: how much memory there is, with `changes` on top.
-
-    "CPU" is for the embedded tiny models, the others for SDXL; with `model` pictures are never larger than those it
-    was trained on. Raises InputError for an unknown name or field.
-    """
-    unknown = set(changes) - {f.name for f in fields(DDPOConfig)}
-    if unknown:
-        raise InputError("config", sorted(unknown)[0], "There is no such setting.")
-    return DDPOConfig(**{**preset_values(name, changes, model), **changes})

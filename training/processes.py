@@ -1,75 +1,84 @@
-"""Several processes that train one model together: each samples its share, gradients are added up."""
+"""Several processes that train one model together: each samples its share, gradients are summed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 
-class Alone:
-    """The only process; also the interface of `Together`."""
+class SingleProcess:
+    """The only process; also the interface of `Distributed`."""
 
-    rank, world = 0, 1
+    rank, world_size = 0, 1
 
-    def share(self, count: int) -> slice:
-        """This process's part of `count` rows; count is a multiple of `world`."""
-        each = count // self.world
+    def my_slice(self, count: int) -> slice:
+        """Return this process's part of `count` rows; count is a multiple of `world_size`."""
+        each = count // self.world_size
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        """Everybody's rows, in the order of `share`. Shape (B / world,) to (B,)."""
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all processes, in the order of `my_slice`. Shape: (B / world_size,) to (B,)."""
         return rows
 
-    def add(self, tensors: Sequence[torch.Tensor]) -> None:
+    def all_reduce_sum(self, tensors: Sequence[torch.Tensor]) -> None:
         """Replace each tensor with its sum over the processes, in place."""
 
-    def largest(self, value: float) -> float:
-        """The largest of everybody's values."""
+    def all_reduce_max(self, value: float) -> float:
+        """Return the largest of all processes' values."""
         return value
 
-    def agree(self, value: int) -> int:
-        """The first process's value, for all."""
+    def broadcast(self, value: int) -> int:
+        """Return the first process's value, on each."""
         return value
 
-    def wait(self) -> None:
-        """Until everybody is here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
 
 
-class Together(Alone):
-    """A process of a torch.distributed group that has been set up."""
+class Distributed(SingleProcess):
+    """A process of a torch.distributed group that has been set up.
 
-    def __init__(self) -> None:
-        import torch.distributed as dist
+    Args:
+        backend: torch.distributed, or what stands for it.
+        device: where the backend takes tensors; None is wherever they are.
+    """
 
-        self._dist, self.rank, self.world = dist, dist.get_rank(), dist.get_world_size()
-        self._device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else None
+    def __init__(self, backend: Any = None, device: torch.device | None = None) -> None:
+        import torch.distributed
 
-    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor where the backend takes it: nccl knows its GPU only."""
-        return tensor.to(self._device or tensor.device).contiguous()
+        self.backend = backend or torch.distributed
+        self.rank, self.world_size = self.backend.get_rank(), self.backend.get_world_size()
+        if device is None and self.backend.get_backend() == "nccl":  # which knows its GPU only
+            device = torch.device("cuda", torch.cuda.current_device())
+        self.device = device
 
-    def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        mine = self._sendable(rows)
-        found = [torch.empty_like(mine) for _ in range(self.world)]
-        self._dist.all_gather(found, mine)
+    def sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor where the backend takes it, contiguous."""
+        return tensor.to(self.device or tensor.device).contiguous()
+
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        local = self.sendable(rows)
+        found = [torch.empty_like(local) for _ in range(self.world_size)]
+        self.backend.all_gather(found, local)
         return torch.cat(found).to(rows.device)
 
-    def add(self, tensors: Sequence[torch.Tensor]) -> None:
-        together = self._sendable(torch.cat([t.flatten() for t in tensors]))
-        self._dist.all_reduce(together)
-        for t, summed in zip(tensors, together.split([t.numel() for t in tensors]), strict=True):
+    def all_reduce_sum(self, tensors: Sequence[torch.Tensor]) -> None:
+        joined = self.sendable(torch.cat([t.flatten() for t in tensors]))
+        self.backend.all_reduce(joined)
+        for t, summed in zip(tensors, joined.split([t.numel() for t in tensors]), strict=True):
             t.copy_(summed.view_as(t))
 
-    def largest(self, value: float) -> float:
-        found = self._sendable(torch.tensor([value], dtype=torch.float64))
-        self._dist.all_reduce(found, op=self._dist.ReduceOp.MAX)
+    def all_reduce_max(self, value: float) -> float:
+        found = self.sendable(torch.tensor([value], dtype=torch.float64))
+        self.backend.all_reduce(found, op=self.backend.ReduceOp.MAX)
         return float(found)
 
-    def agree(self, value: int) -> int:
-        found = self._sendable(torch.tensor([value]))
-        self._dist.broadcast(found, src=0)
+    def broadcast(self, value: int) -> int:
+        found = self.sendable(torch.tensor([value]))
+        self.backend.broadcast(found, src=0)
         return int(found)
 
-    def wait(self) -> None:
-        self._dist.barrier()
+    def barrier(self) -> None:
+        self.backend.barrier()

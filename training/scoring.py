@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core.errors import InputError
-from .advantages import PromptHistory, batch_advantages, check_rewards, combined, group_advantages
-from .config import DDPOConfig
-from .processes import Alone
+from ..core.progress import Progress, Within
+from .advantages import PromptHistory, batch_advantages, check_rewards, group_advantages, weighted_sum
+from .config import FineTuneConfig
+from .epoch import Epoch
+from .processes import SingleProcess
 
 RewardFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 # one reward, or several with the weight of each
 Rewards = RewardFunction | Sequence[tuple[RewardFunction, float]]
 
 
-class Judge(NamedTuple):
-    """A reward that is trained on.
+class RewardTerm(NamedTuple):
+    """Describe a reward that is trained on.
 
     Attributes:
         score: its function.
@@ -36,18 +38,18 @@ class Judge(NamedTuple):
 
     @property
     def trained_on(self) -> tuple[tuple[str, float], ...]:
-        """(column, weight) of everything that gets advantages of its own."""
+        """Return (column, weight) of everything that gets advantages of its own."""
         if not self.parts:
             return ((self.name, self.weight),)
         return tuple((f"{self.name}: {part}", self.weight * weight) for part, weight in self.parts)
 
 
-class Judged(NamedTuple):
-    """B pictures judged.
+class ScoredEpoch(NamedTuple):
+    """Hold the scores of an epoch's B pictures, those of all processes.
 
     Attributes:
         advantages: (B,) float32.
-        total: (B,) float64, the weighed sum of the scores, for people to watch.
+        total: (B,) float64, the weighted sum of the scores, for people to watch.
         columns: each reward's scores by name, (B,) float64; parts of combined rewards too.
     """
 
@@ -57,12 +59,12 @@ class Judged(NamedTuple):
 
 
 def reward_name(reward: Any) -> str:
-    """What a reward is called in messages and metrics."""
+    """Return what a reward is called in messages and metrics."""
     return str(getattr(reward, "name", None) or getattr(reward, "__name__", None) or type(reward).__name__)
 
 
 def combined_parts(reward: Any) -> tuple[tuple[str, float], ...]:
-    """(name, weight) of the members of a weighed sum, empty for other rewards.
+    """Return (name, weight) of the members of a weighted sum, nothing for other rewards.
 
     From `column_weights`, a mapping, or what `rewards.combine` makes. A sum of ranks is trained on as it is: ranks
     are what was asked for.
@@ -73,10 +75,10 @@ def combined_parts(reward: Any) -> tuple[tuple[str, float], ...]:
     return tuple((str(name), float(weight)) for name, weight in dict(weights or {}).items() if weight)
 
 
-def check_judges(reward: Rewards) -> list[Judge]:
-    """The rewards to train on. Raises InputError for what is none, and for weights that are no numbers."""
+def check_terms(reward: Rewards) -> list[RewardTerm]:
+    """Return the rewards to train on. Raises InputError for what is none, and for weights that are no numbers."""
     given = list(reward) if isinstance(reward, Sequence) else [(reward, 1.0)]
-    judges: list[Judge] = []
+    terms: list[RewardTerm] = []
     for entry in given:
         score, weight = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, 1.0)
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
@@ -85,80 +87,95 @@ def check_judges(reward: Rewards) -> list[Judge]:
         if not number or not abs(weight) < 1e6 or weight == 0:
             raise InputError("reward", weight, "A reward's weight is a number other than 0.")
         name = reward_name(score)
-        taken = sum(j.name == name for j in judges)
+        taken = sum(term.name == name for term in terms)
         name = f"{name} {taken + 1}" if taken else name
-        judges.append(Judge(score, name, float(weight), combined_parts(score)))
-    if not judges:
+        terms.append(RewardTerm(score, name, float(weight), combined_parts(score)))
+    if not terms:
         raise InputError("reward", given, "Connect at least one reward.")
-    return judges
+    return terms
 
 
-def judge(
-    judges: Sequence[Judge],
-    histories: Mapping[str, PromptHistory],
-    images: torch.Tensor,
-    prompts: Sequence[str],
-    everybody: Sequence[str],
-    groups: Sequence[str],
-    config: DDPOConfig,
-    processes: Alone,
-    count: Callable[[int], None],
-) -> Judged:
-    """Score this process's pictures and weigh them against everybody's.
+class Scorer:
+    """Score epochs with the rewards that are trained on, and remember the scores of each prompt."""
 
-    Shape: images (B / world, H, W, 3), `prompts` as many, `everybody` the B prompts of all processes, `groups`
-    what each of them is compared with by advantages "group"; results are of all B. `histories` are by column.
-    Each reward is normalised by itself before it is weighed. `count` is told how many pictures more a reward has
-    scored; what it raises stops the scoring.
-    Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
-    """
-    columns: dict[str, torch.Tensor] = {}
-    parts, total = [], torch.zeros(len(everybody), dtype=torch.float64)
-    for one in judges:
-        for name, column in _score(one, images, prompts, count).items():
-            mine = torch.as_tensor(column).detach().double().cpu()
-            if mine.shape != (len(prompts),):
-                check_rewards(mine, name, prompts)
-            columns[name] = check_rewards(processes.gather(mine), name, everybody)
-        total += one.weight * columns[one.name]
-        parts += [
-            (_advantages(columns[name], everybody, groups, config, histories[name]), weight)
-            for name, weight in one.trained_on
-        ]
-    return Judged(combined(parts, config.advantage_clip), total, columns)
+    def __init__(self, terms: Sequence[RewardTerm], config: FineTuneConfig, processes: SingleProcess) -> None:
+        self.terms, self._config, self._processes = tuple(terms), config, processes
+        self._histories = {
+            name: PromptHistory(config.history, config.min_history) for term in terms for name, _ in term.trained_on
+        }
+
+    def score_epoch(self, images: torch.Tensor, epoch: Epoch, progress: Progress) -> ScoredEpoch:
+        """Score this process's pictures and compare them with those of all processes.
+
+        Shape: images (B / world_size, H, W, 3) of the epoch's local rows; results are of all B. Each reward is
+        normalised by itself before the weighted sum.
+        Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
+        """
+        progress.phase("scoring", len(images) * len(self.terms))
+        progress.check_cancelled()
+        columns: dict[str, torch.Tensor] = {}
+        parts, total = [], torch.zeros(len(epoch.prompts), dtype=torch.float64)
+        for term in self.terms:
+            for name, scores in _columns(term, images, epoch.local_prompts, progress).items():
+                local = check_rewards(torch.as_tensor(scores), name, epoch.local_prompts)
+                columns[name] = self._processes.all_gather(local)
+            total += term.weight * columns[term.name]
+            parts += [(self._advantages(name, columns[name], epoch), weight) for name, weight in term.trained_on]
+        return ScoredEpoch(weighted_sum(parts, self._config.advantage_clip), total, columns)
+
+    def _advantages(self, name: str, scores: torch.Tensor, epoch: Epoch) -> torch.Tensor:
+        config = self._config
+        if config.advantages == "group":
+            return group_advantages(scores, epoch.groups, config.min_spread)
+        if config.advantages == "prompt":
+            return self._histories[name].advantages(scores, epoch.prompts, config.min_spread)
+        return batch_advantages(scores, config.min_spread)
+
+    def state(self) -> dict[str, dict[str, list[float]]]:
+        """Return the scores remembered, by column and prompt, for a JSON file."""
+        return {name: history.state() for name, history in self._histories.items()}
+
+    def load(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+        """Put `state()` back."""
+        for name, history in self._histories.items():
+            history.load(state.get(name, {}))
 
 
-def _score(
-    one: Judge, images: torch.Tensor, prompts: Sequence[str], count: Callable[[int], None]
+def _columns(
+    term: RewardTerm, images: torch.Tensor, prompts: Sequence[str], progress: Progress
 ) -> dict[str, torch.Tensor]:
-    """A reward's columns, what is trained on first."""
-    if not hasattr(one.score, "columns"):
-        return {one.name: scored(one.score, images, prompts, count)}
-    found = dict(scored(one.score.columns, images, prompts, count))
+    """Return a reward's columns, what is trained on first."""
+    if not hasattr(term.score, "columns"):
+        return {term.name: call_reward(term.score, images, prompts, progress)}
+    found = dict(call_reward(term.score.columns, images, prompts, progress))
     first = next(iter(found))
-    return {one.name: found.pop(first), **{f"{one.name}: {k}": v for k, v in found.items()}}
+    return {term.name: found.pop(first), **{f"{term.name}: {k}": v for k, v in found.items()}}
 
 
-def scored(
-    function: Callable[..., Any], images: torch.Tensor, prompts: Sequence[str], count: Callable[[int], None]
-) -> Any:
-    """What a reward makes of pictures. It gets copies, so that none can change what others see.
+def call_reward(function: Callable[..., Any], images: torch.Tensor, prompts: Sequence[str], progress: Progress) -> Any:
+    """Return what a reward makes of pictures. It gets copies, so that none can change what others see.
 
-    `count` is told of as many pictures as there are: after each batch of a reward that takes `on_batch`, as ours do,
+    Progress advances by as many pictures as there are: after each batch of a reward that takes `progress`, as ours do,
     else at the end.
     """
-    told = 0
-
-    def on_batch(done: int, total: int) -> None:
-        nonlocal told
-        count(done - told)
-        told = done
-
-    telling = {"on_batch": on_batch} if "on_batch" in _parameters(function) else {}
+    counted = _Counted(progress)
+    taken = {"progress": counted} if "progress" in _parameters(function) else {}
     with torch.no_grad():
-        found = function(images.clone(), list(prompts), **telling)
-    count(len(images) - told)
+        found = function(images.clone(), list(prompts), **taken)
+    progress.advance(len(images) - counted.done)
     return found
+
+
+class _Counted(Within):
+    """Remember how much was counted."""
+
+    def __init__(self, outer: Progress) -> None:
+        super().__init__(outer)
+        self.done = 0
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        super().advance(count)
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[str]:
@@ -166,17 +183,3 @@ def _parameters(function: Callable[..., Any]) -> Sequence[str]:
         return list(inspect.signature(function).parameters)
     except (TypeError, ValueError):  # some built-in functions have none to show
         return ()
-
-
-def _advantages(
-    rewards: torch.Tensor,
-    prompts: Sequence[str],
-    groups: Sequence[str],
-    config: DDPOConfig,
-    history: PromptHistory,
-) -> torch.Tensor:
-    if config.advantages == "group":
-        return group_advantages(rewards, groups, config.min_spread)
-    if config.advantages == "prompt":
-        return history.advantages(rewards, prompts, config.min_spread)
-    return batch_advantages(rewards, config.min_spread)

@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 import torch
 
-from .config import DDPOConfig
+from .config import FineTuneConfig
 from .randomness import generator
 
 
 class Trajectory(NamedTuple):
-    """Sampled pictures with every step on the way; all on the CPU, all float32 whatever the network runs in.
+    """Hold sampled pictures with every step on the way; on the CPU, float32 whatever the network runs in.
 
     Attributes:
         latents: (B, T + 1, C, h, w); step t went from latents[:, t] to latents[:, t + 1].
         log_probs: (B, T) of each step taken, averaged over C, h, w; 0 where std is 0.
-        stds: (T,) spread of each step; 0 marks a step without noise, which is not learned from.
+        stds: (T,) standard deviation of each step; 0 marks a step without noise, which is not learned from.
         prompts: B texts.
         seeds: B seeds.
     """
@@ -33,20 +33,20 @@ class Trajectory(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """(picture, step) pairs: both (N,) whole numbers on the CPU."""
+    """Name (picture, step) pairs: both (N,) whole numbers on the CPU."""
 
     picture: torch.Tensor
     step: torch.Tensor
 
 
 def learnable_steps(stds: torch.Tensor, start: float, stop: float) -> list[int]:
-    """Steps with noise whose place in the schedule, t / T, is in [start, stop). Shape: stds (T,)."""
+    """Return the steps with noise whose place in the schedule, t / T, is in [start, stop). Shape: stds (T,)."""
     count = len(stds)
     return [t for t in range(count) if stds[t] > 0 and start <= t / count < stop]
 
 
-def choose_pairs(pictures: int, steps: list[int], config: DDPOConfig, epoch: int) -> list[Pairs]:
-    """The pairs of each update of an epoch, shuffled: every picture with the same number of its steps.
+def choose_pairs(pictures: int, steps: list[int], config: FineTuneConfig, epoch: int) -> list[Pairs]:
+    """Choose the pairs of each update of an epoch, shuffled: every picture with the same number of its steps.
 
     Each picture has its own random choice of max(1, timestep_fraction of `steps`). Update u gets the
     u-th of `updates_per_epoch` parts of one shuffled list, sizes differing by one at most.
@@ -62,10 +62,16 @@ def choose_pairs(pictures: int, steps: list[int], config: DDPOConfig, epoch: int
 
 
 def micro_batches(pairs: Pairs, size: int) -> list[Pairs]:
-    """Pairs in batches of `size`, the last one smaller; inside each, pairs of one step stand together."""
+    """Split pairs into batches of `size`, the last one smaller; inside each, pairs of one step stand together."""
     batches = []
     for first in range(0, len(pairs.step), size):
         picture, step = (part[first : first + size] for part in pairs)
         order = step.argsort(stable=True)
         batches.append(Pairs(picture[order], step[order]))
     return batches
+
+
+def at_pairs(trajectory: Trajectory, pairs: Pairs, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (x, x_next) of each pair, both (N, C, h, w) where the network runs. Trajectories carry no gradient."""
+    latents, (picture, step) = trajectory.latents, pairs
+    return latents[picture, step].to(device), latents[picture, step + 1].to(device)

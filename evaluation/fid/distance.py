@@ -12,10 +12,9 @@ from typing import NamedTuple
 import torch
 
 from ...core.errors import InputError
+from ...core.progress import Progress
 from ...ranking.intervals import Z95
 from .statistics import FeatureStatistics
-
-OnStep = Callable[[int, int], None]  # (done, total)
 
 _KERNEL_ROWS = 1024
 
@@ -72,15 +71,15 @@ def frechet_interval(
     resamples: int,
     seed: int = 0,
     groups: Sequence[Hashable] | None = None,
-    on_step: OnStep | None = None,
+    progress: Progress | None = None,
 ) -> Estimate:
     """FID with a bootstrap interval over the first set's N pictures; the second set is taken as it is.
 
     `groups`, one for each of the N, are drawn whole: pictures of one prompt are alike, and are no N independent ones.
 
     A resampled set holds fewer different pictures, which raises its FID: so the interval is the estimate plus and
-    minus 1.96 spreads of the resampled values, not their percentiles, and not below 0. `rows` gives features of some
-    of the N by index; `on_step` is called before each resample, and what it raises stops the work.
+    minus 1.96 standard deviations of the resampled values, not their percentiles, and not below 0. `rows` gives
+    features of some of the N by index; `progress` counts the resamples, and what it raises stops the work.
     """
     value = frechet_distance(first, second)
     if resamples < 2:
@@ -90,18 +89,19 @@ def frechet_interval(
     generator = torch.Generator().manual_seed(seed)
     found = []
     number, members = _numbered(groups, count)
-    for step in range(resamples):
-        if on_step is not None:
-            on_step(step, resamples)
+    progress = progress or Progress()
+    progress.phase("FID", resamples)
+    for _ in range(resamples):
         drawn = torch.randint(number, (number,), generator=generator)
         weights = torch.bincount(drawn, minlength=number).double()[members]
-        if weights.sum() < 2:  # of one group and a few: nothing to compare
-            continue
-        if count <= len(first.mean):
+        if weights.sum() < 2:  # one small group alone: nothing to compare
+            pass
+        elif count <= len(first.mean):
             found.append(_distance_of_few(rows, weights, second.mean, trace, root))
         else:
-            mean, spread = _weighted(rows, weights, first.mean)
-            found.append(_distance(mean, spread, second.mean, trace, root))
+            mean, covariance = _weighted(rows, weights, first.mean)
+            found.append(_distance(mean, covariance, second.mean, trace, root))
+        progress.advance()
     if len(found) < 2 or number < 2:
         return Estimate(value, math.nan, math.nan, count)
     half = Z95 * float(torch.tensor(found, dtype=torch.float64).std())
@@ -182,25 +182,26 @@ def kernel_distance(
     subsets: int = 100,
     subset_size: int = 1000,
     seed: int = 0,
-    on_step: OnStep | None = None,
+    progress: Progress | None = None,
 ) -> Estimate:
     """KID: the mean of `squared_mmd` over random subsets, without replacement inside one.
 
     A set smaller than `subset_size` makes the subsets as large as it is. The interval is that of subsampling (Politis &
-    Romano 1994): 1.96 spreads of the subsets' values times sqrt(size / N), N the smaller set's. It takes the subsets'
-    values for independent, so it is too narrow where a subset is most of a set; there, where the whole smaller set
-    is one subset, none is given. `on_step` is called before each subset, and what it raises stops the work.
+    Romano 1994): 1.96 standard deviations of the subsets' values times sqrt(size / N), N the smaller set's. It takes
+    the subsets' values for independent, so it is too narrow where a subset is most of a set; there, where the whole
+    smaller set is one subset, none is given. `progress` counts the subsets, and what it raises stops the work.
     """
     size = min(subset_size, count, other_count)
     generator = torch.Generator().manual_seed(seed)
     values = []
     times = 1 if size == count == other_count else subsets
-    for step in range(times):
-        if on_step is not None:
-            on_step(step, times)
+    progress = progress or Progress()
+    progress.phase("KID x1000", times)
+    for _ in range(times):
         mine = torch.randperm(count, generator=generator)[:size].tolist()
         theirs = torch.randperm(other_count, generator=generator)[:size].tolist()
         values.append(squared_mmd(first(mine).double(), second(theirs).double()))
+        progress.advance()
     value = math.fsum(values) / len(values)
     if len(values) < 2 or 2 * size > min(count, other_count):
         return Estimate(value, math.nan, math.nan, count)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from torch import nn
 from ...core.assets import asset_folder
 from ...core.errors import InputError
 from ...core.memory import in_parts
+from ...core.progress import Place, Progress, stay
 from ...images.convert import to_pil
 from ...images.decode import PictureError, decode_file
 from ...images.pictures import FilePictures, Pictures
@@ -136,20 +136,22 @@ def read_features(
     extractor: Extractor,
     *,
     batch_size: int = 0,
-    place: Callable[[], AbstractContextManager[None]] | None = None,
-    on_picture: Callable[[int, int], None] | None = None,
+    place: Place = stay,
+    progress: Progress | None = None,
 ) -> FeatureRows:
     """Read pictures of any sizes.
 
     Args:
         batch_size: pictures at once; 0 is 16 on a CPU, 64 on a GPU; out of memory halves it.
-        place: makes the network ready to run for the length of a `with` block.
-        on_picture: called with (done, N); what it raises stops the reading.
+        place: makes the network ready to run.
+        progress: counts the pictures read; what it raises stops the reading.
     """
     kept: list[int] = []
     broken: list[tuple[int, str]] = []
     found: list[torch.Tensor] = []
-    with (place or nullcontext)(), ThreadPoolExecutor(_READERS, "tastemaker-features") as readers, torch.no_grad():
+    progress = progress or Progress()
+    progress.phase("reading", len(pictures))
+    with place([extractor.network]), ThreadPoolExecutor(_READERS, "tastemaker-features") as readers, torch.no_grad():
         device = next(extractor.network.parameters()).device
         size = batch_size or (_BATCH_CPU if device.type == "cpu" else _BATCH_GPU)
         for first, ready in _ahead(pictures, extractor, size, readers):
@@ -162,8 +164,7 @@ def read_features(
                     good.append(one)
             if good:
                 found.append(_compute(extractor, torch.stack(good), device))
-            if on_picture is not None:
-                on_picture(first + len(ready), len(pictures))
+            progress.advance(len(ready))
     features = torch.cat(found) if found else torch.empty(0, extractor.features)
     return FeatureRows(features, tuple(kept), tuple(broken))
 

@@ -1,4 +1,4 @@
-"""The door to ComfyUI: progress, cancel, previews, memory, folders, metadata. `host_native.py` is its other wing.
+"""The door to ComfyUI: memory, folders, metadata. `progress.py` has its bar and cancel, `native.py` its own models.
 
 Importing this module imports nothing of the host; its functions do, when the host runs a node.
 """
@@ -8,24 +8,20 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError, TastemakerError
 from ...core.files import unwritable
 from ...loaders.formats.precision import native_bfloat16
+from .progress import HostProgress as HostProgress
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
     from torch import nn
-
-    from ...loaders import DiffusionModel
-
-PREVIEW_SIDE = 512
-_PREVIEW_SHARE = 0.1  # at most this part of the time goes into previews
 
 # --- models and memory ------------------------------------------------------------------------
 
@@ -53,7 +49,7 @@ def _patcher(module: nn.Module) -> Any:
 
 @contextmanager
 def in_use(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[None]:
-    """Put modules where the host computes, for the length of a `with` block.
+    """Put modules where the host computes, for the length of a `with` block: the host's `Place`.
 
     `working_bytes` is what their work needs beside their weights; the host frees other models for it.
     Inside, `torch.inference_mode` is off: a module moved under it could never be trained.
@@ -66,11 +62,6 @@ def in_use(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[Non
         if patchers:
             memory.load_models_gpu(patchers, memory_required=working_bytes, force_full_load=True)
         yield
-
-
-def place(model: DiffusionModel, names: Sequence[str], working_bytes: int) -> AbstractContextManager[None]:
-    """`in_use` as `tastemaker.sampling.sample` asks for it."""
-    return in_use([model.modules[name] for name in names], working_bytes)
 
 
 @contextmanager
@@ -102,32 +93,6 @@ def preferred_dtype(*, exact: bool = False) -> torch.dtype:
         return torch.float16
     half = device.type == "cpu" and not exact and not getattr(memory, "FORCE_FP32", False) and native_bfloat16()
     return torch.bfloat16 if half else torch.float32
-
-
-# --- progress, cancel, previews ---------------------------------------------------------------
-
-
-class Progress:
-    """The node's progress bar. Updating it is also where a cancel takes effect."""
-
-    def __init__(self, total: int) -> None:
-        from comfy.utils import ProgressBar
-
-        self._bar, self._total = ProgressBar(total), total
-        self._next, self._cost = 0.0, 0.0
-
-    def update(self, done: int, preview: Callable[[], Image.Image] | None = None) -> None:
-        """Report progress; `preview` is made at most about a tenth of the time. May raise the cancel."""
-        import comfy.model_management as memory
-
-        memory.throw_exception_if_processing_interrupted()
-        shown = None
-        now = time.monotonic()
-        if preview is not None and now >= self._next:
-            shown = ("JPEG", preview(), PREVIEW_SIDE)
-            cost = time.monotonic() - now
-            self._next = time.monotonic() + max(cost / _PREVIEW_SHARE, 0.25)
-        self._bar.update_absolute(done, self._total, shown)
 
 
 # --- folders ----------------------------------------------------------------------------------

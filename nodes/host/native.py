@@ -51,7 +51,7 @@ def native_model(
     if base is None:
         parts = states()
         base = _native_unet(parts.unet, prediction, zero_snr)
-        _beside[base] = (_native_clip(parts.text, parts.text_2), _native_vae(parts.vae))
+        _beside[base] = (_native_clip(parts.text, parts.text_2), native_vae(parts.vae))
         _natives[key] = base
     clip, vae = _beside[base]
     return Native(base.clone(), clip.clone(), vae)
@@ -89,7 +89,7 @@ def _native_clip(text: Mapping[str, torch.Tensor], text_2: Mapping[str, torch.Te
     return clip
 
 
-def _native_vae(state: Mapping[str, torch.Tensor]) -> Any:
+def native_vae(state: Mapping[str, torch.Tensor]) -> Any:
     import comfy.sd
     from comfy.diffusers_convert import convert_vae_state_dict
 

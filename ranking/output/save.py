@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ...core.errors import InputError
 from ...core.files import sweep, unwritable, write_atomic
+from ...core.progress import Progress
 from ...images.convert import to_pil
 from ...images.decode import PictureError
 from ...images.limits import MAX_PICTURE_BYTES
@@ -45,7 +46,7 @@ def save_table(
     *,
     metadata: Mapping[str, Any] | None = None,
     parts: Collection[str] = PARTS,
-    on_file: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SavedTable:
     """Save a table under `folder`, every name starting with `stem`.
 
@@ -57,7 +58,7 @@ def save_table(
         metadata: JSON-able text chunks for every new PNG (ComfyUI's `prompt` and `workflow`). Pictures from files
             keep their own.
         parts: which of `PARTS` to write.
-        on_file: called with the number of pictures written; what it raises stops the saving.
+        progress: counts the pictures written; what it raises stops the saving.
 
     Raises:
         InputError: nothing to write, an unknown part, a picture's file that is gone, a folder that cannot be written.
@@ -71,7 +72,9 @@ def save_table(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        pictures = _save_pictures(table, folder, stem, records, metadata or {}, on_file) if "pictures" in parts else []
+        pictures = []
+        if "pictures" in parts:
+            pictures = _save_pictures(table, folder, stem, records, metadata or {}, progress or Progress())
         files = [path.name for path in pictures] or None
         made: dict[str, tuple[str, Callable[[], bytes]]] = {
             "csv": ("ranking.csv", lambda: to_csv(records).encode("utf-8-sig")),
@@ -96,11 +99,12 @@ def _save_pictures(
     stem: str,
     records: list[dict[str, Any]],
     metadata: Mapping[str, Any],
-    on_file: Callable[[int], None] | None,
+    progress: Progress,
 ) -> list[Path]:
     """Write the pictures, named so that they sort by rank; each record learns its file."""
     digits = max(2, len(str(len(records))))
     paths = []
+    progress.phase("saving", len(records))
     for i, record in enumerate(records):
         seed = "" if record["seed"] is None else f"_seed{record['seed']}"
         name = f"{stem}{i + 1:0{digits}}{seed}"
@@ -111,8 +115,7 @@ def _save_pictures(
             data = _png(table, i, record, metadata)
         paths.append(folder / record["file"])
         write_atomic(paths[-1], data)
-        if on_file is not None:
-            on_file(i + 1)
+        progress.advance()
     return paths
 
 

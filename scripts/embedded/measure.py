@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from tastemaker.core.assets import asset_folder
+from tastemaker.core.progress import LoggedProgress
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.rewards import load_reward
 from tastemaker.sampling import SampleOptions, sample
@@ -78,7 +79,7 @@ def measure_sdxl(count: int = 500, *, steps: int = 25, guidance_scale: float = 4
         guidance_scale=guidance_scale,
         seeds=range(count),
         options=SampleOptions(at_once=50),
-        on_step=lambda info: log.info("tiny-sdxl %d/%d", info.done, info.total) if info.done % 25 == 0 else None,
+        progress=LoggedProgress(log),
     )
     readings = [read(image.numpy()) for image in samples.images]
     return agreement(scenes, readings, [c.mentions for c in said])
@@ -94,7 +95,7 @@ def measure_ddpm(count: int = 300, *, steps: int = 50, eta: float = 1.0) -> Shar
         eta=eta,
         seeds=range(count),
         options=SampleOptions(at_once=50),
-        on_step=lambda info: log.info("tiny-ddpm %d/%d", info.done, info.total) if info.done % 25 == 0 else None,
+        progress=LoggedProgress(log),
     )
     return Share(sum(read(image.numpy()).clean for image in samples.images), count)
 

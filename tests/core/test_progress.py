@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
-from tastemaker.core.progress import Cancellable, Progress, Within, stay
+from tastemaker.core.progress import Cancellable, LoggedProgress, Progress, Scaled, Within, stay
 
 
 class Recorded(Progress):
@@ -65,3 +67,31 @@ def test_a_cancel_comes_through(part: type) -> None:
 def test_stay_is_a_place() -> None:
     with stay([], 10) as nothing:
         assert nothing is None
+
+
+def test_scaled_fills_its_share_of_the_outer_phase_in_whole_units() -> None:
+    outer = Recorded()
+    part = Scaled(outer, 5)
+    part.phase("steps", 8)
+    for count in (2, 2, 4):
+        part.advance(count)
+    assert outer.calls == [("advance", 1), ("advance", 1), ("advance", 3)]  # 5 * 2 // 8, 5 * 4 // 8, 5
+
+
+def test_scaled_takes_back_what_has_to_be_done_again() -> None:
+    outer = Recorded()
+    part = Scaled(outer, 4)
+    part.phase("steps", 4)
+    part.advance(3)
+    part.advance(-3)
+    part.advance(4)
+    assert sum(call[1] for call in outer.calls) == 4
+
+
+def test_logged_progress_says_the_beginning_and_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    progress = LoggedProgress(logging.getLogger("told"))
+    with caplog.at_level(logging.INFO):
+        progress.phase("reading", 3)
+        for _ in range(3):
+            progress.advance()
+    assert [record.getMessage() for record in caplog.records] == ["reading: 0 of 3", "reading: 3 of 3"]

@@ -36,6 +36,7 @@ from tastemaker.rewards import Reward
 from tastemaker.sampling.settings import SampleSettings
 from tests.conftest import ROOT
 from tests.evaluation.protocol_files import coco, mjhq, picture
+from tests.recorded import Recorded
 
 COUNT = 2 * BLOCK + 12
 SETTINGS = EvaluationSettings(kid_subsets=5, kid_subset_size=10, resamples=3)
@@ -129,7 +130,7 @@ def test_a_run_that_was_stopped_goes_on(
             raise Stop
 
     with pytest.raises(Stop):
-        run(tmp_path, files, tiny, on_progress=stop)
+        run(tmp_path, files, tiny, progress=Recorded(stop))
     kept = features_folder(tmp_path, tiny) / "000000.safetensors"
     before = kept.stat().st_mtime_ns
     assert not (kept.parent / "000001.safetensors").exists()
@@ -154,10 +155,10 @@ def test_a_damaged_block_is_made_again(
 
 
 def test_another_reward_costs_only_itself(done: tuple[Path, Evaluation], files: NamedFiles, tiny: Any) -> None:
-    phases = []
+    progress = Recorded()
     red = replace(BRIGHT, name="red", score=lambda images, prompts: images[..., 0].mean((1, 2)), fingerprint="e" * 16)
-    result = run(done[0], files, tiny, rewards=[BRIGHT, red], on_progress=lambda phase, *_: phases.append(phase))
-    assert {p for p in phases if not p.startswith(("FID", "KID"))} == {"scoring with red", "measuring"}
+    result = run(done[0], files, tiny, rewards=[BRIGHT, red], progress=progress)
+    assert {p for p in progress.phases if not p.startswith(("FID", "KID"))} == {"scoring with red", "measuring"}
     assert {"brightness", "red"} <= set(result.sections["odd"])
 
 
@@ -273,15 +274,16 @@ def test_progress_is_told_of_every_resample_so_that_a_cancel_works(tiny: Any) ->
         pass
 
     sets = [feature_set(FeatureTensor(torch.rand(30, 4)), [""] * 30, {}) for _ in range(2)]
-    told: list[tuple[str, int, int]] = []
-    distances(*sets, EvaluationSettings(resamples=3, kid_subsets=2, kid_subset_size=5), lambda *at: told.append(at))
-    assert told == [("FID, overall", i, 3) for i in range(3)] + [("KID x1000, overall", i, 2) for i in range(2)]
+    progress = Recorded()
+    distances(*sets, EvaluationSettings(resamples=3, kid_subsets=2, kid_subset_size=5), progress)
+    fid, kid = ([(name, i + 1, n) for i in range(n)] for name, n in (("FID, overall", 3), ("KID x1000, overall", 2)))
+    assert progress.seen == [*fid, *kid]
 
     def cancel(phase: str, done: int, total: int) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        distances(*sets, EvaluationSettings(), cancel)
+        distances(*sets, EvaluationSettings(), Recorded(cancel))
 
 
 def test_stored_statistics_say_what_they_were_made_of(done: tuple[Path, Evaluation], tiny: Any) -> None:

@@ -14,6 +14,7 @@ from tastemaker.core.errors import OutOfMemoryError
 from tastemaker.core.memory import in_parts
 from tastemaker.loaders import InputError
 from tastemaker.rewards import custom
+from tests.recorded import Recorded
 
 
 def small_device(most: int):
@@ -67,16 +68,16 @@ def test_sizes_double_until_memory_has_run_out_once() -> None:
 
 def test_progress_is_told_after_each_batch_and_may_stop_it() -> None:
     reward, taken = small_device(100)
-    seen: list[tuple[int, int]] = []
-    replace(reward, batch_size=2)(torch.rand(5, 4, 4, 3), "", on_batch=lambda d, t: seen.append((d, t)))
-    assert seen == [(2, 5), (4, 5), (5, 5)]
+    progress = Recorded()
+    replace(reward, batch_size=2)(torch.rand(5, 4, 4, 3), "", progress=progress)
+    assert progress.counts == [(2, 5), (4, 5), (5, 5)]
 
-    def stop(done: int, total: int) -> None:
+    def stop(phase: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     taken.clear()
     with pytest.raises(KeyboardInterrupt):
-        replace(reward, batch_size=2)(torch.rand(5, 4, 4, 3), "", on_batch=stop)
+        replace(reward, batch_size=2)(torch.rand(5, 4, 4, 3), "", progress=Recorded(stop))
     assert taken == [2]
 
 

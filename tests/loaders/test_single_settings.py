@@ -17,7 +17,7 @@ from tastemaker.loaders.single_file.settings import is_distilled, trained_size
 from tastemaker.sampling import SampleOptions, SampleSettings, sample
 from tastemaker.sampling.inputs import picture_size
 from tastemaker.sampling.schedules import make_schedule
-from tastemaker.training.config import preset_values
+from tastemaker.training.presets import preset_values
 from tests.loaders import original_files
 from tests.loaders.original_files import State
 

@@ -97,7 +97,7 @@ def check_vae(model: Any) -> dict[str, Any]:
     from tastemaker.nodes.host import native as host_native
 
     vae = fill_randomly(modules(["vae"])["vae"], torch.float32)
-    native = host_native._native_vae(vae.state_dict())
+    native = host_native.native_vae(vae.state_dict())
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)

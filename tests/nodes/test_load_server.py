@@ -151,7 +151,7 @@ from scripts.comfy.inside import enter
 enter()
 import gc
 import torch
-from tastemaker.nodes.load import TastemakerLoadModel, _models, dtype_of
+from tastemaker.nodes.load import TastemakerLoadModel, dtype_of, models
 
 one, two = (TastemakerLoadModel.execute("tiny-ddpm", "float32").args[0] for _ in range(2))
 assert one is two
@@ -163,7 +163,7 @@ other = TastemakerLoadModel.execute("tiny-ddpm", "bfloat16").args[0]
 assert other is not one and str(other.dtype) == "torch.bfloat16"
 del one, two, other
 gc.collect()
-assert len(_models) == 0
+assert len(models) == 0
 print("shared")
 """
 

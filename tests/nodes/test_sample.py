@@ -51,11 +51,11 @@ made = node.TastemakerSample.execute(
 assert torch.allclose(made[..., :8], start[..., :8]) and not torch.allclose(made[..., 8:], start[..., 8:])
 """,
     "pixels are their own preview": """
-from types import SimpleNamespace
+from tastemaker.sampling.preview import preview_picture
 model = load_diffusion_model("tiny-ddpm")
 x0 = torch.linspace(-1, 1, 256)[None, None, None].repeat(2, 3, 8, 1)
 x0[:, 1:] = -1.0  # red
-seen = node._StepProgress(model)._preview(SimpleNamespace(x0=x0)).convert("RGB")
+seen = preview_picture(model, x0)
 assert seen.getpixel((255, 4))[0] > 200 and max(seen.getpixel((255, 4))[1:]) < 40, seen.getpixel((255, 4))
 """,
 }

@@ -94,13 +94,25 @@ def test_another_runs_grids_are_shown_though_they_are_as_many(opened: Any) -> No
     assert opened.evaluate(shown) != before
 
 
+LABELS = "() => [...document.querySelectorAll('.tastemaker-training svg')].map(e => e.getAttribute('aria-label'))"
+
+
+def test_what_the_algorithm_reports_is_drawn(opened: Any) -> None:
+    titles = [label.split(":")[0] for label in opened.evaluate(LABELS)]
+    assert titles[:3] == ["reward", "loss", "distance from the base (KL)"]
+    assert titles[3:6] == ["clip fraction", "probability ratio - 1", "gradient"]
+
+
 def test_what_comparisons_found_is_a_curve(opened: Any) -> None:
     row = {"reward": 1, "evaluation": {"rewards": {"a": {"tuned": 3}, "watched: b": {"tuned": 4}}}}
     opened.evaluate(SHOW, {"rows": [row]})
-    labels = opened.evaluate(
-        "() => [...document.querySelectorAll('.tastemaker-training svg')].map(e => e.getAttribute('aria-label'))"
-    )
-    assert "reward in comparisons: 4.00 after 1 epochs" in labels
+    assert "reward in comparisons: 4.00 after 1 epochs" in opened.evaluate(LABELS)
+
+
+def test_figures_of_any_algorithm_are_drawn_and_a_missing_reward_is_not(opened: Any) -> None:
+    figures = [{"name": "entropy", "title": "entropy - 1", "floor": 0, "minus": 1}]
+    opened.evaluate(SHOW, {"rows": [{"reward": None, "entropy": 3}], "figures": figures})
+    assert opened.evaluate(LABELS) == ["entropy - 1: 2.00 after 1 epochs"]
 
 
 def test_a_hostile_name_is_shown_as_text(opened: Any) -> None:

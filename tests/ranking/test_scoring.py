@@ -21,6 +21,7 @@ from tastemaker.ranking.cache import ScoreCache
 from tastemaker.ranking.scoring import Scored, score_pictures
 from tastemaker.rewards.combined import combine
 from tastemaker.rewards.reward import Reward
+from tests.recorded import Placed, Recorded
 
 
 class Brightness:
@@ -139,17 +140,10 @@ def test_an_empty_prompt_is_said_before_any_work(tmp_path: Path) -> None:
 def test_the_second_time_costs_nothing(tmp_path: Path) -> None:
     pictures = folder(tmp_path / "in", 20)
     bright = Brightness()
-    placed = []
-
-    def place() -> Any:
-        from contextlib import nullcontext
-
-        placed.append(True)
-        return nullcontext()
-
+    place = Placed()
     one = scored_with(tmp_path / "c", pictures, "a", bright.reward, place=place)
     two = scored_with(tmp_path / "c", pictures, "a", bright.reward, place=place)
-    assert (one.remembered, two.remembered, bright.shown, len(placed)) == (0, 20, 20, 1)
+    assert (one.remembered, two.remembered, bright.shown, len(place.calls)) == (0, 20, 20, 1)
     assert torch.equal(one.table.scores["bright"], two.table.scores["bright"])
 
 
@@ -191,19 +185,19 @@ def test_stopping_keeps_what_was_done(tmp_path: Path) -> None:
     class Stop(BaseException):
         pass
 
-    def stop(done: int, total: int) -> None:
+    def stop(phase: str, done: int, total: int) -> None:
         if done >= 20:
             raise Stop
 
     with pytest.raises(Stop):
-        scored_with(cache, pictures, "a", bright.reward, on_picture=stop)
+        scored_with(cache, pictures, "a", bright.reward, progress=Recorded(stop))
     assert bright.shown == 24
-    done: list[int] = []
-    scored = scored_with(cache, pictures, "a", bright.reward, on_picture=lambda n, total: done.append(n))
+    progress = Recorded()
+    scored = scored_with(cache, pictures, "a", bright.reward, progress=progress)
     assert bright.shown == 40
     assert scored.remembered == 24
-    assert done == sorted(done)
-    assert done[-1] == 40
+    assert progress.done == sorted(progress.done)
+    assert progress.counts[-1] == (40, 40)
 
 
 @pytest.mark.parametrize("what", ["text", "a cut database", "another program's", "a folder"])

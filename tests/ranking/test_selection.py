@@ -15,6 +15,7 @@ from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.order import best_first, rank
 from tastemaker.ranking.selection import RankOptions, bucket_of_ranks, bucket_of_scores, find_picks, parse_picks
 from tastemaker.ranking.table import rank_table
+from tests.recorded import Recorded
 
 
 def table(scores: list[float], prompts: str = "a", **others: Any) -> ScoreTable:
@@ -214,16 +215,14 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("sizes", ["block", "pad"])
 def test_reading_a_batch_tells_each_picture_and_can_be_stopped(sizes: str) -> None:
-    told: list[int] = []
-
-    def stop(done: int) -> None:
-        told.append(done)
+    def stop(phase: str, done: int, total: int) -> None:
         if done == 2:
             raise Stopped
 
+    progress = Recorded(stop)
     with pytest.raises(Stopped):
-        one_batch(Mixed(*[(4, 4)] * 3), sizes, on_picture=stop)
-    assert told == [1, 2]
+        one_batch(Mixed(*[(4, 4)] * 3), sizes, progress=progress)
+    assert progress.counts == [(1, 3), (2, 3)]
 
 
 @pytest.mark.parametrize("sizes", ["block", "pad"])

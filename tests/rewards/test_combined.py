@@ -12,6 +12,7 @@ from tastemaker.ranking import agreement, agreements
 from tastemaker.ranking.kendall import sampled
 from tastemaker.rewards import Statistics, combine, custom, load_reward, measured
 from tastemaker.rewards.combined import places, standard_scores
+from tests.recorded import Recorded
 
 
 def fixed(name: str, *values: float):
@@ -95,10 +96,10 @@ def test_no_column_hides_another_however_deep() -> None:
 
 
 def test_progress_reaches_the_end_once() -> None:
-    seen: list[tuple[int, int]] = []
+    progress = Recorded()
     both = combine([(fixed("a", *range(10)), 1.0), (fixed("b", *range(10)), 1.0)], mode="ranks")
-    both(images(10), "p", on_batch=lambda done, total: seen.append((done, total)))
-    assert seen == [(4, 10), (5, 10), (9, 10), (10, 10)]  # batches of 8 and 2, twice
+    both(images(10), "p", progress=progress)
+    assert progress.counts == [(4, 10), (5, 10), (9, 10), (10, 10)]  # batches of 8 and 2, twice
 
 
 @pytest.mark.parametrize(

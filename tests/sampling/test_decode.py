@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from tastemaker.core.errors import NonFiniteError
 from tastemaker.sampling import SampleOptions, sample
-from tastemaker.sampling.decode import _decode_tiles, _encode_tiles, decode, encode_images
+from tastemaker.sampling.decode import decode, decode_tiles, encode_images, encode_tiles
 from tastemaker.sampling.preview import rough_preview
 
 PROMPT = "a large red heart on a blue background"
@@ -36,7 +36,7 @@ def test_tiles_are_blended_exactly_where_decoding_is_local() -> None:
         decode=lambda z: SimpleNamespace(sample=F.interpolate(z[:, :3], scale_factor=4)),
     )
     latents = torch.randn(2, 4, 80, 150, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(_decode_tiles(vae, latents), F.interpolate(latents[:, :3], scale_factor=4))
+    torch.testing.assert_close(decode_tiles(vae, latents), F.interpolate(latents[:, :3], scale_factor=4))
 
 
 def test_tiles_are_blended_exactly_where_encoding_is_local() -> None:
@@ -49,7 +49,7 @@ def test_tiles_are_blended_exactly_where_encoding_is_local() -> None:
     pixels = torch.randn(2, 3, 320, 600, generator=torch.Generator().manual_seed(0))
     whole = F.avg_pool2d(torch.cat([pixels, pixels[:, :1]], 1), 4)
     assert whole.shape == (2, 4, 80, 150)
-    torch.testing.assert_close(_encode_tiles(vae, pixels), whole)
+    torch.testing.assert_close(encode_tiles(vae, pixels), whole)
 
 
 def test_a_large_picture_encoded_in_tiles_is_nearly_the_same(tiny_sdxl) -> None:

@@ -9,8 +9,9 @@ import torch
 
 from tastemaker.core.errors import OutOfMemoryError
 from tastemaker.core.memory import fitting, in_parts, is_out_of_memory
-from tastemaker.sampling import SampleOptions, memory, sample
-from tastemaker.sampling.memory import unet_bytes
+from tastemaker.sampling import SampleOptions, inputs, sample
+from tastemaker.sampling.guidance import unet_bytes
+from tests.recorded import Recorded
 
 PROMPT = "a large red heart on a blue background"
 
@@ -69,7 +70,7 @@ def test_running_out_in_the_middle_changes_no_picture(tiny_sdxl, monkeypatch, sc
     """The UNet fails with more than 4 rows (2 pictures, guided), at its third call the first time."""
     call = {"scheduler": scheduler, "steps": 4, "eta": 1.0 if scheduler == "ddim" else 0.0, "seeds": [3, 4, 5]}
     want = sample(tiny_sdxl, PROMPT, **call)
-    forward, calls, done = tiny_sdxl.unet.forward, [], []
+    forward, calls, progress = tiny_sdxl.unet.forward, [], Recorded()
 
     def failing(rows: torch.Tensor, *args, **kwargs):
         calls.append(len(rows))
@@ -78,11 +79,13 @@ def test_running_out_in_the_middle_changes_no_picture(tiny_sdxl, monkeypatch, sc
         return forward(rows, *args, **kwargs)
 
     monkeypatch.setattr(tiny_sdxl.unet, "forward", failing)
-    got = sample(tiny_sdxl, PROMPT, **call, on_step=lambda info: done.append((info.done, info.total)))
+    got = sample(tiny_sdxl, PROMPT, **call, progress=progress)
     assert calls[:3] == [6, 6, 6]
     assert max(calls[3:]) == 2
     assert (got.images - want.images).abs().max() <= 1e-5
-    assert done[-1][0] == done[-1][1]
+    done, total = progress.counts[-1]
+    assert done == total
+    assert progress.done[:4] == [3, 6, 0, 1]  # what was done before memory ran out is taken back
 
 
 def test_at_once_limits_the_rows_of_a_call(tiny_sdxl, monkeypatch) -> None:
@@ -98,6 +101,6 @@ def test_at_once_limits_the_rows_of_a_call(tiny_sdxl, monkeypatch) -> None:
 
 
 def test_more_pictures_than_the_computer_can_hold_are_refused(tiny_sdxl, monkeypatch) -> None:
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 2**30)
+    monkeypatch.setattr(inputs, "free_bytes", lambda device: 4 * 2**30)
     with pytest.raises(OutOfMemoryError, match=r"1,000 pictures of 1024 x 1024 take 11\.7 GB .* 4\.0 GB are free"):
         sample(tiny_sdxl, PROMPT, seeds=range(1000), height=1024, width=1024)

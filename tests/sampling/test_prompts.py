@@ -193,7 +193,7 @@ def _has(module: torch.nn.Module, path: str) -> bool:
 
 
 def _stopping(seen: list):
-    """A network that keeps what it is told and goes no further."""
+    """A network that keeps its arguments and goes no further."""
 
     def network(model, prompts, negative, **others):
         seen.append((prompts, negative))

@@ -9,7 +9,8 @@ import torch
 
 from tastemaker.loaders import InputError, NonFiniteError
 from tastemaker.sampling import SampleOptions, SampleSettings, sample
-from tastemaker.sampling.noise import ImageNoise
+from tastemaker.sampling.steps import ImageNoise
+from tests.recorded import Placed, Recorded
 
 PROMPT = "a large red heart on a blue background"
 
@@ -55,16 +56,14 @@ def test_shapes_and_range(tiny_sdxl) -> None:
 
 
 def test_steps_are_reported_and_can_stop_the_run(tiny_sdxl) -> None:
-    seen = []
-
-    def stop_at_three(info) -> None:
-        seen.append((info.done, info.total))
-        if info.done == 3:
+    def stop_at_three(phase: str, done: int, total: int) -> None:
+        if done == 3:
             raise KeyboardInterrupt
 
+    progress = Recorded(stop_at_three)
     with pytest.raises(KeyboardInterrupt):
-        sample(tiny_sdxl, PROMPT, steps=10, seeds=[1], on_step=stop_at_three)
-    assert seen == [(1, 10), (2, 10), (3, 10)]
+        sample(tiny_sdxl, PROMPT, steps=10, seeds=[1], progress=progress)
+    assert progress.counts == [(1, 10), (2, 10), (3, 10)]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +110,9 @@ def test_eta_goes_with_model_default_where_that_is_ddim(tiny_sdxl) -> None:
 
 @pytest.mark.parametrize("tiling", ["off", "on"])
 def test_the_host_is_asked_for_room_to_encode_and_decode(tiny_sdxl, tiling: str) -> None:
-    from contextlib import nullcontext
+    from tastemaker.sampling.decode import vae_bytes
 
-    from tastemaker.sampling.memory import vae_bytes
-
-    asked = []
+    place = Placed(tiny_sdxl)
     sample(
         tiny_sdxl,
         PROMPT,
@@ -123,15 +120,13 @@ def test_the_host_is_asked_for_room_to_encode_and_decode(tiny_sdxl, tiling: str)
         denoise=0.5,
         images=torch.rand(1, 64, 512, 3, generator=torch.Generator().manual_seed(0)),
         options=SampleOptions(vae_tiling=tiling),
-        place=lambda model, names, working: asked.append((tuple(names), working)) or nullcontext(),
+        place=place,
     )
     width = 512 if tiling == "off" else 256  # a tile is 64 latents
-    assert [working for names, working in asked if names == ("vae",)] == [vae_bytes(tiny_sdxl, 64, width, 1)] * 2
+    assert [working for names, working in place.calls if names == ("vae",)] == [vae_bytes(tiny_sdxl, 64, width, 1)] * 2
 
 
 def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) -> None:
-    from contextlib import nullcontext
-
     from tastemaker.loaders.lora.apply import lora_state, merged_bytes, read_lora
     from tests.loaders.lora_files import attention_paths, random_layers, write
 
@@ -142,15 +137,10 @@ def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) 
     for component in ("unet", *encoders):
         weights = [tiny_sdxl.modules[c].get_submodule(path).weight for c, path in layers if c == component]
         assert merged_bytes(changed, (component,)) == sum(4 * w.numel() for w in weights) > 0
-    asked: dict[str, dict] = {}
-
-    def place(model, names, working_bytes):
-        asked.setdefault(model.fingerprint, {})[tuple(names)] = working_bytes
-        return nullcontext()
-
-    for model in (tiny_sdxl, changed):
+    places = Placed(tiny_sdxl), Placed(changed)
+    for model, place in zip((tiny_sdxl, changed), places, strict=True):
         sample(model, "a blue ring with room around it", steps=1, seeds=[1], place=place)
-    plain, merged = asked[tiny_sdxl.fingerprint], asked[changed.fingerprint]
+    plain, merged = (dict(place.calls) for place in places)
     assert merged[("unet",)] - plain[("unet",)] == merged_bytes(changed, ("unet",))
     assert merged[encoders] - plain[encoders] == merged_bytes(changed, encoders)
 

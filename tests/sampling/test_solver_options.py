@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tastemaker.core.errors import InputError, ModelFileError
-from tastemaker.sampling.noise import ImageNoise
 from tastemaker.sampling.schedules import MODEL_DEFAULT, default_scheduler, describe, make_schedule
+from tastemaker.sampling.steps import ImageNoise
 from tests.sampling.test_schedules import (
     CPU,
     REFERENCES,

@@ -1,4 +1,4 @@
-"""Speed levers: what they may change, and that they leave no trace on shared modules."""
+"""Optimizations: what they may change, and that they leave no trace on shared modules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from tastemaker.sampling import SampleOptions, sample
 from tastemaker.sampling.speed import ReusedDepth, cached_text, compiled_blocks
+from tests.recorded import Recorded
 
 PROMPT = "a large red heart on a blue background"
 
@@ -59,14 +60,14 @@ def test_fewer_rows_are_the_last_ones(tiny_sdxl) -> None:
     torch.testing.assert_close(got, want[1:], atol=1e-5, rtol=1e-5)
 
 
-def test_levers_are_off_again_after_an_error(tiny_sdxl) -> None:
+def test_optimizations_are_off_again_after_an_error(tiny_sdxl) -> None:
     before = processors(tiny_sdxl.unet)
 
-    def stop(info) -> None:
+    def stop(phase: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(tiny_sdxl, PROMPT, steps=3, seeds=[1], on_step=stop)
+        sample(tiny_sdxl, PROMPT, steps=3, seeds=[1], progress=Recorded(stop))
     assert processors(tiny_sdxl.unet) == before
     assert not tiny_sdxl.unet.up_blocks[-1]._forward_pre_hooks
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from tastemaker.loaders import DiffusionModel
-from tastemaker.training import DDPOConfig, finetune
+from tastemaker.training import EpochProgress, FineTuneConfig, finetune
 
 DDPM = {
     "_class_name": "DDPMScheduler",
@@ -86,9 +86,9 @@ def redness(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
     return 100 * images[..., 0].mean(dim=(1, 2))
 
 
-def quick(**changes: Any) -> DDPOConfig:
+def quick(**changes: Any) -> FineTuneConfig:
     """A run of two small epochs."""
-    return DDPOConfig(
+    return FineTuneConfig(
         **{
             "epochs": 2,
             "samples_per_epoch": 8,
@@ -104,6 +104,39 @@ def quick(**changes: Any) -> DDPOConfig:
             **changes,
         }
     )
+
+
+class Said(NamedTuple):
+    """What a run said, where it counted or could be cancelled."""
+
+    epoch: int
+    phase: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+class Recorder(EpochProgress):
+    """Keeps what a run says, and passes each on to `then`, which may raise."""
+
+    def __init__(self, then: Callable[[Said], None] = lambda said: None) -> None:
+        self.said: list[Said] = []
+        self._then = then
+        self._epoch, self._left, self._phase, self._done, self._total = 0, None, "", 0, 0
+
+    def epoch(self, number: int, epochs: int, seconds_left: float | None) -> None:
+        self._epoch, self._left = number, seconds_left
+
+    def phase(self, name: str, total: int) -> None:
+        self._phase, self._done, self._total = name, 0, total
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        self.check_cancelled()
+
+    def check_cancelled(self) -> None:
+        self.said.append(Said(self._epoch, self._phase, self._done, self._total, self._left))
+        self._then(self.said[-1])
 
 
 def weights(model: DiffusionModel) -> dict[str, torch.Tensor]:
@@ -123,7 +156,7 @@ def trained(model: DiffusionModel, reward: Any = brightness, **changes: Any) -> 
 
 
 def state(run: Any) -> dict[str, torch.Tensor]:
-    return run._worker.learner.state()
+    return run.learner.state()
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

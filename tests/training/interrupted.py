@@ -17,7 +17,7 @@ import torch
 from tastemaker.training import finetune
 from tastemaker.training.run import checkpoint
 from tastemaker.training.run import folder as run
-from tests.training.conftest import brightness, make_small_ddpm, quick
+from tests.training.conftest import Recorder, Said, brightness, make_small_ddpm, quick
 
 CONFIG = {"epochs": 4, "advantages": "prompt", "min_history": 4, "ema_decay": 0.9, "sample_every": 2}
 
@@ -55,13 +55,13 @@ def half_written(save_file: Any, count: int) -> Any:
 def main() -> None:
     folder, where, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
-    told = 0
+    calls = 0
 
-    def on_progress(progress: Any) -> None:
-        nonlocal told
-        if progress.phase == where:
-            told += 1
-            if told == count:
+    def die(said: Said) -> None:
+        nonlocal calls
+        if said.phase == where:
+            calls += 1
+            if calls == count:
                 os._exit(9)
 
     if where == "metrics":
@@ -72,7 +72,7 @@ def main() -> None:
         checkpoint.os.replace = dying(os.replace, count, after=True)
     if where == "checkpoint":
         checkpoint.save_file = half_written(checkpoint.save_file, count)
-    list(finetune(make_small_ddpm(), brightness, "", quick(**CONFIG), run_folder=folder, on_progress=on_progress))
+    list(finetune(make_small_ddpm(), brightness, "", quick(**CONFIG), run_folder=folder, progress=Recorder(die)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.loaders.lora.apply import applied_loras, lora_state, make_lora, read_lora
 from tastemaker.sampling import sample
-from tastemaker.training.learner.adapter import LoraAdapter, recomputed, target_paths, trainable_through
+from tastemaker.training.learner.adapter import LoraAdapter, gradient_checkpointing, target_paths, trainable_through
 from tastemaker.training.learner.averages import WeightAverage, averaging_rate
 
 
@@ -66,7 +66,7 @@ def test_hooks_are_gone_after_an_error(small_ddpm: DiffusionModel) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
         make(small_ddpm.unet).attached(small_ddpm.unet),
-        recomputed(small_ddpm.unet, "on"),
+        gradient_checkpointing(small_ddpm.unet, "on"),
     ):
         raise RuntimeError("stop")
     assert hooks(small_ddpm.unet) == 0
@@ -98,7 +98,7 @@ def test_recomputing_gives_the_same_gradients(small_ddpm: DiffusionModel) -> Non
     unet, adapter = small_ddpm.unet, make(small_ddpm.unet)
     with adapter.attached(unet):
         plain = gradients(unet, adapter)
-        with recomputed(unet, "on"):
+        with gradient_checkpointing(unet, "on"):
             assert hooks(unet) > len(adapter.down)  # it is on
             again = gradients(unet, adapter)
     for one, other in zip(plain, again, strict=True):

@@ -13,9 +13,9 @@ from tastemaker.training.advantages import (
     PromptHistory,
     batch_advantages,
     check_rewards,
-    combined,
     group_advantages,
-    standing_out,
+    keep_extremes,
+    weighted_sum,
 )
 
 
@@ -34,7 +34,7 @@ def test_groups_are_compared_with_themselves_only() -> None:
     assert found.tolist() == pytest.approx([-1, -1, 1, 1])
 
 
-def test_a_small_spread_counts_as_the_least() -> None:
+def test_a_small_standard_deviation_counts_as_the_least() -> None:
     # mean 2, deviations -1 and 1: std 1, counted as 4
     assert batch_advantages(scores(1, 3), 4.0).tolist() == pytest.approx([-0.25, 0.25])
     assert batch_advantages(scores(1, 3), 0.5).tolist() == pytest.approx([-1, 1])
@@ -59,13 +59,13 @@ def test_one_picture_has_no_advantage_and_no_nan() -> None:
     assert group_advantages(scores(1, 2, 4), ["a", "b", "b"]).tolist() == pytest.approx([0, -1, 1])
 
 
-def test_those_that_stand_out_are_kept() -> None:
+def test_extremes_are_kept() -> None:
     advantages = torch.tensor([0.1, -2.0, 1.5, -0.2, 0.0])
-    assert standing_out(advantages, 1.0).equal(advantages)
-    assert standing_out(advantages, 0.4).tolist() == pytest.approx([0, -2.0, 1.5, 0, 0])
-    assert standing_out(advantages, 0.01).tolist() == [0, -2.0, 0, 0, 0]  # never none
+    assert keep_extremes(advantages, 1.0).equal(advantages)
+    assert keep_extremes(advantages, 0.4).tolist() == pytest.approx([0, -2.0, 1.5, 0, 0])
+    assert keep_extremes(advantages, 0.01).tolist() == [0, -2.0, 0, 0, 0]  # never none
     normal = torch.randn(100_000, generator=torch.Generator().manual_seed(0)).double()
-    kept = standing_out(normal, 0.5)
+    kept = keep_extremes(normal, 0.5)
     # the second moment beyond the quartile q = 0.6745: 0.5 + 2 q phi(q) = 0.9287
     assert float((kept**2).sum() / (normal**2).sum()) == pytest.approx(0.9287, abs=0.01)
 
@@ -91,12 +91,12 @@ def test_prompt_history_goes_on_where_it_was() -> None:
     assert other.advantages(new, ["a", "b"]).tolist() == one.advantages(new, ["a", "b"]).tolist()
 
 
-def test_rewards_are_weighed_after_they_are_normalised() -> None:
+def test_rewards_are_weighted_after_they_are_normalised() -> None:
     """A reward of a scale of thousands at weight 1 does not drown one of thousandths at weight 2; then the clip."""
     large, small = batch_advantages(scores(0, 1000)), batch_advantages(scores(0.002, 0.001))
-    assert combined([(large, 1.0), (small, 2.0)], 5.0).tolist() == [1.0, -1.0]
-    assert combined([(scores(9, -9), 1.0)], 5.0).tolist() == [5.0, -5.0]
-    assert combined([(scores(9, -9), 1.0)], 5.0).dtype == torch.float32
+    assert weighted_sum([(large, 1.0), (small, 2.0)], 5.0).tolist() == [1.0, -1.0]
+    assert weighted_sum([(scores(9, -9), 1.0)], 5.0).tolist() == [5.0, -5.0]
+    assert weighted_sum([(scores(9, -9), 1.0)], 5.0).dtype == torch.float32
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

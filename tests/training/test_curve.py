@@ -15,9 +15,10 @@ from tastemaker.training.run.report import EpochReport
 
 
 def report(epoch: int, **figures) -> EpochReport:
+    """As a line of metrics.jsonl had it before algorithms had names."""
     usual = {"reward": 0.1 * epoch, "reward_std": 0.05, "rewards": {"jpeg": 1.0}, "loss": 0.0, "kl": 0.0, "ratio": 1.0}
     usual |= {"clip_fraction": 0.0, "first_ratio_error": 0.0, "grad_norm": 0.1, "learning_rate": 1e-3, "updates": 4}
-    return EpochReport(epoch=epoch, pairs=64, dropped=0, pictures=16, **usual | figures)
+    return EpochReport.from_record({"epoch": epoch, "pairs": 64, "dropped": 0, "pictures": 16, **usual, **figures})
 
 
 @pytest.mark.parametrize(

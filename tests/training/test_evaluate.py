@@ -13,9 +13,8 @@ from tastemaker.core.errors import NonFiniteError
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.sampling import sample
 from tastemaker.training import finetune
-from tastemaker.training.evaluate import best_so_far, compare, diversity
-from tastemaker.training.heldout import HeldOut
-from tastemaker.training.scoring import check_judges
+from tastemaker.training.heldout import HeldOut, best_so_far, compare, diversity
+from tastemaker.training.scoring import check_terms
 
 from .conftest import PROMPTS, brightness, quick, redness
 
@@ -32,7 +31,7 @@ def test_diversity_by_hand() -> None:
 
 
 def test_a_comparison_by_hand() -> None:
-    """Brightness 0.2, 0.4 -> 0.5, 0.3: one of two wins; the mean gains 0.1, one spread of the base."""
+    """Brightness 0.2, 0.4 -> 0.5, 0.3: one of two wins; the mean gains 0.1, one standard deviation of the base."""
     found = compare(flat(0.2, 0.4), flat(0.5, 0.3), ["a", "a"], [("brightness", brightness)])
     row = found["rewards"]["brightness"]
     assert (row["base"], row["tuned"], row["win_rate"]) == (pytest.approx(0.3), pytest.approx(0.4), 0.5)
@@ -48,7 +47,7 @@ def test_the_comparison_afterwards_is_that_of_the_tuned_models_pictures(small_dd
     run = finetune(small_ddpm, redness, "", config)
     [report] = run
     row = report.evaluation["afterwards"]["rewards"]["redness"]
-    settings = {"seeds": run._held_out.seeds, "scheduler": "ddim", "steps": 3, "eta": 0.0}
+    settings = {"seeds": run.held_out.seeds, "scheduler": "ddim", "steps": 3, "eta": 0.0}
     for name, model in (("base", small_ddpm), ("tuned", run.model)):
         images = sample(model, "", **settings).images
         assert row[name] == pytest.approx(float(redness(images, [""] * 2).double().mean()), rel=1e-6)
@@ -154,15 +153,15 @@ def test_patience_compares_like_with_like(small_sdxl: DiffusionModel) -> None:
     """A run that goes on with other held-out prompts, or another watched reward, forgets the figures before."""
     config = quick(evaluate_every=1)
 
-    def told(reward: str, fresh: bool, value: float) -> dict[str, Any]:
+    def compared(reward: str, fresh: bool, value: float) -> dict[str, Any]:
         return {"held_out_prompts": fresh, "rewards": {reward: {"tuned": value}}}
 
     known = [
-        told("brightness", False, 1.0),
-        told("watched: darkness", True, 2.0),
-        told("watched: darkness", False, 3.0),
+        compared("brightness", False, 1.0),
+        compared("watched: darkness", True, 2.0),
+        compared("watched: darkness", False, 3.0),
     ]
-    judges = check_judges(brightness)
-    assert HeldOut(small_sdxl, config, PROMPTS, ["a moon"], darkness).watched(known, judges) == [2.0]
-    assert HeldOut(small_sdxl, config, PROMPTS, None, darkness).watched(known, judges) == [3.0]
-    assert HeldOut(small_sdxl, config, PROMPTS, None, None).watched(known, judges) == [1.0]
+    terms = check_terms(brightness)
+    assert HeldOut(small_sdxl, config, PROMPTS, ["a moon"], darkness).watched(known, terms) == [2.0]
+    assert HeldOut(small_sdxl, config, PROMPTS, None, darkness).watched(known, terms) == [3.0]
+    assert HeldOut(small_sdxl, config, PROMPTS, None, None).watched(known, terms) == [1.0]

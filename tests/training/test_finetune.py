@@ -12,7 +12,7 @@ import torch
 
 from tastemaker.core.errors import NonFiniteError, TastemakerError
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.training import DDPOConfig, finetune, preset
+from tastemaker.training import FineTuneConfig, finetune, preset
 from tastemaker.training.learner.learner import Learner
 from tastemaker.training.run.report import EpochReport
 
@@ -44,9 +44,9 @@ def test_a_run_learns_and_leaves_the_model_as_it_was(name: str, request: pytest.
 
 
 def test_the_reward_rises(small_ddpm: DiffusionModel) -> None:
-    """Towards brighter pictures: the last six epochs' mean is over the first's by half of its scores' spread.
+    """Towards brighter pictures: the last six epochs' mean is over the first's by half its standard deviation.
 
-    32 pictures an epoch: the mean of one epoch has a standard error of a sixth of a spread.
+    32 pictures an epoch: the mean of one epoch has a standard error of a sixth of that.
     """
     unclipped = replace(small_ddpm, scheduler_config={**small_ddpm.scheduler_config, "clip_sample": False})
     run = trained(
@@ -138,7 +138,7 @@ def test_every_setting_runs(changes: dict[str, Any], small_sdxl: DiffusionModel)
     if "old_log_probs" in changes:
         assert run.reports[0].first_ratio_error == 0.0  # the very same batches
     if "ema_decay" in changes:
-        plain = run._worker.learner.adapter.layers()
+        plain = run.learner.adapter.layers()
         averaged = run.model.loras[0].targets
         assert any(not torch.equal(plain[k].up, averaged[k].up) for k in plain)
 
@@ -234,7 +234,7 @@ def test_scores_that_are_all_the_same_teach_nothing_and_say_so(small_sdxl: Diffu
     run = trained(small_sdxl, flat)
     assert all("nothing to learn" in report.note for report in run.reports)
     assert [(r.updates, r.pairs, r.dropped) for r in run.reports] == [(0, 0, 16)] * 2
-    assert all((up == 0).all() for up in run._worker.learner.adapter.up.values())
+    assert all((up == 0).all() for up in run.learner.adapter.up.values())
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_bad_scores_stop_before_they_are_learned_from(
     run = finetune(small_sdxl, odd, PROMPTS, quick())
     with pytest.raises(error, match=words):
         next(run)
-    assert all((up == 0).all() for up in run._worker.learner.adapter.up.values())
+    assert all((up == 0).all() for up in run.learner.adapter.up.values())
     assert list(run) == []
 
 
@@ -363,7 +363,7 @@ def test_presets_are_whole_configs() -> None:
 
     assert set(PRESETS) == {"8 GB", "12 GB", "24 GB", "80 GB", "CPU"}
     for name in PRESETS:
-        assert isinstance(preset(name), DDPOConfig)
+        assert isinstance(preset(name), FineTuneConfig)
     assert preset("8 GB", rank=4).rank == 4
     assert preset("CPU", scheduler="ddpm").fresh_noise == "everywhere"  # only ddim can
     assert preset("CPU", advantages="batch").shared_start == "off"
@@ -376,7 +376,7 @@ def test_presets_are_whole_configs() -> None:
 def test_every_setting_has_a_tip_and_limits() -> None:
     from dataclasses import fields
 
-    for f in fields(DDPOConfig):
+    for f in fields(FineTuneConfig):
         assert f.metadata["tip"].endswith(".")
         assert "options" in f.metadata or {"low", "high"} <= set(f.metadata)
 
@@ -386,15 +386,15 @@ def test_every_setting_has_a_tip_and_limits() -> None:
 
 def test_a_rollout_and_learning_that_disagree_are_an_error(small_sdxl: DiffusionModel, monkeypatch: Any) -> None:
     """Trap 7: the first ratio must be 1."""
-    from tastemaker.training.algorithms import learning
+    from tastemaker.training.algorithms import ddpo
 
-    true = learning.at_pairs
+    true = ddpo.at_pairs
 
     def shifted(*args: Any) -> Any:
         x, after = true(*args)
         return x, after + 0.01
 
-    monkeypatch.setattr(learning, "at_pairs", shifted)
+    monkeypatch.setattr(ddpo, "at_pairs", shifted)
     with pytest.raises(TastemakerError, match="old_log_probs: sampling and learning disagree by"):
         next(finetune(small_sdxl, brightness, PROMPTS, quick(clip_range=1e-5)))
 
@@ -408,7 +408,7 @@ def test_half_precision_starts_at_a_ratio_of_1(dtype: torch.dtype, small_ddpm: D
     run = trained(half)
     assert run.reports[0].first_ratio_error == 0.0
     assert run.reports[0].grad_norm > 0
-    ups = run._worker.learner.adapter.up.values()
+    ups = run.learner.adapter.up.values()
     assert all(up.dtype == torch.float32 for up in ups)
     full = trained(small_ddpm, epochs=1).reports[0].grad_norm
     assert run.reports[0].grad_norm == pytest.approx(full, rel=0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.training import finetune
 from tastemaker.training.learner import learner, memory
 from tastemaker.training.learner.learner import Learner
+from tastemaker.training.worker import Worker
 
 from .conftest import brightness, quick, redness, same, state, trained, weights
 
@@ -38,7 +39,7 @@ def test_a_half_precision_model_learns_in_float32(small_sdxl: DiffusionModel) ->
     parts = {name: copy.deepcopy(module).to(torch.bfloat16) for name, module in small_sdxl.modules.items()}
     half = replace(small_sdxl, modules=parts, fingerprint="h" * 16)
     run = trained(half, train="full", learning_rate=1e-4, kl_weight=0.01, epochs=1)
-    assert run._worker.learner.policy.dtype == torch.float32
+    assert run.learner.policy.dtype == torch.float32
     assert half.dtype == run.model.dtype == torch.bfloat16
     assert run.reports[0].first_ratio_error <= 1e-6
     assert run.reports[0].grad_norm > 0
@@ -54,8 +55,7 @@ def test_it_works_on_weights_of_inference_mode(small_ddpm: DiffusionModel) -> No
 
 
 def test_it_computes_where_the_policy_is(small_ddpm: DiffusionModel) -> None:
-    run = finetune(small_ddpm, brightness, "", quick(train="full"))
-    worker = run._worker
+    worker = Worker(small_ddpm, quick(train="full"))
     worker.learner.policy = replace(small_ddpm, modules={"unet": copy.deepcopy(small_ddpm.unet).to("meta")})
     assert worker.device.type == "meta"
 
@@ -64,14 +64,14 @@ def test_the_base_is_placed_beside_the_policy_where_kl_needs_it(small_ddpm: Diff
     placed: list[list[torch.nn.Module]] = []
 
     @contextmanager
-    def place(model: DiffusionModel, names: Sequence[str], working_bytes: int):
-        placed.append([model.modules[name] for name in names])
+    def place(modules: Iterable[torch.nn.Module], working_bytes: int = 0):
+        placed.append(list(modules))
         yield
 
     for kl_weight, expected in ((0.01, 2), (0.0, 1)):
         run = finetune(small_ddpm, brightness, "", quick(train="full", kl_weight=kl_weight), place=place)
         next(run)
-        policy = run._worker.learner.policy.unet
+        policy = run.learner.policy.unet
         assert placed[-1] == [policy, small_ddpm.unet][:expected]
         run.close()
 
@@ -100,7 +100,7 @@ def test_too_little_memory_is_said_before_anything_is_copied(
     def never(base: DiffusionModel) -> DiffusionModel:
         raise AssertionError("copied")
 
-    monkeypatch.setattr(learner, "_own_copy", never)
+    monkeypatch.setattr(learner, "own_copy", never)
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2**18)
     with pytest.raises(OutOfMemoryError, match="Learning would take .* or train a lora"):
         finetune(small_ddpm, brightness, "", quick(train="full", samples_per_epoch=4))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tastemaker.sampling.steps import StepDistribution, log_prob
-from tastemaker.training.algorithms.loss import clipped_loss, kl_to_base, scaled_clip_range, score_loss
-from tastemaker.training.algorithms.step import transition
+from tastemaker.training.algorithms.losses import clipped_loss, kl_to_base, scaled_clip_range, score_loss
+from tastemaker.training.algorithms.policy import transition
 
 
 def numbers(*values: float) -> torch.Tensor:
@@ -47,8 +47,8 @@ def test_the_clip_range_is_the_same_trust_region_at_every_size() -> None:
 def test_kl_to_base_is_that_of_two_normals() -> None:
     one, other = torch.randn(3, 2, 4, 4, dtype=torch.float64), torch.randn(3, 2, 4, 4, dtype=torch.float64)
     std = numbers(0.1, 0.7, 2.0)
-    spread = std.view(3, 1, 1, 1).expand_as(one)
-    normals = [torch.distributions.Normal(mean, spread) for mean in (one, other)]
+    stds = std.view(3, 1, 1, 1).expand_as(one)
+    normals = [torch.distributions.Normal(mean, stds) for mean in (one, other)]
     want = torch.distributions.kl_divergence(*normals).mean(dim=(1, 2, 3))
     torch.testing.assert_close(kl_to_base(one, other, std), want)
 

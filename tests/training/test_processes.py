@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,12 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from tastemaker.core.errors import TastemakerError
+from tastemaker.core.errors import NonFiniteError, TastemakerError
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import InputError, ModelFileError
-from tastemaker.training.__main__ import _place, main, read_config, read_prompts, read_run
-from tastemaker.training.processes import Together
+from tastemaker.training.__main__ import main, offload_text_encoders, read_config, read_prompts, read_run
+from tastemaker.training.epoch import plan_epoch
+from tastemaker.training.processes import Distributed, SingleProcess
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
+from tastemaker.training.scoring import Scorer, check_terms
 from tests.conftest import ROOT
+
+from .conftest import quick
 
 CONFIG = {
     "epochs": 2,
@@ -91,51 +97,72 @@ class PickyBackend:
     class ReduceOp:
         MAX = "max"
 
+    def get_rank(self) -> int:
+        return 0
+
+    def get_world_size(self) -> int:
+        return 2
+
+    def get_backend(self) -> str:
+        return "picky"
+
     def all_reduce(self, tensor: torch.Tensor, op: str = "sum") -> None:
         assert isinstance(tensor, Sent)
         if op == "sum":
             tensor.mul_(2)
 
-    def all_gather(self, found: list[torch.Tensor], mine: torch.Tensor) -> None:
-        assert isinstance(mine, Sent)
+    def all_gather(self, found: list[torch.Tensor], local: torch.Tensor) -> None:
+        assert isinstance(local, Sent)
         for part in found:
-            part.copy_(mine)
+            part.copy_(local)
 
     def broadcast(self, tensor: torch.Tensor, src: int) -> None:
         assert isinstance(tensor, Sent)
 
 
-class Picky(Together):
-    def __init__(self) -> None:
-        self._dist, self._device, self.rank, self.world = PickyBackend(), None, 0, 2
-
-    def _sendable(self, tensor: torch.Tensor) -> torch.Tensor:
-        return super()._sendable(tensor).clone().as_subclass(Sent)
+class Picky(Distributed):
+    def sendable(self, tensor: torch.Tensor) -> torch.Tensor:
+        return super().sendable(tensor).clone().as_subclass(Sent)
 
 
 def test_what_is_on_the_cpu_is_sent_from_where_the_backend_is() -> None:
-    processes = Picky()
+    processes = Picky(PickyBackend())
     figures, gradient = torch.tensor([1.0, 2.0], dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
-    processes.add([figures, gradient])
+    processes.all_reduce_sum([figures, gradient])
     assert figures.tolist() == [2.0, 4.0]
     assert gradient.tolist() == [[2.0, 2.0], [2.0, 2.0]]
-    assert processes.gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
-    assert (processes.largest(0.5), processes.agree(1)) == (0.5, 1)
+    assert processes.all_gather(torch.tensor([1.0, 3.0])).tolist() == [1.0, 3.0, 1.0, 3.0]
+    assert (processes.all_reduce_max(0.5), processes.broadcast(1)) == (0.5, 1)
+
+
+class Ungathered(SingleProcess):
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("gathered")
+
+
+def test_a_bad_score_stops_the_process_that_made_it_before_others_see_it() -> None:
+    """The launcher then ends the others, and the message has the picture's place among this process's own."""
+    config = quick(samples_per_epoch=16)
+    epoch = plan_epoch(config, 0, ["a star"], True, slice(8, 16))
+    scorer = Scorer(check_terms(lambda images, prompts: torch.tensor([0.0] * 7 + [math.inf])), config, Ungathered())
+    with pytest.raises(NonFiniteError, match="scored picture 8 of 8 as inf"):
+        scorer.score_epoch(torch.zeros(8, 4, 4, 3), epoch, Progress())
 
 
 GROUP_OF_ONE = """
 import torch, torch.distributed as dist
 from tastemaker.training import __main__ as launcher
-print(launcher._processes().world, dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
+print(launcher.launched_processes().world_size)
+print(dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
 """
 
 
 def test_processes_wait_for_the_first_ones_grids_and_comparisons() -> None:
     """Torch's own patience is ten minutes."""
-    told = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
+    variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", GROUP_OF_ONE]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **told}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["1", "2"]
 
@@ -150,13 +177,13 @@ class Part:
 
 def test_the_launcher_keeps_text_encoders_away_from_the_gpu_while_they_rest() -> None:
     parts = {name: Part() for name in ("unet", "text_encoder", "vae")}
-    model = SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu")
-    with _place(model, ("text_encoder",), 0):
+    place = offload_text_encoders(SimpleNamespace(modules=parts, text_encoders=("text_encoder",), device="gpu"))
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
     assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
-    with _place(model, ("text_encoder",), 0):
+    with place([parts["text_encoder"]]):
         assert parts["text_encoder"].place == "gpu"
-    with _place(model, ("unet",), 0):
+    with place([parts["unet"]], 1):
         assert [part.place for part in parts.values()] == ["gpu", "cpu", "gpu"]
 
 

@@ -20,7 +20,7 @@ from tastemaker.training import finetune
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT
 
-from .conftest import PROMPTS, brightness, quick, redness
+from .conftest import PROMPTS, Recorder, Said, brightness, quick, redness
 
 
 def process(folder: Path, where: str, count: int) -> int:
@@ -203,7 +203,7 @@ def test_two_runs_on_one_folder_are_refused(small: DiffusionModel, tmp_path: Pat
 def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
     small: DiffusionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tastemaker.training.run.folder import checkpoint
+    from tastemaker.training.run import checkpoint
 
     run = finetune(small, brightness, "", quick(epochs=3), run_folder=tmp_path / "run")
     next(run)
@@ -238,12 +238,12 @@ class Cancelled(BaseException):
 def test_cancel_saves_the_last_whole_epoch_though_none_was_due(small: DiffusionModel, tmp_path: Path) -> None:
     """With a checkpoint every 10 epochs and a cancel in the middle of the third's learning."""
 
-    def cancel(progress: Any) -> None:
-        if (progress.epoch, progress.phase) == (3, "learning"):
+    def cancel(said: Said) -> None:
+        if (said.epoch, said.phase) == (3, "learning"):
             raise Cancelled
 
     config = quick(epochs=4, checkpoint_every=10)
-    run = finetune(small, brightness, "", config, run_folder=tmp_path / "run", on_progress=cancel)
+    run = finetune(small, brightness, "", config, run_folder=tmp_path / "run", progress=Recorder(cancel))
     with pytest.raises(Cancelled):
         list(run)
     again = finetune(small, brightness, "", config, run_folder=tmp_path / "run")
@@ -255,11 +255,11 @@ def test_cancel_saves_the_last_whole_epoch_though_none_was_due(small: DiffusionM
 
 
 def test_cancel_before_the_first_step_leaves_a_run_that_starts(small: DiffusionModel, tmp_path: Path) -> None:
-    def cancel(progress: Any) -> None:
+    def cancel(said: Said) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        next(finetune(small, brightness, "", quick(), run_folder=tmp_path / "run", on_progress=cancel))
+        next(finetune(small, brightness, "", quick(), run_folder=tmp_path / "run", progress=Recorder(cancel)))
     assert checkpoints(tmp_path / "run" / "checkpoints") == []
     assert [r.epoch for r in finetune(small, brightness, "", quick(), run_folder=tmp_path / "run")] == [1, 2]
 

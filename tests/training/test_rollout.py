@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.sampling import sample
-from tastemaker.training.algorithms.step import at_pairs, transition
-from tastemaker.training.processes import Alone
-from tastemaker.training.rollout import training_schedule
+from tastemaker.sampling.schedules import DDPM
+from tastemaker.training.algorithms.policy import transition
+from tastemaker.training.rollout import Request, training_schedule
 from tastemaker.training.trajectory import (
     Pairs,
     Trajectory,
+    at_pairs,
     choose_pairs,
     learnable_steps,
     micro_batches,
@@ -29,9 +31,9 @@ SCHEDULERS = ("ddim", "ddpm", "euler_ancestral")
 
 def rolled(model: DiffusionModel, seeds: list[int], **changes: Any) -> tuple[Worker, Trajectory, torch.Tensor]:
     starts = changes.pop("starts", None)
-    worker = Worker(model, quick(**changes), "", None, Alone())
+    worker = Worker(model, quick(**changes))
     prompts = [PROMPTS[i % len(PROMPTS)] if model.conditional else "" for i in range(len(seeds))]
-    return worker, *worker.sample(prompts, seeds, lambda more: None, starts=starts)
+    return worker, *worker.sample(Request(prompts, seeds, starts), Progress())
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -122,7 +124,7 @@ def test_ddim_without_noise_is_refused() -> None:
 
 
 def test_the_models_own_scheduler_trains_only_where_it_can(small_ddpm: DiffusionModel) -> None:
-    assert training_schedule(small_ddpm, quick(scheduler="model default")).scheduler == "ddpm"
+    assert isinstance(training_schedule(small_ddpm, quick(scheduler="model default")), DDPM)
     pndm = replace(
         small_ddpm,
         scheduler_config={

@@ -1,1 +1,1 @@
-"""One file a loss family: what an epoch collects, and one update."""
+"""Ways to learn from rewards: one file an algorithm, its entry in `registry.py`."""

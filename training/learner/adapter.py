@@ -21,11 +21,11 @@ from ...core.errors import InputError
 from ...loaders.lora.apply import LoraLayer
 
 _ATTENTION = (".to_q", ".to_k", ".to_v", ".to_out.0")
-_RECOMPUTED = ("ResnetBlock2D", "BasicTransformerBlock", "Attention")
+_CHECKPOINTED = ("ResnetBlock2D", "BasicTransformerBlock", "Attention")
 
 
 def target_paths(unet: nn.Module, targets: str) -> list[str]:
-    """Paths of the layers a LoRA on `targets` changes: linear layers and convolutions.
+    """Return the paths of the layers a LoRA on `targets` changes: linear layers and convolutions.
 
     Raises InputError for a network that has none of them.
     """
@@ -44,7 +44,7 @@ def _plain_convolution(module: nn.Module) -> bool:
 
 
 class LoraAdapter:
-    """A LoRA in training: float32 matrices for each target layer of one UNet.
+    """Hold a LoRA in training: float32 matrices for each target layer of one UNet.
 
     up starts as zeros, so that training starts from the model as it is; down is drawn as PEFT draws it.
     """
@@ -67,12 +67,12 @@ class LoraAdapter:
             self.up[path] = nn.Parameter(up.to(device))
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
-        """Every trained tensor by name, always in the same order."""
+        """Return every trained tensor by name, always in the same order."""
         named = {f"{path}.down": tensor for path, tensor in self.down.items()}
         return named | {f"{path}.up": tensor for path, tensor in self.up.items()}
 
     def layers(self) -> dict[tuple[str, str], LoraLayer]:
-        """The LoRA as `loaders.lora` knows it; copies."""
+        """Return the LoRA as `loaders.lora` knows it; copies."""
         return {
             ("unet", path): LoraLayer(self.up[path].detach().clone(), down.detach().clone(), self.alpha)
             for path, down in self.down.items()
@@ -80,7 +80,7 @@ class LoraAdapter:
 
     @contextmanager
     def attached(self, unet: nn.Module) -> Iterator[None]:
-        """For the length of the block the UNet runs with this LoRA, with gradients to its matrices."""
+        """Run the UNet with this LoRA for the length of the block, with gradients to its matrices."""
         handles = []
         try:
             for path, down in self.down.items():
@@ -93,7 +93,7 @@ class LoraAdapter:
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
-        """Inside `attached`: the UNet as it is without this LoRA, for the length of the block."""
+        """Run the UNet as it is without this LoRA, for a block inside `attached`."""
         self._on = False
         try:
             yield
@@ -107,7 +107,7 @@ class LoraAdapter:
 
 
 def changed(x: torch.Tensor, module: nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> torch.Tensor:
-    """scale * up(down(x)), in the network's number format: what a layer's output changes by."""
+    """Compute scale * up(down(x)) in the network's number format: what a layer's output changes by."""
     down, up = down.to(x.dtype), up.to(x.dtype)
     if isinstance(module, nn.Conv2d):
         inside = F.conv2d(x, down, None, module.stride, module.padding, module.dilation)
@@ -117,7 +117,7 @@ def changed(x: torch.Tensor, module: nn.Module, down: torch.Tensor, up: torch.Te
 
 @contextmanager
 def trainable_through(unet: nn.Module) -> Iterator[None]:
-    """For the length of the block gradients can flow through the UNet, wherever it was loaded.
+    """Let gradients flow through the UNet for the length of the block, wherever it was loaded.
 
     Weights made inside torch.inference_mode() can never be part of a backward pass; copies stand in
     for them, and the very Parameters are back afterwards.
@@ -138,8 +138,8 @@ def trainable_through(unet: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def recomputed(unet: nn.Module, switch: str) -> Iterator[None]:
-    """Gradient checkpointing for the length of the block: a block's insides are computed again going back.
+def gradient_checkpointing(unet: nn.Module, switch: str) -> Iterator[None]:
+    """Keep no activations inside blocks, for the length of the `with` block; the backward pass computes them again.
 
     On every residual and transformer block, whatever diffusers' own switch covers in the version at
     hand. `switch` "off" does nothing. Networks here have no dropout while training, so no random state is kept.
@@ -147,7 +147,7 @@ def recomputed(unet: nn.Module, switch: str) -> Iterator[None]:
     blocks: list[nn.Module] = []
     try:
         if switch == "on":
-            for block in recomputed_blocks(unet):
+            for block in checkpointed_blocks(unet):
                 forward = block.forward
                 block.__dict__["forward"] = partial(checkpoint, forward, use_reentrant=False, preserve_rng_state=False)
                 blocks.append(block)
@@ -157,10 +157,10 @@ def recomputed(unet: nn.Module, switch: str) -> Iterator[None]:
             del block.__dict__["forward"]
 
 
-def recomputed_blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The blocks that `recomputed` computes again, none inside another."""
+def checkpointed_blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the blocks that `gradient_checkpointing` computes again, none inside another."""
     for child in module.children():
-        if type(child).__name__ in _RECOMPUTED:
+        if type(child).__name__ in _CHECKPOINTED:
             yield child
         else:
-            yield from recomputed_blocks(child)
+            yield from checkpointed_blocks(child)

@@ -9,12 +9,12 @@ import torch
 
 
 def averaging_rate(decay: float, updates: int) -> float:
-    """The decay to use at the n-th update, from 1 on: min(decay, (1 + n) / (10 + n)), so that it starts quickly."""
+    """Return the decay to use at update n, from 1 on: min(decay, (1 + n) / (10 + n)), so that it starts quickly."""
     return min(decay, (1 + updates) / (10 + updates))
 
 
 class WeightAverage:
-    """averages = rate * averages + (1 - rate) * weights, after each update; float32 whatever the weights are."""
+    """Keep averages = rate * averages + (1 - rate) * weights, after each update; float32 whatever the weights are."""
 
     def __init__(self, parameters: Mapping[str, torch.Tensor], decay: float) -> None:
         self._decay = decay
@@ -29,7 +29,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place_of(self, parameters: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """For the length of the block the parameters hold the averages."""
+        """Put the averages into the parameters for the length of the block."""
         own = {name: p.data for name, p in parameters.items()}
         try:
             for name, p in parameters.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,27 +14,28 @@ from torch import nn
 from ...core.errors import InputError, ModelFileError
 from ...loaders.lora.apply import applied_loras, lora_state, make_lora
 from ...loaders.model import DiffusionModel
-from ..config import DDPOConfig
+from ..config import FineTuneConfig
 from ..randomness import generator
-from .adapter import LoraAdapter, recomputed, trainable_through
+from .adapter import LoraAdapter, gradient_checkpointing, trainable_through
 from .averages import WeightAverage
+from .optimizer import optimize
 
 LAST_SHARE = 0.1  # of the learning rate, after `decay_updates`
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 class Learner:
-    """A LoRA on a model, or a copy of its UNet, with AdamW.
+    """Hold a LoRA on a model, or a copy of its UNet, with AdamW.
 
     Make it and use it where the UNet is in place. `policy` is the handle to sample and learn with inside
     `active()`; `base` the one it is compared with.
     """
 
-    def __init__(self, base: DiffusionModel, config: DDPOConfig) -> None:
+    def __init__(self, base: DiffusionModel, config: FineTuneConfig) -> None:
         self.base, self.config, self.updates = base, config, 0
         self.adapter: LoraAdapter | None = None
         if config.train == "full":
-            self.policy = _own_copy(base)
+            self.policy = own_copy(base)
             self._parameters = dict(self.policy.unet.named_parameters())
         else:
             self.policy = base
@@ -56,11 +57,12 @@ class Learner:
         self.average = WeightAverage(self._parameters, config.ema_decay) if config.ema_decay else None
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Return what is trained, by name."""
         return self._parameters
 
     @contextmanager
     def active(self, *, averaged: bool = False, learning: bool = False) -> Iterator[None]:
-        """For the length of the block the policy's UNet runs as it was taught so far.
+        """Run the policy's UNet as it was taught so far, for the length of the block.
 
         `averaged` takes the moving average where there is one; `learning` makes gradients possible.
         """
@@ -69,7 +71,7 @@ class Learner:
             stack.enter_context(applied_loras(self.policy, ("unet",)))
             if learning:
                 stack.enter_context(trainable_through(unet))
-                stack.enter_context(recomputed(unet, self.config.gradient_checkpointing))
+                stack.enter_context(gradient_checkpointing(unet, self.config.gradient_checkpointing))
             if self.adapter is not None:
                 stack.enter_context(self.adapter.attached(unet))
             if averaged and self.average is not None:
@@ -78,7 +80,7 @@ class Learner:
 
     @contextmanager
     def as_base(self) -> Iterator[DiffusionModel]:
-        """Inside `active()`: the model as it was, for the length of the block."""
+        """Return, inside `active()`, the model as it was, for the length of the block."""
         if self.adapter is None:
             yield self.base
             return
@@ -87,18 +89,25 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """That of the next update: it rises linearly over `warmup_updates`, then falls over `decay_updates`."""
+        """Return that of the next update: it rises linearly over `warmup_updates`, then falls over `decay_updates`."""
         warmup, decay = self.config.warmup_updates, self.config.decay_updates
         share = min(1.0, (self.updates + 1) / (warmup + 1))
         if decay:
             share *= 1 - (1 - LAST_SHARE) * min(1.0, max(0, self.updates - warmup) / decay)
         return self.config.learning_rate * share
 
-    def updated(self) -> None:
-        """Count an update and move the average."""
+    def step(self, gradient_scale: float, all_reduce_sum: Callable[[list[torch.Tensor]], None]) -> float:
+        """Make an update from the gradients at hand; return their length before it was limited.
+
+        `all_reduce_sum` adds gradients over processes; then they are divided by `gradient_scale`.
+        Raises NonFiniteError with weights and optimizer untouched.
+        """
+        limit = self.config.max_grad_norm
+        norm = optimize(self.optimizer, gradient_scale, limit, self.learning_rate, all_reduce_sum)
         self.updates += 1
         if self.average is not None:
             self.average.update(self._parameters, self.updates)
+        return norm
 
     # --- results --------------------------------------------------------------------------------
 
@@ -110,7 +119,7 @@ class Learner:
             yield
 
     def tuned(self, name: str) -> DiffusionModel:
-        """The tuned model: a handle of the base with the LoRA as it is now, or with a copy of the trained UNet."""
+        """Return the tuned model: a handle of the base with the LoRA as it is now, or a copy of the trained UNet."""
         with self._result():
             if self.adapter is not None:
                 layers = {(c, path.replace(".", "_")): layer for (c, path), layer in self.adapter.layers().items()}
@@ -121,7 +130,7 @@ class Learner:
 
     @contextmanager
     def as_sampled(self) -> Iterator[DiffusionModel]:
-        """The tuned model to sample with, for the length of the block: a full fine-tune's is not copied for it."""
+        """Return the tuned model to sample with in the block: a full fine-tune's is not copied for it."""
         if self.adapter is not None:
             yield self.tuned(f"{self.base.name} tuned")
             return
@@ -129,7 +138,7 @@ class Learner:
             yield self.policy
 
     def lora_state(self) -> dict[str, torch.Tensor]:
-        """The LoRA in kohya's keys, on the CPU. Raises InputError for a full fine-tune."""
+        """Return the LoRA in kohya's keys, on the CPU. Raises InputError for a full fine-tune."""
         if self.adapter is None:
             raise InputError("train", "full", "A full fine-tune has no LoRA; save the model itself.")
         with self._result():
@@ -138,7 +147,7 @@ class Learner:
     # --- to resume ------------------------------------------------------------------------------
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights, optimizer and average by name, copied to the CPU."""
+        """Return weights, optimizer and average by name, copied to the CPU."""
         state = {f"weights.{name}": p for name, p in self._parameters.items()}
         for name, p in self._parameters.items():
             for key, value in self.optimizer.state.get(p, {}).items():
@@ -174,8 +183,8 @@ class Learner:
         return {"step": state[f"optimizer.step.{name}"].clone(), **moments}
 
 
-def _own_copy(base: DiffusionModel) -> DiffusionModel:
-    """A handle with a float32 copy of the UNet that may be changed. Raises InputError where LoRAs are on the model."""
+def own_copy(base: DiffusionModel) -> DiffusionModel:
+    """Return a handle with a float32 copy of the UNet to change. Raises InputError where LoRAs are on the model."""
     if base.loras:
         raise InputError(
             "train", "full", f"{base.name} has LoRAs on it. Disconnect them, or pick lora, which learns on top of them."
@@ -185,7 +194,7 @@ def _own_copy(base: DiffusionModel) -> DiffusionModel:
 
 
 def _copied(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A network of the same weights in another format, where they are, without what a host keeps on the module."""
+    """Copy a network in another format, where they are, without what a host keeps on the module."""
     with torch.device("meta"):
         made = type(unet).from_config(unet.config)
     made.load_state_dict({name: t.to(dtype, copy=True) for name, t in unet.state_dict().items()}, assign=True)
@@ -193,7 +202,7 @@ def _copied(unet: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _fingerprint(base: DiffusionModel, unet: nn.Module) -> str:
-    """Names a model by the one it was made of and the weights of its own UNet."""
+    """Name a model by the one it was made of and the weights of its own UNet."""
     digest = hashlib.sha256(base.fingerprint.encode())
     for name, tensor in unet.state_dict().items():
         digest.update(f":{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())

@@ -17,27 +17,27 @@ from torch.overrides import TorchFunctionMode
 from ...core.errors import OutOfMemoryError
 from ...core.free_memory import free_bytes
 from ...loaders.model import DiffusionModel
-from ..config import DDPOConfig
-from .adapter import LoraAdapter, recomputed_blocks
+from ..config import FineTuneConfig
+from .adapter import LoraAdapter, checkpointed_blocks
 
 _TOKENS = 77
 _FRAGMENTED = 1.15  # allocators hold more than is asked of them
 
 
 class Activations(NamedTuple):
-    """Bytes that one row of a batch keeps for the backward pass.
+    """Count the bytes that one row of a batch keeps for the backward pass.
 
     Attributes:
         kept: with everything kept.
-        recomputed: with gradient checkpointing: what lies between the blocks, and the largest block's insides.
+        checkpointed: with gradient checkpointing: what lies between the blocks, and the largest block's insides.
     """
 
     kept: int
-    recomputed: int
+    checkpointed: int
 
 
 class _Kept(torch.autograd.Function):
-    """Attention as every fused kernel does it: its backward keeps query, key, value and result."""
+    """Do attention as every fused kernel does it: its backward keeps query, key, value and result."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -51,7 +51,7 @@ class _Kept(torch.autograd.Function):
 
 
 class _FusedAttention(TorchFunctionMode):
-    """On the meta device torch would take the unfused form, which keeps a matrix of all pairs of pixels."""
+    """Take the fused form on the meta device too; torch's own choice there keeps a matrix of all pairs of pixels."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is F.scaled_dot_product_attention:
@@ -60,17 +60,20 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _Counter:
-    """Counts distinct tensors kept for a backward pass, by the block at work."""
+    """Count distinct tensors kept for a backward pass, by the block at work."""
 
     def __init__(self, weights: set[int]) -> None:
-        self._seen, self._held = weights, []
-        self.block, self.outside, self.inside, self.inputs = "", 0, {}, {}
+        self._seen = weights
+        self._held: list[Any] = []
+        self.block, self.outside = "", 0
+        self.inside: dict[str, int] = {}
+        self.inputs: dict[str, int] = {}
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
-            self._held.append(storage)  # alive, so that no other takes its place
+        storage, key = tensor.untyped_storage(), storage_key(tensor)
+        if key not in self._seen:
+            self._seen.add(key)
+            self._held.append((tensor, storage))  # alive, so that no other takes its place
             if self.block:
                 self.inside[self.block] = self.inside.get(self.block, 0) + storage.nbytes()
             else:
@@ -85,8 +88,8 @@ class _Counter:
         self.block = ""
 
 
-def _twin(model: DiffusionModel, config: DDPOConfig) -> tuple[nn.Module, LoraAdapter | None]:
-    """The UNet on the meta device, with what is trained."""
+def _twin(model: DiffusionModel, config: FineTuneConfig) -> tuple[nn.Module, LoraAdapter | None]:
+    """Return the UNet on the meta device, with what is trained."""
     with torch.device("meta"):
         unet = type(model.unet).from_config(model.unet.config).eval()
     nn.Module.to(unet, model.dtype)  # diffusers' own `to` warns of what does not matter here
@@ -98,7 +101,7 @@ def _twin(model: DiffusionModel, config: DDPOConfig) -> tuple[nn.Module, LoraAda
 
 
 def _inputs(model: DiffusionModel, unet: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """One row of everything the UNet takes, on the meta device."""
+    """Return one row of everything the UNet takes, on the meta device."""
     height, width = (n // model.downscale for n in size)
     dtype = next(unet.parameters()).dtype
     made = {"sample": (1, model.channels, height, width)}
@@ -115,17 +118,17 @@ def _inputs(model: DiffusionModel, unet: nn.Module, size: tuple[int, int]) -> di
     return inputs
 
 
-def activation_bytes(model: DiffusionModel, config: DDPOConfig, size: tuple[int, int]) -> Activations:
-    """What one row keeps for the backward pass, in bytes. `size` is (height, width) in pixels."""
+def activation_bytes(model: DiffusionModel, config: FineTuneConfig, size: tuple[int, int]) -> Activations:
+    """Count what one row keeps for the backward pass, in bytes. `size` is (height, width) in pixels."""
     return _activations(model, *_twin(model, config), size)
 
 
 def _activations(
     model: DiffusionModel, unet: nn.Module, adapter: LoraAdapter | None, size: tuple[int, int]
 ) -> Activations:
-    weights = {t.untyped_storage()._cdata for t in (*unet.parameters(), *unet.buffers(), *_trained(unet, adapter))}
+    weights = {storage_key(t) for t in (*unet.parameters(), *unet.buffers(), *_trained(unet, adapter))}
     counter = _Counter(weights)
-    for i, block in enumerate(recomputed_blocks(unet)):
+    for i, block in enumerate(checkpointed_blocks(unet)):
         name = str(i)
         block.register_forward_pre_hook(lambda m, a, k, name=name: counter.enter(name, a, k), with_kwargs=True)
         block.register_forward_hook(lambda *_: counter.leave())
@@ -138,27 +141,36 @@ def _activations(
     return Activations(counter.outside + sum(inside), between + max(inside, default=0))
 
 
+def storage_key(tensor: torch.Tensor) -> int:
+    """Return a number that tensors on the meta device share where they share memory.
+
+    They have no address there. Torch has no public name for a storage; where a version has dropped the private one,
+    each tensor counts by itself, so that memory is overestimated.
+    """
+    return getattr(tensor.untyped_storage(), "_cdata", id(tensor))
+
+
 def _trained(unet: nn.Module, adapter: LoraAdapter | None) -> list[nn.Parameter]:
     return list(unet.parameters() if adapter is None else adapter.named_parameters().values())
 
 
-def learning_bytes(model: DiffusionModel, config: DDPOConfig, rows: int, size: tuple[int, int]) -> int:
-    """Memory that learning takes beside the weights: gradients, optimizer, average, and what `rows` rows keep."""
+def learning_bytes(model: DiffusionModel, config: FineTuneConfig, rows: int, size: tuple[int, int]) -> int:
+    """Count what learning takes beside the weights: gradients, optimizer, average, and what `rows` rows keep."""
     unet, adapter = _twin(model, config)
     numbers = sum(p.numel() for p in _trained(unet, adapter))
     copies = 3 + bool(config.ema_decay)  # gradient, two moments
     activations = _activations(model, unet, adapter, size)
-    each = activations.recomputed if config.gradient_checkpointing == "on" else activations.kept
+    each = activations.checkpointed if config.gradient_checkpointing == "on" else activations.kept
     return int(_FRAGMENTED * (4 * numbers * copies + rows * each))
 
 
-def copy_bytes(model: DiffusionModel, config: DDPOConfig) -> int:
-    """Memory of the float32 copy that a full fine-tune changes; a LoRA's own weights are next to nothing."""
+def copy_bytes(model: DiffusionModel, config: FineTuneConfig) -> int:
+    """Count the memory of the float32 copy that a full fine-tune changes; a LoRA's own weights are next to nothing."""
     return 4 * sum(p.numel() for p in model.unet.parameters()) if config.train == "full" else 0
 
 
-def kept_bytes(config: DDPOConfig, elements: int, size: tuple[int, int], processes: int) -> int:
-    """CPU memory of this process's pictures: every step of them, and what the rewards get, a copy each.
+def kept_bytes(config: FineTuneConfig, elements: int, size: tuple[int, int], processes: int) -> int:
+    """Count the CPU memory of this process's pictures: every step of them, and what the rewards get, a copy each.
 
     `elements` is how many numbers one picture is denoised as.
     """
@@ -169,8 +181,8 @@ def kept_bytes(config: DDPOConfig, elements: int, size: tuple[int, int], process
     return 4 * (pictures * each + bases * compared * pixels)  # those of the base stay for the next comparison
 
 
-def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:
-    """Raises OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
+def check_memory(config: FineTuneConfig, needed: int, device: torch.device) -> None:
+    """Raise OutOfMemoryError where learning takes more than is free, with both figures and what to change."""
     free = free_bytes(device)
     if free is not None and needed > free:
         advice = [f"lower train_batch_size ({config.train_batch_size})"] if config.train_batch_size > 1 else []
@@ -181,8 +193,8 @@ def check_memory(config: DDPOConfig, needed: int, device: torch.device) -> None:
         )
 
 
-def check_kept(config: DDPOConfig, needed: int) -> None:
-    """Raises OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
+def check_kept(config: FineTuneConfig, needed: int) -> None:
+    """Raise OutOfMemoryError where an epoch's pictures and their steps take more than is free."""
     free = free_bytes(torch.device("cpu"))
     if free is not None and needed > free:
         compared = f", evaluate_samples ({config.evaluate_samples})" if config.evaluate_every else ""

@@ -25,12 +25,12 @@ from ...core.files import unwritable as why_not
 
 log = logging.getLogger(__name__)
 
-FORMAT = "tastemaker-ddpo-1"
+FORMAT = "tastemaker-ddpo-1"  # whatever the algorithm: the name stands in files
 KEPT = 2  # newest checkpoints that stay; the one before the newest is there should that be damaged
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds: tensors by name, epochs done, updates made, score histories by column."""
+    """Hold what a run goes on from: tensors by name, epochs done, updates made, score histories by column."""
 
     tensors: dict[str, torch.Tensor]
     epoch: int
@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoint files of a folder, newest first."""
+    """Return the checkpoint files of a folder, newest first."""
     return sorted(folder.glob("epoch-[0-9][0-9][0-9][0-9][0-9][0-9].safetensors"), reverse=True)
 
 

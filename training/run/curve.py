@@ -1,4 +1,4 @@
-"""The figures of a run as a picture: reward, loss, distance from the base, clipping, ratio."""
+"""A run as a picture: reward with its standard deviation, and the figures that its algorithm reports."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from PIL import Image
 
 from ...core.errors import InputError
 from ...plots.series import Series, draw_series
-from .report import EpochReport
+from .report import EpochReport, drawn_figures
 
 
 def panels(reports: Sequence[EpochReport]) -> list[Series]:
-    """List what is drawn of a run, the reward first; figures that are 0 throughout are left out."""
-    series = [
-        Series("reward: mean and spread", [r.reward for r in reports], [r.reward_std for r in reports]),
-        Series("loss", [r.loss for r in reports]),
-        Series("held back (clip fraction)", [r.clip_fraction for r in reports]),
-        Series("probability ratio, less 1", [r.ratio - 1 for r in reports]),
-        Series("gradient", [r.grad_norm for r in reports]),
-    ]
-    if any(r.kl for r in reports):
-        series.insert(2, Series("distance from the base (KL)", [r.kl for r in reports]))
+    """List what is drawn of a run, the reward first; figures that no epoch has are left out."""
+    series = []
+    rewards = [math.nan if r.reward is None else r.reward for r in reports]
+    if any(map(math.isfinite, rewards)):
+        stds = [r.reward_std or 0.0 for r in reports]
+        series.append(Series("reward: mean and standard deviation", rewards, stds))
+    for figure in drawn_figures(reports[-1].algorithm):
+        values = [r.figures.get(figure.name, math.nan) for r in reports]
+        known = [value for value in values if math.isfinite(value)]
+        if any(known) or (known and not figure.if_any):
+            series.append(Series(figure.title, [value - figure.minus for value in values]))
     if len(reports[-1].rewards) > 1:
         series += [Series(name, [r.rewards.get(name, math.nan) for r in reports]) for name in reports[-1].rewards]
     return series

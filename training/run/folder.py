@@ -1,6 +1,6 @@
 """A run's folder: what a run leaves on disk, and what it resumes from.
 
-    config.json            what the run was told; checked on resume
+    config.json            the run's settings; checked on resume
     metrics.jsonl          one line an epoch
     checkpoints/           the newest two
     lora.safetensors       the LoRA as of the last checkpoint, in kohya's keys
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from PIL import Image
 
 from ...core.errors import InputError, ModelFileError
@@ -30,7 +31,7 @@ from ...core.files import append_own, check_real, own_folder, read_own, sweep, w
 from ...core.files import unwritable as unwritable_reason
 from ...core.runs import first_difference, kept_identity, locked
 from ...loaders.model import DiffusionModel
-from ..config import DDPOConfig
+from ..config import FineTuneConfig, identity
 from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
 from .report import EpochReport
 
@@ -40,7 +41,7 @@ MAX_METRICS_BYTES = 2**28  # a line has about a kilobyte, and a run at most some
 
 
 class RunFolder:
-    """A run's folder, opened by one process at a time.
+    """Hold a run's folder, opened by one process at a time.
 
     Args:
         path: the folder; made if it is not there.
@@ -88,7 +89,7 @@ class RunFolder:
             found = kept_identity(path)
         except ValueError as e:
             raise ModelFileError(f"{path.name} of the run {self.path.name} {e}: give the run another name.") from e
-        odd = "" if found is None else first_difference(found, identity)
+        odd = "" if found is None else first_difference(_with_defaults(found), identity)
         if odd:
             raise InputError(
                 "run_folder",
@@ -107,7 +108,7 @@ class RunFolder:
     # --- to resume ------------------------------------------------------------------------------
 
     def resume(self) -> tuple[Checkpoint | None, list[EpochReport], str]:
-        """The newest checkpoint, the reports up to it, and what to say of a checkpoint that is damaged.
+        """Return the newest checkpoint, the reports up to it, and what to say of a checkpoint that is damaged.
 
         Later lines of metrics.jsonl are cut off; epochs after the checkpoint are run again, with the same result.
         """
@@ -163,14 +164,15 @@ class RunFolder:
             self._board.flush()
 
     def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and remove all but the newest two."""
         save_checkpoint(self._checkpoints, checkpoint)
 
     def save_lora(self, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-        """lora.safetensors in kohya's keys."""
+        """Write lora.safetensors in kohya's keys."""
         write_safetensors(self.path / "lora.safetensors", state, metadata)
 
     def save_grid(self, epoch: int, images: torch.Tensor) -> None:
-        """samples/epoch-NNNNNN.png from (B, H, W, 3) in [0, 1]."""
+        """Write samples/epoch-NNNNNN.png from (B, H, W, 3) in [0, 1]."""
         data = io.BytesIO()
         picture = (grid(images) * 255).round().to(torch.uint8).numpy()
         Image.fromarray(picture).save(data, "PNG")
@@ -178,19 +180,21 @@ class RunFolder:
 
 
 def grid(images: torch.Tensor) -> torch.Tensor:
-    """Pictures side by side, as near to a square as can be: (B, H, W, 3) to (rows H, columns W, 3), white between."""
-    count, height, width, _ = images.shape
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    sheet = torch.ones(rows * height, columns * width, 3)
-    for i, image in enumerate(images):
-        top, left = i // columns * height, i % columns * width
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    """Put pictures side by side, as near to a square as can be: (B, H, W, 3) to (rows H, columns W, 3), white after."""
+    columns = math.ceil(math.sqrt(len(images)))
+    white = torch.ones(-len(images) % columns, *images.shape[1:])
+    return rearrange(torch.cat([images, white]), "(r c) h w k -> (r h) (c w) k", c=columns)
+
+
+def _with_defaults(found: Any) -> Any:
+    """Fill in settings that the version which made the folder did not have: it ran as their defaults do."""
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        return found
+    return {**found, "settings": {**identity(FineTuneConfig()), **found["settings"]}}
 
 
 def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a nested record by path."""
+    """Return the finite numbers of a nested record by path."""
     found: dict[str, float] = {}
     for key, value in record.items():
         if isinstance(value, Mapping):
@@ -204,8 +208,8 @@ def _line(report: EpochReport) -> str:
     return json.dumps(report.record(), allow_nan=False) + "\n"
 
 
-def lora_metadata(model: DiffusionModel, config: DDPOConfig, epoch: int) -> dict[str, str]:
-    """What a LoRA file says about itself, in the keys that trainers and hosts read."""
+def lora_metadata(model: DiffusionModel, config: FineTuneConfig, epoch: int) -> dict[str, str]:
+    """Return what a LoRA file says about itself, in the keys that trainers and hosts read."""
     metadata = {
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(config.rank),

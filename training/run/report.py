@@ -1,53 +1,48 @@
-"""What is told about a run while it goes on."""
+"""The figures of an epoch."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..algorithms.registry import ALGORITHMS
 
 if TYPE_CHECKING:
     import torch
 
 
-class Progress(NamedTuple):
-    """Where a run stands, told after each denoising step and each batch of learning.
+class Figure(NamedTuple):
+    """Describe a figure that an algorithm reports: a column of metrics.jsonl, a curve in the page and in the picture.
 
     Attributes:
-        epoch, epochs: the epoch at work, from 1, and how many there are.
-        phase: "sampling", "scoring", "learning", "samples" or "evaluating".
-        done, total: of this phase.
-        seconds_left: for the whole run, as the epochs before took; None in the first.
+        name: its key; no field of `EpochReport` has it.
+        title: above its curve; empty where it is not drawn.
+        floor: what the axis always includes.
+        minus: what the curve subtracts, such as the value that means no change.
+        if_any: whether the picture leaves it out where it is 0 throughout.
     """
 
-    epoch: int
-    epochs: int
-    phase: str
-    done: int
-    total: int
-    seconds_left: float | None
-
-
-OnProgress = Callable[[Progress], None]
+    name: str
+    title: str = ""
+    floor: float | None = None
+    minus: float = 0.0
+    if_any: bool = False
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch's figures.
+    """Hold one epoch's figures.
 
     Attributes:
         epoch: from 1.
-        reward, reward_std: mean and spread of what is trained on, weighed together where there are several.
+        reward, reward_std: mean and standard deviation of what is trained on, the weighted sum where there are several;
+            None of an algorithm that scores nothing.
         rewards: mean of each reward by name, parts of a combined one too.
-        loss, kl: averages over the pairs; kl is to the model before training, 0 where kl_weight is.
-        ratio, clip_fraction: average probability ratio, and the share of pairs that the trust region held back.
-        first_ratio_error: largest |ratio - 1| in the first update, where it must be rounding only.
-        grad_norm: average gradient length before it was limited.
-        learning_rate: of the last update.
-        updates, pairs, dropped: optimizer steps, (picture, step) pairs learned from, and pairs left out because
-            their advantage was 0, so that they had no gradient.
-        pictures: sampled in this epoch.
+        figures: the algorithm's own by name, such as loss; attributes too: `report.loss`.
+        pictures: learned from or left out, in this epoch.
+        algorithm: its name in `ALGORITHMS`.
         seconds: by phase.
         evaluation: figures of the comparison with the untrained model, in epochs that made one.
         note: what a user should know, such as scores that were all the same.
@@ -55,51 +50,50 @@ class EpochReport:
     """
 
     epoch: int
-    reward: float
-    reward_std: float
+    reward: float | None
+    reward_std: float | None
     rewards: Mapping[str, float]
-    loss: float
-    kl: float
-    ratio: float
-    clip_fraction: float
-    first_ratio_error: float
-    grad_norm: float
-    learning_rate: float
-    updates: int
-    pairs: int
-    dropped: int
+    figures: Mapping[str, float]
     pictures: int
+    algorithm: str = "clipped"
     seconds: Mapping[str, float] = field(default_factory=dict)
     evaluation: Mapping[str, Any] | None = None
     note: str = ""
     grid: torch.Tensor | None = field(default=None, compare=False, repr=False)
 
+    def __getattr__(self, name: str) -> float:
+        """Return a figure of the algorithm. Raises AttributeError where it reports none of that name."""
+        try:
+            return self.__dict__["figures"][name]
+        except KeyError:
+            raise AttributeError(f"This epoch has no figure {name!r}.") from None
+
     def record(self) -> dict[str, Any]:
-        """For metrics.jsonl: everything but the pictures."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "grid"}
+        """Return a line of metrics.jsonl: everything but the pictures, the algorithm's figures among the rest."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("grid", "figures")}
+        return {**known, **self.figures}
 
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> EpochReport:
-        """From a line of metrics.jsonl. Raises TypeError, KeyError or ValueError for what is none."""
-        known = {f.name for f in fields(EpochReport)} - {"grid"}
-        report = EpochReport(**{k: v for k, v in record.items() if k in known})
-        whole = [report.epoch, report.updates, report.pairs, report.dropped, report.pictures]
-        figures = [getattr(report, name) for name in _FIGURES]
-        if not all(type(n) is int and 0 <= n < 2**53 for n in whole) or not all(map(_is_number, figures)):
-            raise ValueError("not an epoch's figures")
-        if not all(_is_record(numbers) for numbers in (report.rewards, report.seconds)):
-            raise ValueError("not an epoch's rewards or seconds")
-        if not isinstance(report.note, str) or not _is_evaluation(report.evaluation):
-            raise ValueError("not an epoch's comparison or note")
+        """Read a line of metrics.jsonl. Raises TypeError, KeyError or ValueError for what is none."""
+        names = {f.name for f in fields(EpochReport)} - {"figures", "grid"}
+        known = {k: v for k, v in record.items() if k in names}
+        others = {k: v for k, v in record.items() if k not in names}
+        report = EpochReport(**known, figures=others)
+        scores = [n for n in (report.reward, report.reward_std) if n is not None]
+        if not all(type(n) is int and 0 <= n < 2**53 for n in (report.epoch, report.pictures)):
+            raise ValueError("not an epoch's counts")
+        if not all(map(_is_record, (dict(enumerate(scores)), others, report.rewards, report.seconds))):
+            raise ValueError("not an epoch's figures, rewards or seconds")
+        if not all(isinstance(text, str) for text in (report.note, report.algorithm)):
+            raise ValueError("not an epoch's note or algorithm")
+        if not _is_evaluation(report.evaluation):
+            raise ValueError("not an epoch's comparison")
         return report
 
 
-_FIGURES = ("reward", "reward_std", "loss", "kl", "ratio", "clip_fraction")
-_FIGURES += ("first_ratio_error", "grad_norm", "learning_rate")
-
-
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number that a curve can show: a float holds it, and it is finite."""
+    """Return whether a value is a number that a curve can show: a float holds it, and it is finite."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
@@ -108,7 +102,7 @@ def _is_record(value: Any) -> bool:
 
 
 def _is_evaluation(value: Any) -> bool:
-    """Whether a value is what `evaluate.compare` gives, or None: figures, some of them by reward."""
+    """Return whether a value is what `compare` gives, or None: figures, some of them by reward."""
     if value is None:
         return True
     if not isinstance(value, Mapping) or not isinstance(value.get("rewards"), Mapping):
@@ -119,3 +113,9 @@ def _is_evaluation(value: Any) -> bool:
     rest = [v for k, v in value.items() if k not in ("rewards", "afterwards")]
     figures = all(isinstance(v, bool) or _is_number(v) for v in rest)
     return figures and all(_is_record(one) and "tuned" in one for one in rewards)
+
+
+def drawn_figures(algorithm: str) -> tuple[Figure, ...]:
+    """Return the figures of an algorithm that have a curve; none for a name of no algorithm."""
+    known = ALGORITHMS.get(algorithm)
+    return tuple(figure for figure in known.load().figures if figure.title) if known is not None else ()

@@ -4,12 +4,16 @@ import { addStyle, element } from "../shared/dom.js";
 import { panel } from "../training_chart.js";
 import { compared, statusLine, stoppedLine } from "./model.js";
 
-/** `rows` has one object an epoch; `grids` one {epoch, entry} for each sample grid; `url(entry)` is where one is served. */
+/**
+ * `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports, {name, title, floor,
+ * minus}; `grids` one {epoch, entry} for each sample grid; `url(entry)` is where one is served.
+ */
 export class TrainingView {
   constructor(url) {
     addStyle();
     this.url = url;
     this.rows = [];
+    this.figures = [];
     this.grids = [];
     this.epochs = 0;
     this.status = element("div", "tm-status tastemaker-training-status tm-empty", {
@@ -42,9 +46,10 @@ export class TrainingView {
     if (this.picture.getAttribute("src") !== source) this.picture.src = source;
   }
 
-  /** A message of the run: {state, epoch, epochs, seconds_left, rows, grids}. */
+  /** A message of the run: {state, epoch, epochs, seconds_left, rows, figures, grids}. */
   show(message) {
     if (message.rows) this.rows = message.rows;
+    if (message.figures) this.figures = message.figures;
     if (message.grids && JSON.stringify(message.grids) !== JSON.stringify(this.grids)) {
       this.grids = message.grids;
       this.samples.hidden = !this.grids.length;
@@ -72,15 +77,10 @@ export class TrainingView {
     if (this.rows.length === 0) return this.charts.replaceChildren();
     const reward = panel("reward", column("reward"), { spread: column("reward_std"), wide: true });
     if (reward) reward.style.gridColumn = "1 / -1";
-    const panels = [
-      reward,
-      panel("loss", column("loss")),
-      panel("distance from base (KL)", column("kl"), { floor: 0 }),
-      panel("held back (clip fraction)", column("clip_fraction"), { floor: 0 }),
-      panel("ratio", column("ratio")),
-      panel("gradient", column("grad_norm"), { floor: 0 }),
-      panel("reward in comparisons", this.rows.map(compared)),
-    ];
+    const less = (value, minus) => (typeof value === "number" ? value - minus : null);
+    const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
+    const own = this.figures.map((figure) => panel(figure.title, changed(figure), { floor: figure.floor }));
+    const panels = [reward, ...own, panel("reward in comparisons", this.rows.map(compared))];
     return this.charts.replaceChildren(...panels.filter(Boolean));
   }
 }

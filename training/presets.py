@@ -1,0 +1,62 @@
+"""Presets: settings for how much memory there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import InputError
+from .config import FineTuneConfig
+
+if TYPE_CHECKING:
+    from ..loaders.model import DiffusionModel
+
+_SMALL = {"train_batch_size": 1, "rollout_batch_size": 1, "gradient_checkpointing": "on", "rank": 8}
+PRESETS: dict[str, dict[str, Any]] = {
+    "8 GB": {**_SMALL, "height": 512, "width": 512, "targets": "attention", "samples_per_epoch": 32},
+    "12 GB": {**_SMALL, "height": 512, "width": 512, "train_batch_size": 4, "rollout_batch_size": 4},
+    "24 GB": {"height": 768, "width": 768, "train_batch_size": 4, "rollout_batch_size": 8, "rank": 16,
+              "gradient_checkpointing": "on", "samples_per_epoch": 128},
+    "80 GB": {"train_batch_size": 4, "rollout_batch_size": 16, "rank": 32, "samples_per_epoch": 256},
+    "CPU": {"rollout_batch_size": 32, "train_batch_size": 32, "rank": 16, "targets": "all", "steps": 8,
+            "guidance_scale": 3.0, "learning_rate": 1.2e-3, "clip_range": 1.25e-3, "samples_per_epoch": 128,
+            "group_size": 16, "timestep_fraction": 1.0, "window_stop": 0.5, "fresh_noise": "window",
+            "learn_from": 0.5},
+}  # fmt: skip
+
+
+def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | None = None) -> dict[str, Any]:
+    """Return what a preset sets beside settings that were `chosen`, less what those rule out.
+
+    No picture size beyond what `model` was trained at, and none at all for one that knows a single size.
+    Raises InputError for the name.
+    """
+    if name not in PRESETS:
+        raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
+    values = {k: v for k, v in PRESETS[name].items() if k not in chosen}
+    if chosen.get("scheduler", "ddim") != "ddim":
+        values.pop("fresh_noise", None)
+    if chosen.get("advantages", "group") != "group":
+        values.pop("shared_start", None)
+    if "window_start" in chosen:  # a window is one thing
+        values.pop("window_stop", None)
+    if model is not None:
+        for side, native in zip(("height", "width"), model.native_size, strict=True):
+            if not model.conditional:
+                values.pop(side, None)
+            elif side in values:
+                values[side] = min(values[side], native)
+    return values
+
+
+def preset(name: str, model: DiffusionModel | None = None, **changes: Any) -> FineTuneConfig:
+    """Make the config of a preset: how much memory there is, with `changes` on top.
+
+    "CPU" is for the embedded tiny models, the others for SDXL; with `model` pictures are never larger than those it
+    was trained on. Raises InputError for an unknown name or field.
+    """
+    unknown = set(changes) - {f.name for f in fields(FineTuneConfig)}
+    if unknown:
+        raise InputError("config", sorted(unknown)[0], "There is no such setting.")
+    return FineTuneConfig(**{**preset_values(name, changes, model), **changes})
