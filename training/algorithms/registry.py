@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 
@@ -28,7 +28,7 @@ class KnownAlgorithm:
 
 
 def _load(module: str, name: str) -> Any:
-    return getattr(import_module(f".{module}", __package__), name)
+    return resolve_name(f"{__package__}.{module}:{name}")
 
 
 ALGORITHMS: dict[str, KnownAlgorithm] = {
