@@ -25,7 +25,8 @@ from tastemaker.evaluation.__main__ import main as evaluation_command
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.distance import frechet_distance, frechet_interval, kernel_distance
 from tastemaker.evaluation.fid.features import load_extractor, read_features
-from tastemaker.evaluation.fid.inception import FILE_NAMES, Inception
+from tastemaker.evaluation.fid.inception import Inception
+from tastemaker.evaluation.fid.inception_file import FILE_NAMES
 from tastemaker.evaluation.fid.statistics import statistics_of
 from tastemaker.evaluation.pictures import GivenPictures, SampledPictures
 from tastemaker.evaluation.protocols import PromptRow

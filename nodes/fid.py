@@ -73,7 +73,7 @@ def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Inp
 
 def extractor_for(name: str, resize: str) -> Extractor:
     """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
-    from ..evaluation.fid.inception import find_inception
+    from ..evaluation.fid.inception_file import find_inception
     from ..loaders.formats.fingerprint import changes
 
     if name not in EXTRACTORS:

@@ -106,7 +106,7 @@ def test_statistics_are_the_same_bits_for_any_batches() -> None:
 def test_merged_statistics_are_those_of_all() -> None:
     rows = features(700, 12, 3)
     parts = [statistics_of([part]) for part in rows.split([1, 300, 399])]
-    merged = parts[0].merged(parts[1]).merged(parts[2])
+    merged = parts[0].merge(parts[1]).merge(parts[2])
     whole = statistics_of([rows])
     assert merged.count == 700
     assert torch.allclose(merged.mean, whole.mean, rtol=1e-13)
