@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
@@ -20,7 +20,8 @@ from .statistics import FeatureStatistics
 _KERNEL_ROWS = 1024
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A figure, its 95% interval (NaN where there is none), and how many pictures it is of."""
 
     value: float
@@ -139,7 +140,10 @@ def _distance_of_few(
     other_trace: float,
     other_root: torch.Tensor,
 ) -> float:
-    """Compute FID of fewer rows than features. With C = Y^T Y, R C R and (Y R)(Y R)^T have the same eigenvalues but zeros."""
+    """Compute FID of fewer rows than features.
+
+    With C = Y^T Y, R C R and (Y R)(Y R)^T have the same eigenvalues but zeros.
+    """
     chosen = torch.nonzero(weights).flatten()
     x, w = rows(chosen.tolist()).double(), weights[chosen, None]
     total = weights.sum()
@@ -162,7 +166,7 @@ def _kernel_sum(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def squared_mmd(x: torch.Tensor, y: torch.Tensor) -> float:
-    """Compute the unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3); below 0 for equal sets too."""
+    """Compute the unbiased squared maximum mean discrepancy (Gretton et al. 2012, eq. 3): it may be below 0."""
     n, m = len(x), len(y)
     if min(n, m) < 2:
         raise InputError("pictures", min(n, m), "KID needs at least two pictures in each set.")

@@ -201,8 +201,8 @@ def _ahead(
 
 def _ready(pictures: Pictures, i: int, extractor: Extractor) -> torch.Tensor | str:
     try:
-        files = isinstance(pictures, FilePictures)
-        picture = decode_file(pictures.path(i)) if files else to_pil(pictures.picture(i))
-        return extractor.prepare(picture)
+        if isinstance(pictures, FilePictures):
+            return extractor.prepare(decode_file(pictures.path(i)))
+        return extractor.prepare(to_pil(pictures.picture(i)))
     except PictureError as e:
         return str(e)
