@@ -182,21 +182,12 @@ def best_and_worst(table: ScoreTable, reward: str, title: str) -> Image.Image:
     """Draw the best of a table by one reward above its worst, each with its rank among all. RGB."""
     order = best_first(table.scores[reward], None)
     count = min(SHOWN, max(1, len(order) // 2))
-    ranks = torch.empty(len(order), dtype=torch.long)
-    ranks[torch.tensor(order)] = torch.arange(1, len(order) + 1)
+    ranks = torch.tensor(order).argsort() + 1
     ranked = replace(table, main=reward, ranks=ranks, scores={reward: table.scores[reward]}, group_by="all")
-    parts = [
-        sheet(ranked.rows(order[:count]), columns=count, title=f"{title}: the best by {reward}"),
-        sheet(ranked.rows(order[-count:]), columns=count, title=f"the worst, of {len(order):,}"),
-    ]
-    if len(order) == 1:
-        parts = parts[:1]
-    canvas = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), BACKGROUND)
-    y = 0
-    for part in parts:
-        canvas.paste(part, (0, y))
-        y += part.height
-    return canvas
+    parts = [sheet(ranked.rows(order[:count]), columns=count, title=f"{title}: the best by {reward}")]
+    if len(order) > 1:
+        parts.append(sheet(ranked.rows(order[-count:]), columns=count, title=f"the worst, of {len(order):,}"))
+    return _stack(parts, 0)
 
 
 def overview(report: Report, most: int = 8) -> Image.Image:
@@ -207,7 +198,13 @@ def overview(report: Report, most: int = 8) -> Image.Image:
         scale = min(1.0, (width - 2 * gap) / picture.width)
         size = round(picture.width * scale), round(picture.height * scale)
         parts.append(picture.resize(size, Image.Resampling.LANCZOS) if scale < 1 else picture)
-    canvas = Image.new("RGB", (width, sum(p.height + gap for p in parts) - gap), BACKGROUND)
+    return _stack(parts, gap)
+
+
+def _stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+    """Put pictures below each other."""
+    height = sum(p.height + gap for p in parts) - gap
+    canvas = Image.new("RGB", (max(p.width for p in parts), height), BACKGROUND)
     y = 0
     for part in parts:
         canvas.paste(part, (0, y))

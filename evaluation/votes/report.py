@@ -59,26 +59,21 @@ def answers(rows: Sequence[VoteRow]) -> list[Answer]:
     """Return the result of each question that was voted on. Raises InputError without a vote."""
     if not rows:
         raise InputError("study", "no votes", "There is no vote in it yet: vote, and run the graph to store them.")
-    return [_answer(q, [row for row in rows if row.question == q]) for q in QUESTIONS if _asked(rows, q)]
-
-
-def _asked(rows: Sequence[VoteRow], question: str) -> bool:
-    return any(row.question == question for row in rows)
+    asked = {row.question for row in rows}
+    return [_answer(q, [row for row in rows if row.question == q]) for q in QUESTIONS if q in asked]
 
 
 def _answer(question: str, rows: list[VoteRow]) -> Answer:
     names, wins = wins_table(rows)
-    strengths = bradley_terry(names, wins) if len(names) > 2 else []
-    pairs = len({row.pair.key for row in rows})
     return Answer(
-        question,
-        len(rows),
-        pairs,
-        duels(rows),
-        strengths,
-        voter_agreement(rows),
-        reward_agreement(rows),
-        left_share(rows),
+        question=question,
+        votes=len(rows),
+        pairs=len({row.pair.key for row in rows}),
+        duels=duels(rows),
+        strengths=bradley_terry(names, wins) if len(names) > 2 else [],
+        voters=voter_agreement(rows),
+        rewards=reward_agreement(rows),
+        left=left_share(rows),
     )
 
 
@@ -90,7 +85,7 @@ def summary(study: str, rows: Sequence[VoteRow]) -> str:
     found = answers(rows)
     by_voter = Counter(row.voter for row in rows)
     voters = ", ".join(f"{name} ({count})" for name, count in sorted(by_voter.items()))
-    lines = [f"Study {study}: {len(rows)} votes by {len(by_voter)} {_s('voter', len(by_voter))}: {voters}"]
+    lines = [f"Study {study}: {len(rows)} votes by {_count(len(by_voter), 'voter')}: {voters}"]
     for answer in found:
         lines += ["", f"{answer.question}: {QUESTIONS[answer.question]}"]
         lines += [f"- {line}" for line in _lines(answer)]
@@ -150,10 +145,6 @@ def _pairs(count: int) -> str:
 
 def _count(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
-
-
-def _s(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
 
 
 # --- a table of every vote ------------------------------------------------------------------------

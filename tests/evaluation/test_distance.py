@@ -228,11 +228,11 @@ def test_few_pictures_have_the_same_distance_either_way() -> None:
     other = statistics_of([features(200, 50, 2)])
     root = _root(other.covariance)
     trace = float(torch.trace(other.covariance))
-    mean, spread = _weighted(lambda i: x[i], weights, x[0])
+    mean, covariance = _weighted(lambda i: x[i], weights, x[0])
     repeated = statistics_of([x[[*range(5), *range(7, 20), 3, 3]]])
-    assert torch.allclose(spread, repeated.covariance, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(covariance, repeated.covariance, rtol=1e-10, atol=1e-12)
     wanted = frechet_distance(repeated, other)
-    assert _distance(mean, spread, other.mean, trace, root) == pytest.approx(wanted, rel=1e-9)
+    assert _distance(mean, covariance, other.mean, trace, root) == pytest.approx(wanted, rel=1e-9)
     assert _distance_of_few(lambda i: x[i], weights, other.mean, trace, root) == pytest.approx(wanted, rel=1e-7)
 
 

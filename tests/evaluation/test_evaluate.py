@@ -329,6 +329,7 @@ def test_an_evaluation_of_a_version_with_fewer_options_goes_on(tmp_path: Path, t
     )
     # as the node's folder is named after it: a field that is new may not change it
     assert source.identity()["options"] == OPTIONS_BEFORE_SPACING
+    assert " ".join(source.identity()["sampling"]) == "scheduler steps guidance_scale eta height width denoise"
     evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT]))
     made = (tmp_path / "pictures" / "000000.png").stat().st_mtime_ns
     config = json.loads((tmp_path / "config.json").read_text())
