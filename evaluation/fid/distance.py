@@ -6,7 +6,7 @@ Legend: N and M pictures, D features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +34,7 @@ def _root(matrix: torch.Tensor) -> torch.Tensor:
     """Return the symmetric square root of a covariance; eigenvalues below its rounding count as 0.
 
     By eigenvalues, not by `scipy.linalg.sqrtm` of C1 C2, which is not symmetric and may have complex rounding: of 2,048
-    features FID's trace takes 4.2 s of one core this way and 12.8 s that way, and differs by 2e-12 of itself.
+    features the trace takes 4.2 s of one core this way and 12.8 s that way, and agrees within 1e-14.
     """
     values, vectors = torch.linalg.eigh(matrix)
     return vectors * _positive(values).sqrt() @ vectors.T
@@ -93,29 +93,33 @@ def frechet_interval(
         return Estimate(value, math.nan, math.nan, count)
     covariance = second.covariance
     trace, root = float(torch.trace(covariance)), _root(covariance)
-    generator = torch.Generator().manual_seed(seed)
     found = []
-    members = group_numbers(groups or ())
-    number = int(members.max()) + 1 if len(members) else 0
-    if number < 2:  # of one group alone, each picture is its own
-        number, members = count, torch.arange(count)
     progress = progress or Progress()
     progress.phase("FID", resamples)
-    for _ in range(resamples):
-        drawn = torch.randint(number, (number,), generator=generator)
-        weights = torch.bincount(drawn, minlength=number).double()[members]
+    for weights in _resample(groups, count, resamples, seed):
         if weights.sum() < 2:  # one small group alone: nothing to compare
             pass
         elif count <= len(first.mean):
             found.append(_distance_of_few(rows, weights, second.mean, trace, root))
         else:
-            mean, covariance = _weighted(rows, weights, first.mean)
-            found.append(_distance(mean, covariance, second.mean, trace, root))
+            found.append(_distance(*_weighted(rows, weights, first.mean), second.mean, trace, root))
         progress.advance()
-    if len(found) < 2 or number < 2:
+    if len(found) < 2:
         return Estimate(value, math.nan, math.nan, count)
     half = Z95 * float(torch.tensor(found, dtype=torch.float64).std())
     return Estimate(value, max(0.0, value - half), value + half, count)
+
+
+def _resample(groups: Sequence[Hashable] | None, count: int, resamples: int, seed: int) -> Iterator[torch.Tensor]:
+    """Yield how often each of the N pictures is drawn, groups as a whole: (N,) float64."""
+    generator = torch.Generator().manual_seed(seed)
+    members = group_numbers(groups or ())
+    number = len(members.unique())
+    if number < 2:  # of one group alone, each picture is its own
+        number, members = count, torch.arange(count)
+    for _ in range(resamples):
+        drawn = torch.randint(number, (number,), generator=generator)
+        yield torch.bincount(drawn, minlength=number).double()[members]
 
 
 def _weighted(

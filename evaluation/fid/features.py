@@ -103,6 +103,10 @@ def load_extractor(
         return Extractor(
             name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resize_picture(p, SIDE, resize)
         )
+    return _tiny_vision(device)
+
+
+def _tiny_vision(device: torch.device | str | None) -> Extractor:
     from ...rewards.models.imagereward import load_network
 
     folder = asset_folder("tiny-imagereward")
@@ -114,7 +118,7 @@ def load_extractor(
         return pil_pixels([picture], size, CLIP_MEAN, CLIP_STD)[0]
 
     network = _TinyVision(whole.vision).to(device or "cpu").eval()
-    return Extractor(name, fingerprint(folder, [file]), "crop", width, network, prepare)
+    return Extractor("tiny-vision", fingerprint(folder, [file]), "crop", width, network, prepare)
 
 
 class FeatureRows(NamedTuple):
