@@ -119,14 +119,14 @@ def _header(path: Path, block: int) -> tuple[list[int], list[tuple[int, str]], l
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise ValueError("another format")
-        broken = _broken(json.loads(metadata["broken"]), block)
+        broken = _read_broken(json.loads(metadata["broken"]), block)
         shape = file.get_slice("kept").get_shape()
         if len(shape) != 1 or shape[0] > BLOCK:
             raise ValueError("more indices than a block has")
-        return _indices(file.get_tensor("kept").tolist(), block), broken, file.get_slice("features").get_shape()
+        return _read_indices(file.get_tensor("kept").tolist(), block), broken, file.get_slice("features").get_shape()
 
 
-def _indices(kept: Any, block: int) -> list[int]:
+def _read_indices(kept: Any, block: int) -> list[int]:
     """Return indices of a block, in their order. Raises ValueError for anything else."""
     mine = range(block * BLOCK, (block + 1) * BLOCK)
     if not isinstance(kept, list) or not all(type(i) is int and i in mine for i in kept):
@@ -136,12 +136,12 @@ def _indices(kept: Any, block: int) -> list[int]:
     return kept
 
 
-def _broken(found: Any, block: int) -> list[tuple[int, str]]:
+def _read_broken(found: Any, block: int) -> list[tuple[int, str]]:
     """Return (index, why) of a block's pictures that cannot be used. Raises ValueError, TypeError for anything else."""
     pairs = [(i, why) for i, why in found]
     if not all(isinstance(why, str) for _, why in pairs):
         raise ValueError("reasons that are no text")
-    return list(zip(_indices([i for i, _ in pairs], block), (why[:500] for _, why in pairs), strict=True))
+    return list(zip(_read_indices([i for i, _ in pairs], block), (why[:500] for _, why in pairs), strict=True))
 
 
 class StoredFeatures:
@@ -229,9 +229,9 @@ def load_scores(folder: Path, block: int) -> BlockScores | None:
         record = json.loads(read_own(_path(folder, block, "json"), _MAX_SCORES_BYTES).decode("utf-8"))
         if record["format"] != _FORMAT:
             return None
-        kept, columns = _indices(record["kept"], block), record["columns"]
+        kept, columns = _read_indices(record["kept"], block), record["columns"]
         good = isinstance(columns, dict) and all(_is_column(column, len(kept)) for column in columns.values())
-        return BlockScores(kept, columns, _broken(record["broken"], block)) if good else None
+        return BlockScores(kept, columns, _read_broken(record["broken"], block)) if good else None
     except _DAMAGED:
         return None
 

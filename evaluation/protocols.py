@@ -100,7 +100,7 @@ def read_protocol(name: str, folder: Path, *, count: int = 0, seed: int = 0) -> 
             naming the entry;
             categories that are missing; more prompts asked for than there are.
     """
-    known = _known(name)
+    known = _protocol(name)
     path = metadata_file(name, folder)
     layout = "tsv" if path.suffix == ".tsv" else known.layout
     rows = LAYOUTS[layout](read_text(path, folder, layout), path.name, known.categories, seed)
@@ -125,7 +125,7 @@ def read_protocol(name: str, folder: Path, *, count: int = 0, seed: int = 0) -> 
     return [row._replace(picture=_found(folder, known, row)) for row in rows]
 
 
-def _known(name: str) -> Protocol:
+def _protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError("protocol", name, f"Pick one of {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]
@@ -133,7 +133,7 @@ def _known(name: str) -> Protocol:
 
 def metadata_file(name: str, folder: Path) -> Path:
     """Find the file that holds a protocol's prompts. Raises InputError where there is no such protocol or file."""
-    known = _known(name)
+    known = _protocol(name)
     path = next((p for n in known.metadata if (p := folder / n).is_file()), None)
     if path is None:
         wanted = " or ".join(known.metadata)

@@ -190,8 +190,8 @@ class SampledPictures:
             "model": self.model.fingerprint,
             "loras": loras,
             "dtype": str(self.model.dtype),
-            "sampling": _stated(self.settings),
-            "options": None if self.options is None else _stated(self.options),
+            "sampling": _identity_of(self.settings),
+            "options": None if self.options is None else _identity_of(self.options),
             "negative_prompt": self.negative_prompt,
             "first_seed": self.seeds[0],
         }
@@ -202,7 +202,7 @@ class SampledPictures:
 _NEWER = ("timestep_spacing",)
 
 
-def _stated(settings: SampleSettings | SampleOptions) -> dict[str, Any]:
+def _identity_of(settings: SampleSettings | SampleOptions) -> dict[str, Any]:
     default = type(settings)()
     return {k: v for k, v in asdict(settings).items() if k not in _NEWER or v != getattr(default, k)}
 

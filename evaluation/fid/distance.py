@@ -102,7 +102,7 @@ def frechet_interval(
         elif count <= len(first.mean):
             found.append(_distance_of_few(rows, weights, second.mean, trace, root))
         else:
-            found.append(_distance(*_weighted(rows, weights, first.mean), second.mean, trace, root))
+            found.append(_distance(*_weighted_moments(rows, weights, first.mean), second.mean, trace, root))
         progress.advance()
     if len(found) < 2:
         return Estimate(value, math.nan, math.nan, count)
@@ -122,7 +122,7 @@ def _resample(groups: Sequence[Hashable] | None, count: int, resamples: int, see
         yield torch.bincount(drawn, minlength=number).double()[members]
 
 
-def _weighted(
+def _weighted_moments(
     rows: Callable[[Sequence[int]], torch.Tensor], weights: torch.Tensor, about: torch.Tensor, chunk: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and covariance of rows that count several times, or not at all; `about` is near the mean."""

@@ -131,7 +131,7 @@ def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | No
     None where there is no maximum (Ford 1957): some models never lost to the others, or never met them.
     Shape: `wins` (M, M), zero on the diagonal; M is at least 2.
     """
-    if not _connected(wins):
+    if not _is_connected(wins):
         return None
     count, met = len(names), wins + wins.T
     p = np.full(count, 1 / count)
@@ -154,7 +154,7 @@ def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | No
     return sorted(found, key=lambda strength: -strength.share)
 
 
-def _connected(wins: np.ndarray) -> bool:
+def _is_connected(wins: np.ndarray) -> bool:
     """Say whether from every model a chain of wins leads to every other."""
     reach = (wins > 0) | np.eye(len(wins), dtype=bool)
     for _ in range(len(wins)):

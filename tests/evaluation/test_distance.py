@@ -14,7 +14,7 @@ from tastemaker.evaluation.fid.distance import (
     _distance,
     _distance_of_few,
     _root,
-    _weighted,
+    _weighted_moments,
     frechet_distance,
     frechet_interval,
     kernel_distance,
@@ -228,7 +228,7 @@ def test_few_pictures_have_the_same_distance_either_way() -> None:
     other = statistics_of([features(200, 50, 2)])
     root = _root(other.covariance)
     trace = float(torch.trace(other.covariance))
-    mean, covariance = _weighted(lambda i: x[i], weights, x[0])
+    mean, covariance = _weighted_moments(lambda i: x[i], weights, x[0])
     repeated = statistics_of([x[[*range(5), *range(7, 20), 3, 3]]])
     assert torch.allclose(covariance, repeated.covariance, rtol=1e-10, atol=1e-12)
     wanted = frechet_distance(repeated, other)

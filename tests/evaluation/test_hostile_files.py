@@ -204,6 +204,8 @@ def stored(path: Path, count: Any = 8, **change: torch.Tensor) -> None:
     ("what", "change"),
     [
         ("negative variance", {"scatter": -torch.eye(3, dtype=torch.float64)}),
+        # eigenvalues 3, -1 and 1, though no number on its diagonal is negative
+        ("negative variance", {"scatter": torch.eye(3).double() + torch.tensor([[0.0, 2, 0], [2, 0, 0], [0, 0, 0]])}),
         ("not symmetric", {"scatter": torch.arange(9, dtype=torch.float64).reshape(3, 3) + 9 * torch.eye(3)}),
         ("larger than", {"mean": torch.full((3,), 1e300, dtype=torch.float64)}),
         ("larger than", {"scatter": 1e300 * torch.eye(3, dtype=torch.float64)}),
@@ -228,6 +230,11 @@ def test_few_pictures_of_many_features_are_a_covariance(tmp_path: Path) -> None:
     save_statistics(tmp_path / "s.safetensors", made)
     assert torch.equal(load_statistics(tmp_path / "s.safetensors").scatter, made.scatter)
     assert load_file(tmp_path / "s.safetensors")["mean"].shape == (300,)
+
+
+def test_the_same_picture_twice_is_a_covariance_of_zeros(tmp_path: Path) -> None:
+    save_statistics(tmp_path / "s.safetensors", statistics_of([torch.ones(2, 3)]))
+    assert not load_statistics(tmp_path / "s.safetensors").scatter.any()
 
 
 # --- reports ----------------------------------------------------------------------------------
