@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     import torch
 
     from ..evaluation.fid.features import Extractor
-    from ..evaluation.pictures import Source
-    from ..evaluation.result import Evaluation, Reference
+    from ..evaluation.references import Reference
+    from ..evaluation.result import Evaluation
+    from ..evaluation.sources import Source
     from ..images.pictures import Pictures
     from ..loaders import DiffusionModel
     from ..rewards import Reward
@@ -168,6 +169,7 @@ class TastemakerEvaluate(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.evaluate import evaluate
         from ..evaluation.report.content import as_text
+        from ..evaluation.run import Run
 
         host.evaluations_folder(title)  # what is wrong with the title is said first
         told = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
@@ -181,19 +183,9 @@ class TastemakerEvaluate(io.ComfyNode):
         extractor = None if features == NO_FEATURES else extractor_for(features, resize)
         known = _reference(protocol, folder, reference, stored, extractor)
         with host.loading():
-            found = evaluate(
-                title,
-                rows,
-                source,
-                folder=place,
-                protocol=PROTOCOLS[protocol].title if protocol in PROTOCOLS else "",
-                extractor=extractor,
-                reference=known,
-                rewards=_rewards(reward),
-                settings=told,
-                place=host.in_use,
-                progress=host.HostProgress(),
-            )
+            name = PROTOCOLS[protocol].title if protocol in PROTOCOLS else ""
+            run = Run(title, rows, source, place, name, extractor, known, _rewards(reward), told)
+            found = evaluate(run, place=host.in_use, progress=host.HostProgress())
         text = as_text([found], ())
         return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
 
@@ -207,7 +199,7 @@ def _sized(values: dict[str, Any], protocol: str) -> dict[str, Any]:
 def _rows(
     protocol: str, folder: str, count: int, told: EvaluationSettings, prompts: PromptList | str | None
 ) -> list[PromptRow]:
-    from ..evaluation.protocols import chosen, read_protocol
+    from ..evaluation.protocols import choose_rows, read_protocol
 
     if protocol not in (CONNECTED, *PROTOCOLS):
         raise InputError("protocol", protocol, f"Pick one of {', '.join((CONNECTED, *PROTOCOLS))}.")
@@ -216,7 +208,7 @@ def _rows(
     if protocol != CONNECTED:
         return read_protocol(protocol, host.picture_folder(folder), count=count, seed=told.seed)
     rows = [PromptRow(str(i), text) for i, text in enumerate(as_prompts(prompts).texts, 1)]
-    return chosen(rows, count, told.seed) if count else rows
+    return choose_rows(rows, count, told.seed) if count else rows
 
 
 def _source(
@@ -230,8 +222,7 @@ def _source(
     *,
     named: bool,
 ) -> Source:
-    from ..evaluation.pictures import GivenPictures
-    from ..evaluation.plan import sampled
+    from ..evaluation.sources import GivenPictures, sampled_pictures
     from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
@@ -241,7 +232,7 @@ def _source(
     if len(rows) * told.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
         raise InputError("images_per_prompt", told.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
-    return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.in_use)
+    return sampled_pictures(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.in_use)
 
 
 def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
@@ -249,7 +240,7 @@ def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
 
     Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
     """
-    from ..evaluation.plan import finished_names
+    from ..evaluation.sources import finished_names
     from ..images.pictures import FilePictures
 
     if not isinstance(pictures, FilePictures):
@@ -276,7 +267,7 @@ def _digest(rows: list[PromptRow], source: Source) -> str:
 def _into(source: Source, place: Path) -> Source:
     from dataclasses import replace
 
-    from ..evaluation.pictures import SampledPictures
+    from ..evaluation.sources import SampledPictures
 
     return replace(source, folder=place / "pictures") if isinstance(source, SampledPictures) else source
 
@@ -296,9 +287,8 @@ def _reference(
     extractor: Extractor | None,
 ) -> Reference | None:
     """What is connected; else the stored statistics; else the protocol's own pictures; else none."""
-    from ..evaluation.pictures import GivenPictures
-    from ..evaluation.plan import protocol_reference
-    from ..evaluation.result import Reference
+    from ..evaluation.references import Reference, protocol_reference
+    from ..evaluation.sources import GivenPictures
     from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
@@ -315,7 +305,7 @@ def _reference(
     if stored != NOT_STORED:
         statistics = stored_statistics(stored)
         name = statistics.about.get("name") or statistics.about.get("title") or stored
-        return Reference(str(name), statistics=statistics)
+        return Reference(str(name), statistics)
     return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), kept)
 
 

@@ -73,7 +73,7 @@ def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Inp
 
 def extractor_for(name: str, resize: str) -> Extractor:
     """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
-    from ..evaluation.fid.inception import find_inception
+    from ..evaluation.fid.inception_file import find_inception
     from ..loaders.formats.fingerprint import changes
 
     if name not in EXTRACTORS:
@@ -141,7 +141,7 @@ class TastemakerFID(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.fid.statistics import check_comparable
         from ..evaluation.measures import FID, KID, FeatureSet, distances
-        from ..evaluation.report.content import shown
+        from ..evaluation.report.content import format_estimate
 
         told = EvaluationSettings(**settings)
         if (reference is None) == (stored == NOT_STORED):
@@ -161,7 +161,7 @@ class TastemakerFID(io.ComfyNode):
                 other = _features("reference", reference, extractor, progress, notes)
             found, more = distances(mine, other, told, progress)
         values = found[OVERALL]
-        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
+        lines = [f"{name}: {format_estimate(values[name])}" for name in (FID, KID) if name in values]
         counts = " and ".join(f"{s.statistics.count:,}" for s in (mine, other))
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)

@@ -15,9 +15,9 @@ from ..evaluation.votes.votes import (
     Ballot,
     check_model_name,
     choice_of,
-    drawn,
+    draw,
     parse_votes,
-    shuffled,
+    shuffle_ballots,
 )
 from . import host
 from .checked import checked
@@ -25,9 +25,9 @@ from .listing import schema
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
-    from ..evaluation.votes.pictures import Paired
-    from ..evaluation.votes.store import Stored, StoredVote
-    from ..evaluation.votes.votes import Cast
+    from ..evaluation.votes.pairs import PairedTables
+    from ..evaluation.votes.store import StoredVote, StoreResult
+    from ..evaluation.votes.votes import CastVote
     from ..ranking import ScoreTable
 
 MAX_SHOWN_PROMPT = 2000  # characters; the study's file keeps all of them
@@ -117,7 +117,7 @@ class TastemakerVote(io.ComfyNode):
         shuffle: int,
         votes: str = "",
     ) -> io.NodeOutput:
-        from ..evaluation.votes.pictures import pair_up
+        from ..evaluation.votes.pairs import pair_up
         from ..evaluation.votes.store import Study
 
         cast = parse_votes(votes)
@@ -130,7 +130,7 @@ class TastemakerVote(io.ComfyNode):
             stored = file.store(cast)
             secret = file.secret
             keys = [pair.key for pair in found.pairs]
-            ballots = shuffled(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
+            ballots = shuffle_ballots(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
             shown = {ballot.pair for ballot in ballots}
             file.add_pairs(pair for pair in found.pairs if pair.key in shown)
             file.add_round(ballots, voter=voter, question=question, seed=shuffle, graph=_graph(cls.hidden))
@@ -163,7 +163,7 @@ class _Asked(NamedTuple):
 
 
 def page_rows(
-    found: Paired, ballots: list[Ballot], known: dict[str, StoredVote], secret: bytes
+    found: PairedTables, ballots: list[Ballot], known: dict[str, StoredVote], secret: bytes
 ) -> list[dict[str, Any]]:
     """What the page gets: a row a ballot, in the voter's order, which says nothing of which model is where.
 
@@ -191,9 +191,9 @@ def page_rows(
     return rows
 
 
-def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
+def _entries(found: PairedTables, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """First's and second's picture as the page asks for them."""
-    from ..evaluation.votes.pictures import blind
+    from ..evaluation.votes.pairs import blind
 
     made: list[Any] = []
 
@@ -202,7 +202,7 @@ def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, 
             made.append(blind(found.first, found.second, i))
         return made[0][place], made[0].extension
 
-    names = (f"vote_{drawn(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
+    names = (f"vote_{draw(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
     first, second = (host.timeless_picture(name, partial(encoded, place)) for place, name in enumerate(names))
     return first, second
 
@@ -211,7 +211,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
 
 
-def _summary(asked: _Asked, found: Paired, stored: Stored, cast: list[Cast]) -> dict[str, Any]:
+def _summary(asked: _Asked, found: PairedTables, stored: StoreResult, cast: list[CastVote]) -> dict[str, Any]:
     notes = []
     if found.repeated:
         notes.append(f"{found.repeated} pairs were there twice and are asked once.")
@@ -288,7 +288,7 @@ class TastemakerVoteResult(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
-        from ..evaluation.votes.report import chart, in_words, votes_csv
+        from ..evaluation.votes.report import chart, summary, votes_csv
         from ..evaluation.votes.store import Study
         from .gallery import as_image
 
@@ -296,7 +296,7 @@ class TastemakerVoteResult(io.ComfyNode):
         host.check_plain_name("study" if votes is None else "votes", name)
         with Study(host.study_file(name), create=False) as file:
             rows = file.rows()
-        report = in_words(name, rows)
+        report = summary(name, rows)
         picture = chart(name, rows)
         ui = {"images": [host.preview_entry(picture, "votes")], "text": [report], "tastemaker_report": [report]}
         return io.NodeOutput(as_image(picture), report, votes_csv(rows), ui=ui)

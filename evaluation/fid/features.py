@@ -25,8 +25,8 @@ from ...images.pictures import FilePictures, Pictures
 from ...loaders.formats.fingerprint import fingerprint
 from ...rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from ..settings import EXTRACTORS, RESIZES
-from .inception import FEATURES, SIDE, find_inception, load_inception
-from .resize import resized
+from .inception_file import FEATURES, SIDE, find_inception, load_inception
+from .resize import resize_picture
 
 _BATCH_CPU, _BATCH_GPU = 16, 64
 _READERS = 4  # threads that decode and resize the next batch while one is read
@@ -54,12 +54,12 @@ class Extractor:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What must be the same for features to be comparable."""
+        """Say what must be the same for features to be comparable."""
         return {"extractor": self.name, "fingerprint": self.fingerprint, "resize": self.resize}
 
     @property
     def key(self) -> str:
-        """A folder's name for its features."""
+        """Name the folder of its features."""
         return f"{self.name}-{self.resize}-{self.fingerprint}"
 
 
@@ -81,7 +81,7 @@ def load_extractor(
     resize: str = "clean",
     device: torch.device | str | None = None,
 ) -> Extractor:
-    """A feature network by name, in float32: half precision moves FID.
+    """Load a feature network by name, in float32: half precision moves FID.
 
     Args:
         name: `"inception-v3"`, what papers use, or `"tiny-vision"`, which ships with the pack and knows only the
@@ -101,8 +101,12 @@ def load_extractor(
         print_ = fingerprint(path.parent, [path])
         network = load_inception(path)
         return Extractor(
-            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resized(p, SIDE, resize)
+            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resize_picture(p, SIDE, resize)
         )
+    return _tiny_vision(device)
+
+
+def _tiny_vision(device: torch.device | str | None) -> Extractor:
     from ...rewards.models.imagereward import load_network
 
     folder = asset_folder("tiny-imagereward")
@@ -114,7 +118,7 @@ def load_extractor(
         return pil_pixels([picture], size, CLIP_MEAN, CLIP_STD)[0]
 
     network = _TinyVision(whole.vision).to(device or "cpu").eval()
-    return Extractor(name, fingerprint(folder, [file]), "crop", width, network, prepare)
+    return Extractor("tiny-vision", fingerprint(folder, [file]), "crop", width, network, prepare)
 
 
 class FeatureRows(NamedTuple):
@@ -122,8 +126,8 @@ class FeatureRows(NamedTuple):
 
     Attributes:
         features: float32 (K, D) of those that could be read.
-        kept: their K places among the N, in order.
-        broken: (place, why) of the others.
+        kept: their K indices among the N, in order.
+        broken: (index, why) of the others.
     """
 
     features: torch.Tensor
@@ -181,12 +185,12 @@ def _compute(extractor: Extractor, pixels: torch.Tensor, device: torch.device) -
 def _ahead(
     pictures: Pictures, extractor: Extractor, size: int, readers: ThreadPoolExecutor
 ) -> Iterator[tuple[int, list[torch.Tensor | str]]]:
-    """(first, a batch made ready), the next one in the making."""
+    """Yield (first, a batch made ready), the next one in the making."""
     starts = range(0, len(pictures), size)
 
     def ask(first: int) -> list[Future[torch.Tensor | str]]:
-        places = range(first, min(first + size, len(pictures)))
-        return [readers.submit(_ready, pictures, i, extractor) for i in places]
+        batch = range(first, min(first + size, len(pictures)))
+        return [readers.submit(_ready, pictures, i, extractor) for i in batch]
 
     waiting = ask(0) if starts else []
     try:
@@ -201,8 +205,8 @@ def _ahead(
 
 def _ready(pictures: Pictures, i: int, extractor: Extractor) -> torch.Tensor | str:
     try:
-        files = isinstance(pictures, FilePictures)
-        picture = decode_file(pictures.path(i)) if files else to_pil(pictures.picture(i))
-        return extractor.prepare(picture)
+        if isinstance(pictures, FilePictures):
+            return extractor.prepare(decode_file(pictures.path(i)))
+        return extractor.prepare(to_pil(pictures.picture(i)))
     except PictureError as e:
         return str(e)
