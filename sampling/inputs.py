@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core.errors import InputError, OutOfMemoryError
-from ..core.free_memory import free_bytes
+from ..core.memory import free_bytes
 from ..core.settings import MAX_SEED
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
