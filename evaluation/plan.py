@@ -23,7 +23,7 @@ import torch
 from ..core.errors import InputError
 from ..core.progress import Progress
 from ..images.folder import read_folder
-from ..loaders import load_diffusion_model, read_lora
+from ..loaders import load_diffusion_model, read_lora, with_lora
 from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
 from ..sampling.settings import SampleSettings
@@ -185,7 +185,7 @@ def _source(
     dtype = _DTYPES.get(plan.dtype)
     model = load_diffusion_model(name if embedded else plan.path(name), dtype=dtype, device=device)
     for lora in entry.get("loras", []):
-        model = model.with_lora(read_lora(plan.path(lora)))
+        model = with_lora(model, read_lora(plan.path(lora)))
     return sampled(model, rows, settings, sampling_for(plan.protocol, plan.sampling), folder, plan.negative_prompt)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import Architecture
+from .architecture import Architecture
 
 _FOLDERS = "ComfyUI/models/diffusers"
 _FILES = "ComfyUI/models/checkpoints"

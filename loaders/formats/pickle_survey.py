@@ -105,7 +105,7 @@ class _Machine:
         self.memo: dict[int, Value] = {}
         self.storages: dict[str, tuple[int, int]] = {}
 
-    def step(self, name: str, argument: object) -> None:
+    def step(self, name: str, argument: Any) -> None:
         if name in _INTEGERS:
             if not -_MAX_INTEGER <= argument < _MAX_INTEGER:
                 raise SurveyError("a number in it has over 64 bits")

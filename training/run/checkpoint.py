@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ...core.errors import InputError, ModelFileError
+from ...core.errors import ModelFileError
 from ...core.files import check_own, check_real, replacing, unwritable
 from ...core.runs import not_written
 

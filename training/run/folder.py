@@ -19,6 +19,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class RunFolder:
         try:
             for folder in (self.path, self._checkpoints, self._samples):
                 own_folder(folder)
-            self._lock = locked(self.path / "run.lock")
+            self._lock: ExitStack | None = locked(self.path / "run.lock")
         except OSError as e:
             raise not_written(Path(e.filename or self.path), e) from e
         try:
