@@ -64,7 +64,7 @@ def _check(key: str, value: Any, default: Any, where: str) -> None:
 
 
 def _entries(value: Any) -> Iterator[Any]:
-    """The values in lists in lists, or the one that is none."""
+    """Yield the values in lists in lists, or the one that is none."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             yield from _entries(entry)

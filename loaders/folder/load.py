@@ -85,7 +85,7 @@ def _sdxl_modules(
 
 
 def _check_latents(name: str, config: Mapping[str, Any]) -> None:
-    """Raises ModelFileError for a VAE whose latents are made ready by more than one factor: SDXL's has no more."""
+    """Raise ModelFileError for a VAE whose latents are made ready by more than one factor: SDXL's has no more."""
     extra = [key for key in ("latents_mean", "latents_std", "shift_factor") if config.get(key) not in (None, 0)]
     if extra:
         raise ModelFileError(
@@ -96,7 +96,7 @@ def _check_latents(name: str, config: Mapping[str, Any]) -> None:
 
 
 def _check_conditioning(name: str, spec: ArchitectureSpec, configs: dict[str, Any]) -> None:
-    """Raises ModelFileError unless the UNet reads what this architecture's other parts give it."""
+    """Raise ModelFileError unless the UNet reads what this architecture's other parts give it."""
     unet, pooled = configs["unet"], configs["text_encoder_2"].projection_dim
     if unet.addition_embed_type != "text_time":
         raise ModelFileError(f"{name}'s UNet has no SDXL size conditioning (addition_embed_type).")
@@ -135,7 +135,7 @@ def _ddpm_modules(folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
 
 
 def _check_channels(name: str, component: str, config: Mapping[str, Any], wanted: int) -> None:
-    """Raises ModelFileError unless a part reads and makes so many channels; the libraries' own default is 3."""
+    """Raise ModelFileError unless a part reads and makes so many channels; the libraries' own default is 3."""
     found = config.get("in_channels", 3), config.get("out_channels", 3)
     if found != (wanted, wanted):
         raise ModelFileError(

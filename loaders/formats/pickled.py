@@ -177,7 +177,7 @@ def _check_numbers(file: BinaryIO, start: int, size: int, storages: list[tuple[i
 
 
 def _check_state(state: Any, where: str, size: int) -> None:
-    """Raises ModelFileError unless this is a dict of names to plain tensors that a file of `size` bytes can hold."""
+    """Raise ModelFileError unless this is a dict of names to plain tensors that a file of `size` bytes can hold."""
     import torch
 
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):

@@ -111,13 +111,13 @@ def unet_config(shapes: Shapes, *, pooled: int, size_numbers: int) -> dict[str, 
 
 
 def _first_attention(shapes: Shapes) -> str:
-    """The first cross-attention's keys, whose inputs are as wide as the text."""
+    """Return the first cross-attention's keys, whose inputs are as wide as the text."""
     found = [n for n in shapes if n.startswith(UNET) and n.endswith(".transformer_blocks.0.attn2.to_k.weight")]
     return min(found, default=f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight")
 
 
 def _depths_up(shapes: Shapes, levels: int, layers: int) -> list[list[int]]:
-    """Transformer depth of each layer of each level of the UNet's up blocks, which have one layer more."""
+    """Return the transformer depth of each layer of each level of the UNet's up blocks, which have one layer more."""
     block = UNET + "output_blocks.{}.1.transformer_blocks.{{}}.norm1.weight"
     each = range(layers + 1)
     return [[_count(shapes, block.format(level * (layers + 1) + i)) for i in each] for level in range(levels)]

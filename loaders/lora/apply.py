@@ -57,7 +57,7 @@ def match(lora: Lora, model: DiffusionModel) -> dict[Key, Layer]:
 
 
 def _changeable(module: nn.Module) -> dict[str, nn.Module]:
-    """The modules a LoRA can change, by path: linear layers and convolutions, and with whole differences all others."""
+    """Return the modules a LoRA can change, by path: all with a weight, as whole differences may change any."""
     return {path: m for path, m in module.named_modules() if m._parameters.get("weight") is not None}
 
 

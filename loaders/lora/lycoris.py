@@ -246,7 +246,7 @@ def _product_shape(core: Tensor | None, a: Tensor | None, b: Tensor | None) -> t
 
 
 def _product(weight: Tensor, core: Tensor | None, a: Tensor | None, b: Tensor | None) -> Tensor:
-    """a @ b, or their Tucker form, as (out, in * kH * kW)."""
+    """Compute a @ b, or their Tucker form, as (out, in * kH * kW)."""
     a, b = like(a, weight), like(b, weight).flatten(1)
     if core is None:
         return a @ b

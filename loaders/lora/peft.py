@@ -72,7 +72,7 @@ class AdapterSettings:
         return next((self._config[key] for n in names if (key := f"{component}.{n}") in self._config), default)
 
     def _of_path(self, component: str, path: str, value: Any) -> float:
-        """The alpha of a path by `alpha_pattern`, else `value`; checked."""
+        """Return the alpha of a path by `alpha_pattern`, else `value`; checked."""
         patterns = self._alphas.get(component, {})
         parts = path.rsplit(".", _DEEPEST)
         ends = {".".join(parts[i:]) for i in range(len(parts))}
@@ -111,7 +111,7 @@ def _from_metadata(text: str, file: str) -> dict[str, Any]:
 
 
 def _from_folder(path: Path) -> dict[str, Any]:
-    """A peft config as `<component>.<field>`; it is for all components that its file has."""
+    """Read a peft config as `<component>.<field>`; it is for all components that its file has."""
     config = read_json(path)
     kind = config.get("peft_type", "LORA")
     if kind not in _KINDS:

@@ -84,7 +84,7 @@ def _is_sdxl_unet(shapes: Shapes) -> bool:
 
 
 def _is_bare_unet(shapes: Shapes) -> bool:
-    """The original layout of a UNet by itself, without the prefix it has in a checkpoint."""
+    """Match the original layout of a UNet by itself, without the prefix it has in a checkpoint."""
     return "input_blocks.0.0.weight" in shapes and "out.2.weight" in shapes
 
 

@@ -223,7 +223,7 @@ def check_fit(name: str, shapes: Shapes, parts: Mapping[str, Part]) -> None:
 
 
 def _stored_shapes(shape: tuple[int, ...], source: Source) -> tuple[tuple[int, ...], ...]:
-    """The shapes that a file may give a tensor which has this shape in its module, the usual one first."""
+    """Return the shapes that a file may give a tensor which has this shape in its module, the usual one first."""
     if source.third is not None:
         return ((3 * shape[0], *shape[1:]),)
     if source.transposed:

@@ -188,7 +188,7 @@ def test_vae_precision_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vae_dtype(half, {}, cpu) == full  # absent is true, as in diffusers
     assert vae_dtype(half, {"force_upcast": False}, cpu) == full  # nothing is won by half on a CPU
     assert vae_dtype(brain, {"force_upcast": True}, cpu) == full
-    assert vae_dtype(half, {"force_upcast": False}, cuda) == half  # the VAE that was mended
+    assert vae_dtype(half, {"force_upcast": False}, cuda) == half  # the VAE that was repaired
     assert vae_dtype(brain, {"force_upcast": True}, cuda) == brain
     assert vae_dtype(full, {"force_upcast": True}, cuda) == full
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)

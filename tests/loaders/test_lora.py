@@ -533,7 +533,7 @@ def test_a_header_length_that_looks_like_something_else(tmp_path, first) -> None
 def test_a_truncated_lora(tmp_path) -> None:
     path = write(tmp_path / "cut.safetensors", PLAIN)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match="cut.safetensors is damaged"):
+    with pytest.raises(ModelFileError, match="cut.safetensors in .* is damaged"):
         read_lora(path)
 
 

@@ -135,7 +135,7 @@ class RunFolder:
         return checkpoint, reports, remark
 
     def _tensorboard(self, done: int) -> Any:
-        """A writer where tensorboard is installed, else None."""
+        """Return a writer where tensorboard is installed, else None."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
