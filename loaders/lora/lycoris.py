@@ -1,6 +1,6 @@
 """The kinds of layer of the LyCORIS library: LoHa, LoKr, GLoRA, (IA)^3, OFT and BOFT.
 
-Their mathematics and its sources are in `lora_kinds`; what every kind shares is in `lora_layers`.
+Their mathematics and its sources are in `kinds`; what every kind shares is in `layers`.
 """
 
 from __future__ import annotations
