@@ -1,7 +1,8 @@
 """What a safetensors file says before its weights: what it is, the names and shapes of its tensors, its notes.
 
-A header is read once, by Python's own JSON parser under limits of ours, and not by the safetensors library, which maps
-the whole file and tells shapes one tensor at a time.
+By Python's own JSON parser under limits of ours, not by the safetensors library: that one refuses a whole file for one
+number format it does not know, where this says which model the file is. Of 913 tensors it takes 2.1 ms, and the
+library 1.8 (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
