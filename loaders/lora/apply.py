@@ -4,8 +4,8 @@ A model handle only remembers its LoRAs; `applied_loras` puts adapted weights in
 `with` block, and the very Parameters that were there back afterwards. Several LoRAs on one weight are
 applied one after the other, in the order in which the handle got them.
 
-Not peft, which wraps modules: here handles share theirs, and one of them with a LoRA must change none of the others. Putting 56
-layers on tiny-sdxl and taking them off again costs 7 ms, one step of its UNet 24 (benchmarks/RESULTS.md).
+Not peft, which wraps modules: here handles share theirs, and one of them with a LoRA must change none of the others.
+Putting 56 layers on tiny-sdxl and taking them off again costs 7 ms, a step of its UNet 24 (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
