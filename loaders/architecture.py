@@ -17,19 +17,6 @@ Component = tuple[str, tuple[str, ...]]  # library, and the classes of it that a
 
 
 @dataclass(frozen=True)
-class LatentFormat:
-    """What a VAE makes of a picture.
-
-    Attributes:
-        channels: C of a latent.
-        scaling_factor: what latents are multiplied by to become what the UNet denoises.
-    """
-
-    channels: int
-    scaling_factor: float
-
-
-@dataclass(frozen=True)
 class ArchitectureSpec:
     """One architecture.
 
@@ -39,7 +26,7 @@ class ArchitectureSpec:
         pipelines: the classes of diffusers that name it in a `model_index.json`.
         components: the parts of a model folder: name to library and classes.
         text_encoders: encoder to its tokenizer, in the order in which their features are put side by side.
-        latent: what its UNet denoises; None: pixels.
+        latent_scale: what latents are multiplied by for the UNet, where no config says it; None: it denoises pixels.
         size_numbers: of SDXL's size conditioning (Podell et al. 2023, arXiv 2307.01952, sec. 2.2); 0: none.
         refines: it goes on from another model's latents, and the last of its size numbers is an aesthetic score.
         zero_empty_prompt: an empty negative prompt is zeros, unless a folder's index says otherwise.
@@ -52,7 +39,7 @@ class ArchitectureSpec:
     pipelines: tuple[str, ...]
     components: Mapping[str, Component]
     text_encoders: Mapping[str, str] = field(default_factory=dict)
-    latent: LatentFormat | None = None
+    latent_scale: float | None = None
     size_numbers: int = 0
     refines: bool = False
     zero_empty_prompt: bool = False
@@ -62,7 +49,7 @@ class ArchitectureSpec:
 
 _SCHEDULER: Component = ("diffusers", BETA_SCHEDULERS)
 _TOKENIZER: Component = ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast"))
-_SDXL_LATENT = LatentFormat(channels=4, scaling_factor=0.13025)
+_SDXL_SCALE = 0.13025
 _REFINER_PARTS: dict[str, Component] = {
     "unet": ("diffusers", ("UNet2DConditionModel",)),
     "vae": ("diffusers", ("AutoencoderKL",)),
@@ -79,7 +66,7 @@ _SPECS = (
         pipelines=_SDXL_PIPELINES,
         components=_REFINER_PARTS | {"text_encoder": ("transformers", ("CLIPTextModel",)), "tokenizer": _TOKENIZER},
         text_encoders={"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
-        latent=_SDXL_LATENT,
+        latent_scale=_SDXL_SCALE,
         size_numbers=6,  # original size, crop corner, target size
         zero_empty_prompt=True,
         lora_components=("unet", "text_encoder", "text_encoder_2"),
@@ -90,7 +77,7 @@ _SPECS = (
         pipelines=_SDXL_PIPELINES,
         components=_REFINER_PARTS,
         text_encoders={"text_encoder_2": "tokenizer_2"},
-        latent=_SDXL_LATENT,
+        latent_scale=_SDXL_SCALE,
         size_numbers=5,  # original size, crop corner, aesthetic score
         refines=True,
         lora_components=("unet", "text_encoder_2"),

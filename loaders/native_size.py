@@ -19,7 +19,8 @@ def known_size(name: str, architecture: Architecture) -> tuple[int, int] | None:
     pixels, single files of sdxl-turbo), and nothing else in the files says it.
     """
     known = known_model(name)
-    if known is None or known.ships or known.architecture != architecture or ARCHITECTURES[architecture].latent is None:
+    pixels = ARCHITECTURES[architecture].latent_scale is None
+    if known is None or known.ships or known.architecture != architecture or pixels:
         return None
     return known.native_size, known.native_size
 

@@ -43,7 +43,7 @@ def load_folder(
     architecture, index = check_folder(folder)
     config = with_prediction(scheduler_config(folder), prediction)
     spec = ARCHITECTURES[architecture]
-    modules = _ddpm_modules(folder, dtype) if spec.latent is None else _sdxl_modules(folder, spec, dtype, runs_on)
+    modules = _ddpm_modules(folder, dtype) if spec.latent_scale is None else _sdxl_modules(folder, spec, dtype, runs_on)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
     size = known_size(name, architecture)

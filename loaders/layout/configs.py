@@ -155,7 +155,7 @@ def _levels(shapes: Shapes) -> list[tuple[int, int, int]]:
     return levels
 
 
-def vae_config(shapes: Shapes, scaling_factor: float) -> dict[str, Any]:
+def vae_config(shapes: Shapes, scaling_factor: float | None) -> dict[str, Any]:
     """Return the config of `AutoencoderKL` for `first_stage_model.*`. Raises ModelFileError.
 
     `force_upcast` is true: the original VAE overflows float16, and no file says which VAE it has.

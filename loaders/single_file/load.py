@@ -144,8 +144,7 @@ def _unet(shapes: Shapes, clip_g: Part, size_numbers: int) -> Part:
 def _vae(shapes: Shapes, spec: ArchitectureSpec) -> Part:
     from diffusers import AutoencoderKL
 
-    assert spec.latent is not None
-    config = configs.vae_config(shapes, spec.latent.scaling_factor)
+    config = configs.vae_config(shapes, spec.latent_scale)
     module = _on_meta(config, lambda: AutoencoderKL(**config))
     return Part(module, vae_sources(module.state_dict()))
 

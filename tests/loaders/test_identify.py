@@ -195,3 +195,15 @@ def test_vae_precision_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vae_dtype(half, {"force_upcast": True}, cuda) == brain
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert vae_dtype(half, {"force_upcast": True}, cuda) == full
+
+
+def test_a_file_with_a_number_format_of_the_future_is_named(tmp_path: Path) -> None:
+    """The safetensors library refuses such a file whole, by a format that it does not know."""
+    path = tmp_path / "vae.safetensors"
+    entries = {
+        name: {"dtype": "F3_NEW", "shape": [8], "data_offsets": [3 * i, 3 * i + 3]}
+        for i, name in enumerate(("decoder.conv_in.weight", "decoder.conv_out.weight"))
+    }
+    header = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(6))
+    assert identify(path) == "a VAE"
