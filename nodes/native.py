@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..core.errors import InputError
-from ..loaders.layout.architectures import UNET as PREFIX
+from ..loaders.layout.configs import UNET as PREFIX
 from ..loaders.layout.original import unet_sources
-from ..loaders.lora.apply import host_layers, lora_state
 from ..loaders.lora.keys import TEXT, TEXT_2
+from ..loaders.lora.state import host_layers, lora_state
 from . import host
 from .checked import checked
 from .host import native as host_native
