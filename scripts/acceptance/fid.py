@@ -14,7 +14,7 @@ from scripts.comfy.locate import ROOT
 from .check import Measured, Settings
 from .found import named
 
-COUNT, SIDE = 12, 96
+COUNT, SIDE = 8, 96
 TOLERANCE = 1e-3  # share of FID: 2048 features of few pictures, two ways to take a matrix's root
 
 

@@ -23,7 +23,7 @@ from .pipelines import (
     their_picture,
 )
 
-# of what the LoRA changes in the picture, by what weights are kept in and whether they compute in float32 (`Precision`):
+# of what the LoRA changes in the picture, by what weights are kept in and whether they are widened (`Precision`):
 # kept in float16 the sum of weights is rounded once more, and float16 throughout every step is
 TOLERANCE = {(torch.float32, False): 1e-3, (torch.float16, True): 0.02, (torch.float16, False): 0.1}
 MOVES = 1e-4

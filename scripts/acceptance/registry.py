@@ -12,24 +12,24 @@ from .found import diffusers_folders, named
 from .pipelines import PIPELINES
 
 
-def _reward(which: str) -> Callable[[Path], Sequence[Path]]:
-    """Return a finder of the file or folder in models/rewards that a reward's first file is called."""
+def _reward_file(which: str, models: Path) -> list[Path]:
+    """Return the file or folder in models/rewards that a reward's first file is called."""
+    from tastemaker.rewards import REWARDS
 
-    def find(models: Path) -> list[Path]:
-        from tastemaker.rewards import REWARDS
-
-        found = named(models / "rewards", REWARDS[which].files[0].names)
-        return [found] if found else []
-
-    return find
-
-
-def _folders(kind: str) -> Callable[[Path], Sequence[Path]]:
-    return partial(_of_class, PIPELINES[kind])
+    found = named(models / "rewards", REWARDS[which].files[0].names)
+    return [found] if found else []
 
 
 def _of_class(name: str, models: Path) -> list[Path]:
     return diffusers_folders(models, name)
+
+
+def _reward(which: str) -> Callable[[Path], Sequence[Path]]:
+    return partial(_reward_file, which)  # and no closure: checks travel to another process
+
+
+def _folders(kind: str) -> Callable[[Path], Sequence[Path]]:
+    return partial(_of_class, PIPELINES[kind])
 
 
 CHECKS: tuple[Check, ...] = (

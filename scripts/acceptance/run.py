@@ -26,11 +26,11 @@ class Workers:
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
 
-    def run(self, name: str, path: Path, settings: Settings) -> tuple[Measured | None, str]:
+    def run(self, check: Check, path: Path, settings: Settings) -> tuple[Measured | None, str]:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         try:
-            return self._pool.submit(measured, name, path, settings).result()
+            return self._pool.submit(measured, check, path, settings).result()
         except BrokenProcessPool:
             self.close()
             return None, _KILLED
@@ -41,14 +41,12 @@ class Workers:
         self._pool = None
 
 
-def measured(name: str, path: Path, settings: Settings) -> tuple[Measured | None, str]:
+def measured(check: Check, path: Path, settings: Settings) -> tuple[Measured | None, str]:
     """Run one check; (None, what it raised) for one that raises. Runs in the other process."""
     from .pipelines import free
-    from .registry import CHECKS
 
     exact()
     quiet()
-    check = next(check for check in CHECKS if check.name == name)
     try:
         return check.run(path, settings), ""
     except MemoryError:
@@ -96,7 +94,7 @@ def results(checks: Sequence[Check], settings: Settings, workers: Workers) -> It
 def result(check: Check, path: Path, settings: Settings, workers: Workers) -> Result:
     subject = path.relative_to(settings.models).as_posix()
     began = time.monotonic()
-    found, raised = workers.run(check.name, path, settings)
+    found, raised = workers.run(check, path, settings)
     seconds = time.monotonic() - began
     try:
         weights = weight_files(path)
