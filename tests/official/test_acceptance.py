@@ -1,4 +1,4 @@
-"""`python -m scripts.acceptance` on made-up files of the official formats: what passes, what must fail, what it says."""
+"""`python -m scripts.acceptance` on made-up files of the official formats: what passes, what fails, what it says."""
 
 from __future__ import annotations
 
