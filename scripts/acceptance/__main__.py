@@ -69,6 +69,8 @@ def main(given: list[str] | None = None) -> int:
     if unknown:
         sys.exit(f"--only {', '.join(sorted(unknown))}: the checks are {', '.join(check.name for check in CHECKS)}.")
     logging.basicConfig(level=logging.WARNING)
+    if not options.report.resolve().parent.is_dir() or options.report.is_dir():
+        sys.exit(f"--report {options.report} cannot be written: there is no such folder, or it is one.")
     folder, device = models_folder(options.models), device_of(options.device)
     settings = Settings(folder, device, options.dtype, options.spare_memory)
     chosen = [check for check in CHECKS if not options.only or check.name in options.only]

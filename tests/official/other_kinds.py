@@ -68,8 +68,8 @@ INCEPTION: tuple[Official, ...] = tuple(
     )
 )
 
-# --- LoRAs: `tensors` of a layer as the trainer names it, on SDXL's sizes; expected: (component, module path or its name
-# --- in the original layout) to the kind of the layer, or `refused`, a pattern
+# --- LoRAs: `tensors` of a layer as the trainer names it, on SDXL's sizes; expected: (component, module path or name in
+# --- the original layout) to the kind of the layer, or `refused`, a pattern
 _Q = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 _FLAT, _SGM = _Q.replace(".", "_"), "input_blocks.4.1.transformer_blocks.0.attn1.to_q"
 _FLAT_SGM = f"lora_unet_{_SGM.replace('.', '_')}"

@@ -215,6 +215,7 @@ def test_a_file_of_an_official_name_is_told_from_the_official_file(tmp_path: Pat
         (["{tmp}/nowhere"], "holds none of rewards"),
         (["{tmp}/models", "--only", "Inception"], "the checks are ImageReward, ocean"),
         (["{tmp}/models", "--device", "cuda:77"], "cannot be used"),
+        (["{tmp}/models", "--report", "{tmp}/no/r.md"], "cannot be written"),
     ],
 )
 def test_wrong_arguments_end_in_words(tmp_path: Path, given: list[str], said: str) -> None:
@@ -223,8 +224,8 @@ def test_wrong_arguments_end_in_words(tmp_path: Path, given: list[str], said: st
     (tmp_path / "x" / "models" / "loras").mkdir(parents=True)
     root = {"{tmp}": empty} if given == ["{tmp}"] else {"{tmp}": tmp_path / "x"}
     filled = [word.replace("{tmp}", str(root["{tmp}"])) for word in given]
-    with pytest.raises(SystemExit, match=re.escape(said) if isinstance(said, str) else said):
-        main([*filled, "--report", str(tmp_path / "r.md")])
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        main(["--report", str(tmp_path / "r.md"), *filled])
     assert not (tmp_path / "r.md").exists()
 
 
