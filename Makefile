@@ -12,8 +12,9 @@ studio: env
 test: test-env
 	@$(VENV) -m scripts.run_tests
 
-acceptance: test-env
+acceptance:
 	@test -n "$(MODELS)" || { echo "Say where the weights are: make acceptance MODELS=/path/to/ComfyUI/models"; exit 2; }
+	@$(MAKE) --no-print-directory test-env
 	@$(VENV) -m pip install --quiet --no-deps peft accelerate
 	@$(VENV) -m scripts.acceptance "$(MODELS)" $(OPTIONS)
 

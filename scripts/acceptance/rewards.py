@@ -169,7 +169,7 @@ def open_clip_model(open_clip: Any, path: Path) -> torch.nn.Module:
         }
     model = open_clip.model.CLIP(**{key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")})
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
+    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True, assign=True)
     return model.eval()
 
 
