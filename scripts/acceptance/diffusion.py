@@ -66,7 +66,7 @@ def _checkpoints(models: Path) -> list[tuple[Path, str]]:
 
 
 def compared(mine: torch.Tensor, theirs: torch.Tensor, how: Precision, settings: Settings, *notes: str) -> Measured:
-    """The largest difference of two pictures in [0, 1]."""
+    """Measure the largest difference of two pictures in [0, 1]."""
     place = "gpu" if settings.device != "cpu" else "cpu"
     tolerance = TOLERANCE[place, settings.dtype]
     wrong = ""

@@ -68,11 +68,11 @@ def _bytes_each(file: Path) -> int:
 
 
 def free_bytes(device: str) -> float:
-    if device.startswith("cuda"):
-        return float(torch.cuda.mem_get_info(device)[0])
+    """Return what is free, on a GPU and where the weights are read first: the smaller of both."""
     import psutil
 
-    return float(psutil.virtual_memory().available)
+    free = float(psutil.virtual_memory().available)
+    return min(free, float(torch.cuda.mem_get_info(device)[0])) if device.startswith("cuda") else free
 
 
 def widen(module: nn.Module) -> nn.Module:
