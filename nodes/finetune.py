@@ -170,7 +170,7 @@ def merged(
 
 def _fitting() -> str:
     """Return the largest preset that the device has the memory for."""
-    there = host.memory_gigabytes()
+    there = host.device_gigabytes()
     sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
     fitting = [name for name, size in sizes.items() if there >= 0.9 * size]  # cards report a little less
     if fitting:

@@ -117,14 +117,14 @@ def _folders() -> dict[str, Path]:
 
 
 def _names() -> list[str]:
-    return [*EMBEDDED_MODELS, *_folders(), *host.safetensors_names("checkpoints")]
+    return [*EMBEDDED_MODELS, *_folders(), *host.weight_names("checkpoints")]
 
 
 def _source(model: object) -> str | Path | None:
     """What a name of the widget stands for; None for one that is not listed."""
     if not isinstance(model, str):
         return None
-    return model if model in EMBEDDED_MODELS else _folders().get(model) or host.safetensors_file("checkpoints", model)
+    return model if model in EMBEDDED_MODELS else _folders().get(model) or host.weight_file("checkpoints", model)
 
 
 def _stamp(source: str | Path | None) -> str:

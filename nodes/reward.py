@@ -33,9 +33,9 @@ def _sources(name: str, file: str) -> list[Path]:
     folders = host.reward_folders()
     if file == AUTO:
         return folders
-    path = host.reward_file(file)
+    path = host.weight_file("rewards", file)
     if path is None:
-        there = ", ".join(host.reward_files()[:20]) or "none"
+        there = ", ".join(host.weight_names("rewards")[:20]) or "none"
         raise InputError("file", file, f"There is no such file in models/rewards. There are: {there}. Reload the page.")
     if not REWARDS[name].files:
         raise InputError("file", file, f"{name} is read from no file of yours. Set file to {AUTO}.")
@@ -66,7 +66,7 @@ class TastemakerLoadReward(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "file",
-                    options=[AUTO, *host.reward_files()],
+                    options=[AUTO, *host.weight_names("rewards")],
                     default=AUTO,
                     optional=True,
                     tooltip="auto finds the official file of the reward by its name in ComfyUI/models/rewards. Pick "
@@ -89,7 +89,7 @@ class TastemakerLoadReward(io.ComfyNode):
         """Run again when a file of the reward changes on disk, or comes or goes."""
         known = REWARDS.get(reward) if isinstance(reward, str) else None
         folders = host.reward_folders()
-        found = [host.reward_file(file)] if file != AUTO else []
+        found = [host.weight_file("rewards", file)] if file != AUTO else []
         found += [official.find(folders) for official in known.files] if known is not None else []
         return f"{reward}:{dtype}:{file}:{[path and (str(path), changes(path)) for path in found]}"
 

@@ -203,7 +203,9 @@ def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, 
         return made[0][place], made[0].extension
 
     names = (f"vote_{drawn(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
-    first, second = (host.timeless_picture(name, partial(encoded, place)) for place, name in enumerate(names))
+    first, second = (
+        host.temp_picture(name, partial(encoded, place), timeless=True) for place, name in enumerate(names)
+    )
     return first, second
 
 

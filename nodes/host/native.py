@@ -1,4 +1,4 @@
-"""The other wing of the door to ComfyUI (`host.py`): its own MODEL, CLIP and VAE, made from our weights.
+"""ComfyUI's own MODEL, CLIP and VAE, made from our weights.
 
 Importing this module imports nothing of the host; its functions do.
 """
