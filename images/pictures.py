@@ -15,7 +15,7 @@ import torch
 from ..core.errors import InputError
 from ..core.files import open_regular
 from ..core.progress import Progress
-from .convert import to_pil
+from .convert import check_images, to_pil
 from .decode import PictureError, decode_file
 
 MAX_STACKED_PIXELS = 2**31  # 24 GiB of float32 RGB: more is a mistake, and no batch a host could use
@@ -158,6 +158,11 @@ def _sha256(path: Path) -> str:
 def as_pictures(value: torch.Tensor | Pictures) -> Pictures:
     """A batch (B, H, W, 3) as `Pictures`; what is already that, as it is."""
     return TensorPictures(value) if isinstance(value, torch.Tensor) else value
+
+
+def checked_pictures(value: torch.Tensor | Pictures, name: str = "images") -> Pictures:
+    """Return the same of a batch that is one. Raises InputError, for the input `name`, as `check_images` does."""
+    return as_pictures(check_images(value, name) if isinstance(value, torch.Tensor) else value)
 
 
 def picture_of(pictures: Pictures, i: int) -> torch.Tensor:

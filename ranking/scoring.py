@@ -15,9 +15,9 @@ from PIL import Image
 
 from ..core.errors import InputError
 from ..core.progress import Place, Progress, Within, stay
-from ..images.convert import check_images, to_pil
+from ..images.convert import to_pil
 from ..images.decode import PictureError, decode_file
-from ..images.pictures import FilePictures, Pictures, TensorPictures, as_pictures
+from ..images.pictures import FilePictures, Pictures, TensorPictures, checked_pictures
 from ..rewards.reward import Reward, one_prompt_each
 from .cache import ScoreCache
 from .table import ScoreTable
@@ -80,7 +80,7 @@ def score_pictures(
         InputError: pictures or prompts that cannot be scored; no picture left.
         NonFiniteError, OutOfMemoryError: as the reward does.
     """
-    pictures = as_pictures(check_images(pictures) if isinstance(pictures, torch.Tensor) else pictures)
+    pictures = checked_pictures(pictures)
     if not len(pictures):
         raise InputError("images", "no pictures", "There is nothing to score.")
     texts = one_prompt_each(prompts, len(pictures))

@@ -23,7 +23,7 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from PIL import Image
 
-MODES = ("standardised", "batch", "ranks")
+MODES = ("ranks", "batch", "standardised")
 GROUPS = ("prompt", "all")
 MAX_WEIGHT = 100.0
 

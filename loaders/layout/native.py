@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...core.errors import InputError
 from .architectures import UNET as PREFIX
@@ -34,10 +34,10 @@ _VAE = {"scaling_factor": 0.13025, "shift_factor": None, "latents_mean": None, "
 def check_native(model: DiffusionModel) -> None:
     """Raise InputError when ComfyUI has no native form of a model, or one that would compute something else."""
 
-    def refuse(why: str) -> None:
+    def refuse(why: str) -> NoReturn:
         raise InputError("model", model.name, f"{why} It can be used with the Tastemaker nodes only.")
 
-    if model.architecture != "sdxl":
+    if model.architecture != "sdxl" or model.vae is None:
         refuse(f"Only SDXL models have a native form here, and this is of the kind {model.architecture!r}.")
     blocks = _plain(model.unet.config.block_out_channels)
     if blocks != _BLOCKS:
@@ -86,6 +86,6 @@ def unet_state(unet: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def text_state(encoder: nn.Module) -> dict[str, torch.Tensor]:
-    """Return a text encoder's weights, not copied, all with the `text_model.` that transformers 5 leaves out of some."""
+    """Return a text encoder's weights, not copied, all with the `text_model.` that transformers 5 drops from some."""
     kept = {k: v for k, v in encoder.state_dict().items() if not k.endswith("position_ids")}
     return {k if k.startswith(("text_model.", "text_projection.")) else f"text_model.{k}": v for k, v in kept.items()}

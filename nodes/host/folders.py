@@ -199,10 +199,8 @@ def check_plain_name(name: str, value: object) -> None:
 
 def check_prefix(prefix: str) -> None:
     """Raise InputError unless every part of a filename_prefix is a plain file name on every system."""
-    bad = not prefix or len(prefix) > 180 or not prefix.isprintable() or _FORBIDDEN & set(prefix)
-    for part in prefix.split("/"):
-        bad = bad or not part.strip(" .") or _is_reserved(part) or part != part.strip() or part.endswith(".")
-    if bad:
+    good = 0 < len(prefix) <= 180 and prefix.isprintable() and not _FORBIDDEN & set(prefix)
+    if not good or not all(_is_plain(part) for part in prefix.split("/")):
         advice = "Use letters, digits, spaces, . _ - and / for sub-folders, at most 180 characters."
         raise InputError("filename_prefix", prefix, advice)
 
@@ -212,6 +210,10 @@ def _is_pickable(name: str) -> bool:
     parts = name.split("/")
     plain = all(p and p.isprintable() and not p.startswith(".") and not _FORBIDDEN & set(p) for p in parts)
     return plain and len(name) <= 1000
+
+
+def _is_plain(part: str) -> bool:
+    return bool(part.strip(" .")) and part == part.strip() and not part.endswith(".") and not _is_reserved(part)
 
 
 def _is_reserved(part: str) -> bool:
