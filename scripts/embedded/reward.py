@@ -28,6 +28,7 @@ from torch import nn
 from tastemaker.rewards.models.bert_text import load_tokenizer, tokenize
 from tastemaker.rewards.models.imagereward import SCORE_MEAN, SCORE_STD, ImageRewardModel
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD
+from tastemaker.rewards.models.resample import normalized
 
 from .tokenizers import write_bert_vocabulary
 from .training import Learner, autocast
@@ -158,7 +159,7 @@ def see(network: ImageRewardModel, gallery: Gallery, *, seed: int, device: str, 
         scenes = [gallery.scenes[i] for i in rng.integers(len(gallery.scenes), size=SEEING_BATCH)]
         pictures = np.stack([gallery.show(scene, rng) for scene in scenes])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-        pixels = normalise(torch.cat([_recoloured(pixels[:other]), pixels[other:]]))
+        pixels = normalized(torch.cat([_recoloured(pixels[:other]), pixels[other:]]), CLIP_MEAN, CLIP_STD)
         shift = tuple(int(n) for n in rng.integers(-2, 3, size=2))
         pixels = torch.roll(pixels, shift, dims=(2, 3))
         pixels = (pixels + 0.05 * torch.randn_like(pixels)).to(device)
@@ -264,13 +265,8 @@ def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.rando
 
 def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     """uint8 pictures (64, 64, 3) to normalised (B, 3, 64, 64)."""
-    return normalise(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
-
-
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels (B, 3, H, W) in [0, 1] by CLIP's mean and spread."""
-    shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return (pixels - shift) / scale
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return normalized(pixels, CLIP_MEAN, CLIP_STD)
 
 
 def ranking_loss(scores: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -182,8 +181,3 @@ class Learner:
     @property
     def average(self) -> nn.Module:
         return self._average.module
-
-
-def save_half(module: nn.Module, folder: Path, *, variant: str | None = None) -> None:
-    """Save a diffusers or transformers module as float16 safetensors."""
-    module.half().save_pretrained(folder, variant=variant, safe_serialization=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..embedded.world import COLOURS, SHAPES
 from .builder import build
 from .layout import Frame, Node, lay_out
-from .model import AMBER, BLUE, GREEN
-
-SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "moon")
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+from .theme import AMBER, BLUE, GREEN
 
 EVALUATE_NOTE = """## Which one is better, and is that sure?
 
@@ -31,10 +29,10 @@ and a **protocol** such as *mjhq-30k*. The help of **Evaluate** (the ? above the
 
 def _prompts() -> str:
     """Each shape in four colours, on a background that is another colour."""
-    lines = []
+    lines, colours = [], tuple(COLOURS)
     for row, shape in enumerate(SHAPES):
         for column in range(4):
-            colour, background = COLOURS[(2 * column + row) % 8], COLOURS[(2 * column + row + 1 + row % 7) % 8]
+            colour, background = colours[(2 * column + row) % 8], colours[(2 * column + row + 1 + row % 7) % 8]
             lines.append(f"{background} background with a large {colour} {shape} in the middle")
     return "\n".join(lines)
 

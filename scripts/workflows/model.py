@@ -6,8 +6,8 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Node, lay_out
+from .theme import AMBER, BLUE, GREEN
 
-BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
 PLAYGROUND, BASE = "playground-v2.fp16.safetensors", "sd_xl_base_1.0.safetensors"
 REFINER, LORA = "sd_xl_refiner_1.0.safetensors", "sd_xl_offset_example-lora_1.0.safetensors"
 LARGE = {"scheduler": "model default", "height": 1024, "width": 1024, "images_per_prompt": 2}

@@ -6,9 +6,8 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Group, Node, lay_out
-from .model import AMBER, BLUE, GREEN
+from .theme import AMBER, BLUE, GREEN, PRACTISED
 
-COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
 _GROUNDS = ("red", "blue", "green", "white", "yellow", "purple", "pink")
 _SHAPES = ("circle", "star", "square", "ring", "moon", "triangle")  # hearts and crosses are never practised on
 
@@ -20,7 +19,7 @@ def _at_the_top(colour: str, shape: str, background: str) -> str:
 PRACTICE = "\n".join(  # each colour three times, each shape four times
     _at_the_top(colour, _SHAPES[(i + 2 * k) % 6], _GROUNDS[(i + 2 * k + 1) % 7])
     for k in range(3)
-    for i, colour in enumerate(COLOURS)
+    for i, colour in enumerate(PRACTISED)
 )
 HELD_OUT = "\n".join(
     _at_the_top(*words)

@@ -6,7 +6,7 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Node, lay_out
-from .model import AMBER, BLUE, GREEN
+from .theme import AMBER, BLUE, GREEN
 
 PROMPTS = """a large red heart on a blue background
 a small yellow star at the top of a purple background
