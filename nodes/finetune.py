@@ -50,7 +50,7 @@ class TastemakerFineTune(io.ComfyNode):
             node_id="TastemakerFineTune",
             display_name="Fine-Tune",
             category=CATEGORY,
-            description="Teaches a model to please a reward (DDPO, reinforcement learning): it paints pictures, the "
+            description="Teaches a model to please a reward (DDPO, reinforcement learning): it makes pictures, the "
             "reward scores them, and what made the better ones becomes more likely. The result is a LoRA.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],

@@ -61,7 +61,7 @@ _VALUES = {
 
 
 def med_config(vocab_size: int) -> dict[str, object]:
-    """The small model's `med_config.json`."""
+    """Return the small model's `med_config.json`."""
     return {
         "vocab_size": vocab_size,
         "hidden_size": 96,
@@ -76,7 +76,7 @@ def med_config(vocab_size: int) -> dict[str, object]:
 
 
 def altered(scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
-    """The scene with each of `fields` changed to another value; the two colours stay different."""
+    """Return the scene with each of `fields` changed to another value; the two colours stay different."""
     while True:
         changes = {f: str(rng.choice([v for v in _VALUES[f] if v != getattr(scene, f)])) for f in fields}
         changed = dataclasses.replace(scene, **changes)
@@ -85,7 +85,7 @@ def altered(scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Sc
 
 
 def unrelated(scene: Scene, rng: np.random.Generator, *, from_held_out: bool) -> Scene:
-    """A random scene with another shape, colour and background."""
+    """Return a random scene with another shape, colour and background."""
     while True:
         other = random_scene(rng, from_held_out=from_held_out)
         if all(getattr(other, f) != getattr(scene, f) for f in ("shape", "colour", "background")):
@@ -325,7 +325,7 @@ def _inputs(tokenizer, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tenso
 
 @torch.no_grad()
 def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str) -> None:
-    """Rescale the last layer so that scores of matching and unrelated pictures spread about 0 by 1."""
+    """Rescale the last layer so that scores of matching and unrelated pictures have mean 0 and standard deviation 1."""
     rng = np.random.default_rng(seed + 1)
     raw = []
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""Measures the mean and spread of tiny-imagereward for `rewards/statistics.py`: prints the line to put there.
+"""Measure the mean and standard deviation of tiny-imagereward: prints the line for `rewards/statistics.py`.
 
     python -m scripts.embedded.reward_statistics
 

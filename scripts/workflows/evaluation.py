@@ -14,7 +14,7 @@ EVALUATE_NOTE = """## Which one is better, and is that sure?
 Two settings of one model, measured alike and put side by side:
 
 1. **Load** a model and a reward. **Prompts**: 32 of them, every shape in four colours.
-2. **Sample** paints what both are compared with: the same prompts, other seeds, 12 steps.
+2. **Sample** makes what both are compared with: the same prompts, other seeds, 12 steps.
 3. **Evaluate**, twice: 3 steps, and 8. Each samples four pictures a prompt and finds the mean of the reward,
    **FID** and **KID** (how far from the reference; lower is nearer) and how different the pictures of a prompt are.
 4. **Report** puts them into one table and chart, with 95% intervals, and saves an HTML file to share.

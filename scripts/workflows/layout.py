@@ -74,7 +74,7 @@ class Frame:
 
 
 def box(node: Node) -> Box:
-    """A node's box, title included."""
+    """Return a node's box, title included."""
     (x, y), (width, height) = node.pos, node.size
     return x, y - TITLE, x + width, y + height
 

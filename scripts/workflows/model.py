@@ -23,7 +23,7 @@ Painterly pictures of 1024 x 1024 pixels.
    *model default* is the scheduler it was made with.
 4. **Save Image** puts them into `output/tastemaker`.
 
-Try a **negative_prompt** such as *blurry, text*. Weigh a word like this: *(golden light:1.3)*.
+Try a **negative_prompt** such as *blurry, text*. Give a word more weight like this: *(golden light:1.3)*.
 
 Each picture has a seed of its own: the first is the number in **seed**, the next is one more. So a
 good one can be made again: set **seed** to its number and **images_per_prompt** to 1, and leave

@@ -34,11 +34,11 @@ HELD_OUT = "\n".join(
 FINETUNE_NOTE = """## Teach a model your taste
 
 The small model that comes with the pack gets colours and shapes right, and ignores words for places:
-it paints *at the top* wherever it likes. The reward reads them. So the reward can teach it.
+it puts *at the top* anywhere. The reward reads them. So the reward can teach it.
 
 1. **Load** a model and a reward.
 2. **Prompts**: what to practise on.
-3. **Fine-Tune** paints 128 pictures an epoch, has the reward score them, and makes what led to the
+3. **Fine-Tune** makes 128 pictures an epoch, has the reward score them, and makes what led to the
    better ones more likely (DDPO, reinforcement learning). Watch the curves on the node.
 4. **Sample** the model as it was and as it is, with shapes it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
@@ -57,7 +57,7 @@ When the reward rises and the pictures get worse, read the help of **Fine-Tune**
 
 UNCONDITIONAL_NOTE = """## Teach a model that reads no text
 
-`tiny-ddpm` paints whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
+`tiny-ddpm` draws whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
 **jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
 
 It is the first example of the DDPO paper, and shows learning and its danger alike: after these 8 epochs

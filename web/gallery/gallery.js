@@ -15,7 +15,7 @@ let galleries = 0;
  */
 export class Gallery {
   constructor(container, host) {
-    addStyle(new URL("../gallery.css", import.meta.url).href);
+    addStyle(new URL("./gallery.css", import.meta.url).href);
     this.container = container;
     this.host = host;
     this.prefix = `tastemaker-${++galleries}`;
