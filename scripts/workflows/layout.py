@@ -19,7 +19,7 @@ SLOT = 20
 # As large as a node gets in either renderer, with a picture or a report on it: nothing grows into its neighbour.
 SIZES = {
     "TastemakerLoadModel": (320, 160),
-    "TastemakerLoadLoRA": (320, 170),
+    "TastemakerLoadLoRA": (320, 230),
     "TastemakerLoadReward": (320, 170),
     "TastemakerPrompts": (320, 150),
     "TastemakerCombineRewards": (320, 300),
