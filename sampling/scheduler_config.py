@@ -84,9 +84,9 @@ def build(config: Mapping[str, Any], scheduler: str) -> Any:
             "scheduler", scheduler, f"{scheduler} cannot run models of zero terminal SNR. Pick ddim or euler."
         )
     try:
-        return _made(cls, {**config, **entry.options})
+        return _made(cls, {**config, **options})
     except ImportError as e:
-        package = "scipy" if config.get("use_beta_sigmas") and "torchsde" not in str(e) else "torchsde"
+        package = "scipy" if config.get("use_beta_sigmas") and "torchsde" not in str(e) else entry.needs or str(e)
         other = "ddim" if package == "scipy" else "dpmpp_2m"
         advice = f"It needs the Python package {package}: install it, or pick {other}."
         raise InputError("scheduler", scheduler, advice) from e

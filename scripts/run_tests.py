@@ -9,6 +9,7 @@ import sys
 from . import chromium
 from .comfy.locate import ROOT
 
+MOST_WORKERS = 4
 LOUD = """
 ======================================================================
   THE BROWSER TESTS WERE NOT RUN: no Chromium was found or could be
@@ -25,9 +26,14 @@ def main() -> None:
     browser = chromium.find_or_get()
     if browser is None and in_ci:
         sys.exit(LOUD)
-    environment = os.environ | ({"CHROMIUM": browser} if browser else {})
+    # a worker a core, each with the tests of whole files and a ComfyUI of its own; torch then gets one thread in each
+    cores = os.cpu_count() or 1
+    workers = min(cores, MOST_WORKERS)
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // workers))}
+    environment |= {"CHROMIUM": browser} if browser else {}
     selected = [] if browser else ["-m", "not browser"]
-    command = [sys.executable, "-m", "pytest", "tests", *selected, *sys.argv[1:]]
+    spread = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
+    command = [sys.executable, "-m", "pytest", "tests", *spread, *selected, *sys.argv[1:]]
     code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if browser is None:
         print(LOUD, flush=True)

@@ -15,7 +15,7 @@ from ..core.progress import Place, Progress
 from ..loaders.model import DiffusionModel
 from ..sampling.inputs import prompts_each
 from .algorithms.base import Algorithm, Experience
-from .algorithms.registry import ALGORITHMS
+from .algorithms.classes import CLASSES
 from .config import FineTuneConfig
 from .epoch import plan_epoch
 from .heldout import HeldOut, best_so_far
@@ -79,7 +79,7 @@ def finetune(
     if groups % processes.world_size:
         advice = f"Its groups cannot be shared by {processes.world_size} processes."
         raise InputError("samples_per_epoch", config.samples_per_epoch, advice)
-    make_algorithm = ALGORITHMS[config.algorithm].load()
+    make_algorithm = CLASSES[config.algorithm]
     with outside_inference_mode():
         schedule = make_algorithm.schedule(model, config)
         worker = Worker(model, config, negative_prompt, place, processes, schedule)

@@ -15,6 +15,7 @@ from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.training import FineTune, FineTuneConfig, finetune
 from tastemaker.training.__main__ import summary
 from tastemaker.training.algorithms.base import Algorithm, Experience
+from tastemaker.training.algorithms.classes import CLASSES
 from tastemaker.training.algorithms.registry import ALGORITHMS, KnownAlgorithm
 from tastemaker.training.epoch import Epoch
 from tastemaker.training.heldout import HeldOut
@@ -57,8 +58,8 @@ class Constant(Algorithm[Noise]):
 @pytest.fixture
 def constant(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The settings of a run with it."""
-    known = KnownAlgorithm("towards a constant.", lambda: Constant, gaussian_steps=False)
-    monkeypatch.setitem(ALGORITHMS, "constant", known)
+    monkeypatch.setitem(ALGORITHMS, "constant", KnownAlgorithm("towards a constant.", gaussian_steps=False))
+    monkeypatch.setitem(CLASSES, "constant", Constant)
     return {"algorithm": "constant"}
 
 
@@ -130,10 +131,9 @@ def test_its_name_is_an_option_only_while_it_is_registered(constant: dict[str, s
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_what_an_algorithm_reports_is_what_it_says(name: str, small_ddpm: DiffusionModel) -> None:
-    known = ALGORITHMS[name]
-    made = known.load()
-    assert issubclass(made, Algorithm)
-    assert known.tip.endswith(".")
+    made = CLASSES[name]
+    assert list(CLASSES) == list(ALGORITHMS)
+    assert ALGORITHMS[name].tip.endswith(".")
     names = [figure.name for figure in made.figures]
     assert "loss" in names
     assert not set(names) & {f.name for f in fields(EpochReport)}

@@ -1,1 +1,1 @@
-"""Ways to learn from rewards: one file an algorithm, its entry in `registry.py`."""
+"""Ways to learn from rewards: one file an algorithm, its entries in `registry.py` and `classes.py`."""

@@ -42,7 +42,9 @@ E = TypeVar("E", bound=Experience)
 
 
 class Algorithm(ABC, Generic[E]):
-    """One way to learn, from experience of kind E. Made once a run; its entry in `registry.ALGORITHMS` gives it a name.
+    """One way to learn, from experience of kind E. Made once a run.
+
+    Its entries in `registry.ALGORITHMS` and `classes.CLASSES` give it a name.
 
     Attributes:
         figures: what `learn` returns, for metrics.jsonl, the page's charts and the Reward Curve. "loss" is one of them.

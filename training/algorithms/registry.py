@@ -1,41 +1,26 @@
-"""The algorithms by the names that configs give them. Light: an algorithm's file is imported when a run needs it."""
+"""What is known of each algorithm before it is imported: widget and rules. Its class is in `classes.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from typing import Any
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class KnownAlgorithm:
-    """Describe an algorithm before it is imported.
+class KnownAlgorithm(NamedTuple):
+    """Describe an algorithm.
 
     Attributes:
         tip: what it does, in a sentence of the tooltip.
-        load: returns its class, an `algorithms.base.Algorithm`. Untyped, since that file stands on the config.
         gaussian_steps: whether it learns from the log-probabilities of steps, so that only schedulers with noise in
             each step will do.
         one_update: whether it is right for one optimizer step an epoch only.
     """
 
     tip: str
-    load: Callable[[], Any]
     gaussian_steps: bool = True
     one_update: bool = False
 
 
-def _load(module: str, name: str) -> Any:
-    return getattr(import_module(f".{module}", __package__), name)
-
-
 ALGORITHMS: dict[str, KnownAlgorithm] = {
-    "clipped": KnownAlgorithm(
-        "importance sampling with a trust region, the paper's main form.", partial(_load, "ddpo", "DDPO")
-    ),
-    "score": KnownAlgorithm(
-        "the plain policy gradient, one update an epoch.", partial(_load, "ddpo", "ScoreFunction"), one_update=True
-    ),
+    "clipped": KnownAlgorithm("importance sampling with a trust region, the paper's main form."),
+    "score": KnownAlgorithm("the plain policy gradient, one update an epoch.", one_update=True),
 }

@@ -9,7 +9,8 @@ from PIL import Image
 
 from ...core.errors import InputError
 from ...plots.series import Series, draw_series
-from .report import EpochReport, drawn_figures
+from ..algorithms.classes import CLASSES
+from .report import EpochReport
 
 
 def panels(reports: Sequence[EpochReport]) -> list[Series]:
@@ -19,7 +20,10 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
     if any(map(math.isfinite, rewards)):
         stds = [r.reward_std or 0.0 for r in reports]
         series.append(Series("reward: mean and standard deviation", rewards, stds))
-    for figure in drawn_figures(reports[-1].algorithm):
+    made_by = CLASSES.get(reports[-1].algorithm)
+    for figure in made_by.figures if made_by is not None else ():
+        if not figure.title:
+            continue
         values = [r.figures.get(figure.name, math.nan) for r in reports]
         known = [value for value in values if math.isfinite(value)]
         if any(known) or (known and not figure.if_any):

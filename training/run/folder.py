@@ -89,7 +89,7 @@ class RunFolder:
             found = kept_identity(path)
         except ValueError as e:
             raise ModelFileError(f"{path.name} of the run {self.path.name} {e}: give the run another name.") from e
-        odd = "" if found is None else first_difference(_with_defaults(found), identity)
+        odd = "" if found is None else first_difference(_with_defaults(found, identity), identity)
         if odd:
             raise InputError(
                 "run_folder",
@@ -137,7 +137,7 @@ class RunFolder:
         return checkpoint, reports, remark
 
     def _tensorboard(self, done: int) -> Any:
-        """A writer where tensorboard is installed, else None."""
+        """Return a writer where tensorboard is installed, else None."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -186,11 +186,12 @@ def grid(images: torch.Tensor) -> torch.Tensor:
     return rearrange(torch.cat([images, white]), "(r c) h w k -> (r h) (c w) k", c=columns)
 
 
-def _with_defaults(found: Any) -> Any:
-    """Fill in settings that the version which made the folder did not have: it ran as their defaults do."""
+def _with_defaults(found: Any, wanted: Mapping[str, Any]) -> Any:
+    """Fill in wanted settings that the version which made the folder did not have: it ran as their defaults do."""
     if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
         return found
-    return {**found, "settings": {**identity(FineTuneConfig()), **found["settings"]}}
+    newer = {k: v for k, v in identity(FineTuneConfig()).items() if k in wanted.get("settings", {})}
+    return {**found, "settings": {**newer, **found["settings"]}}
 
 
 def flat_numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

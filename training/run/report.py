@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..algorithms.registry import ALGORITHMS
-
 if TYPE_CHECKING:
     import torch
 
@@ -113,9 +111,3 @@ def _is_evaluation(value: Any) -> bool:
     rest = [v for k, v in value.items() if k not in ("rewards", "afterwards")]
     figures = all(isinstance(v, bool) or _is_number(v) for v in rest)
     return figures and all(_is_record(one) and "tuned" in one for one in rewards)
-
-
-def drawn_figures(algorithm: str) -> tuple[Figure, ...]:
-    """Return the figures of an algorithm that have a curve; none for a name of no algorithm."""
-    known = ALGORITHMS.get(algorithm)
-    return tuple(figure for figure in known.load().figures if figure.title) if known is not None else ()

@@ -1,0 +1,10 @@
+"""The classes of the algorithms, by the names of `registry.ALGORITHMS`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Algorithm
+from .ddpo import DDPO, ScoreFunction
+
+CLASSES: dict[str, type[Algorithm[Any]]] = {"clipped": DDPO, "score": ScoreFunction}
