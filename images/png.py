@@ -45,7 +45,7 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
-    """Every chunk up to IEND; the file may be read between them. Raises PngError."""
+    """Yield every chunk up to IEND; the file may be read between them. Raises PngError."""
     end = file.seek(0, 2)
     file.seek(0)
     if file.read(8) != SIGNATURE:
@@ -101,7 +101,7 @@ def read_png(file: BinaryIO, keywords: Collection[str], on_text: Callable[[], No
 
 
 def _text(kind: bytes, data: bytes) -> tuple[str | None, int]:
-    """The text of a text chunk, None for one that cannot be read; and the bytes it took to find out."""
+    """Read the text of a text chunk, None for one that cannot be read; and the bytes it took to find out."""
     _, _, rest = data.partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if packed:
@@ -129,7 +129,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def with_text(file: BinaryIO, keyword: str, text: str) -> bytes:
-    """A PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
+    """Return a PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
 
     Raises PngError.
     """

@@ -232,11 +232,10 @@ def _source(
 ) -> Source:
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import sampled
-    from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
     if images is not None:
-        whole = as_pictures(images if hasattr(images, "rows") else check_images(images))
+        whole = as_pictures(images)
         return GivenPictures(_by_name(whole, rows, told.images_per_prompt) if named else whole)
     if len(rows) * told.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
@@ -250,11 +249,11 @@ def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
     Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
     """
     from ..evaluation.plan import finished_names
-    from ..images.pictures import FilePictures
 
-    if not isinstance(pictures, FilePictures):
+    listed = [pictures.listed(i) for i in range(len(pictures))]
+    if None in listed:
         return pictures
-    places = {file.name: i for i, file in enumerate(pictures.files)}
+    places = {file.name: i for i, file in enumerate(listed) if file is not None}
     names = finished_names(rows, each, places.__contains__)
     missing = [name for name in names if name not in places]
     if missing:
@@ -299,7 +298,6 @@ def _reference(
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import protocol_reference
     from ..evaluation.result import Reference
-    from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
     if extractor is None:
@@ -310,7 +308,7 @@ def _reference(
     if pictures is not None and stored != NOT_STORED:
         raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:
-        whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures, "reference"))
+        whole = as_pictures(pictures, "reference")
         return Reference("the connected reference", GivenPictures(whole), folder=kept)
     if stored != NOT_STORED:
         statistics = stored_statistics(stored)

@@ -172,10 +172,9 @@ class TastemakerFID(io.ComfyNode):
 def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Progress, notes: list[str]):
     from ..evaluation.fid.features import read_features
     from ..evaluation.measures import FeatureTensor, feature_set
-    from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
-    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value, name))
+    pictures = as_pictures(value, name)
     progress.phase(name, len(pictures))
     found = read_features(pictures, extractor, place=host.in_use, progress=Within(progress))
     if found.broken:

@@ -83,11 +83,12 @@ class TastemakerScore(io.ComfyNode):
         masks: torch.Tensor | None = None,
         cache: bool = True,
     ) -> io.NodeOutput:
+        from ..images.pictures import as_pictures
         from ..ranking.cache import ScoreCache
         from ..ranking.scoring import score_pictures
 
-        _check_kind(images)
-        count = len(images)
+        pictures = as_pictures(images)
+        count = len(pictures)
         listed_prompts = as_prompts(prompts)
         name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
         seeds = made.seeds or (None,) * count
@@ -95,7 +96,7 @@ class TastemakerScore(io.ComfyNode):
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
         with _cache(ScoreCache, cache) as remembered:
             scored = score_pictures(
-                images,
+                pictures,
                 listed_prompts.texts,
                 reward,
                 seeds=seeds,
@@ -105,16 +106,6 @@ class TastemakerScore(io.ComfyNode):
                 progress=host.HostProgress(),
             )
         return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
-
-
-def _check_kind(images: object) -> None:
-    """The host lets any value of another pack through that names its wire the same."""
-    import torch
-
-    from ..images.pictures import FilePictures, TensorPictures
-
-    if not isinstance(images, (torch.Tensor, FilePictures, TensorPictures)) or not getattr(images, "shape", (1,)):
-        raise InputError("images", type(images).__name__, "Connect pictures, or Load Images (folder).")
 
 
 def _cache(kind: type, wanted: object) -> Any:

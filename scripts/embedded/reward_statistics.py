@@ -1,4 +1,4 @@
-"""Measures the mean and spread of tiny-imagereward for `rewards/statistics.py`: prints the line to put there.
+"""Measure mean and standard deviation of tiny-imagereward; print the line for `rewards/models/tiny_imagereward.py`.
 
     python -m scripts.embedded.reward_statistics
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tastemaker.core.progress import Progress
 from tastemaker.images.decode import PictureError
 from tastemaker.images.folder import read_folder
 from tastemaker.images.pictures import TensorPictures
@@ -86,16 +87,19 @@ def test_texts_that_unpack_without_end_are_not_unpacked_without_end(tmp_path: Pa
 
 def test_a_cancel_works_within_a_file(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(bomb(3))
-    calls: list[int] = []
 
-    def cancel(done: int, total: int) -> None:
-        calls.append(done)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
+    class Cancelled(Progress):
+        calls = 0
 
+        def check_cancelled(self) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+
+    progress = Cancelled()
     with pytest.raises(KeyboardInterrupt):
-        read_folder(tmp_path, on_file=cancel)
-    assert calls == [0, 0, 0]
+        read_folder(tmp_path, progress=progress)
+    assert progress.calls == 2  # of the three texts in the file
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
