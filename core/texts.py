@@ -21,6 +21,11 @@ def check_prompts(prompts: Sequence[str], name: str = "prompts") -> None:
             raise InputError(name, prompt, "The text holds a broken character (a lone surrogate).")
 
 
+def shortened(text: str, most: int) -> str:
+    """Return at most `most` characters of a text, and of a longer one how many it has."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
 def spreadsheet_text(text: str) -> str:
     """Return a text that a spreadsheet shows and never computes: what begins like a formula gets a quote before it."""
     return "'" + text if text.startswith(_FORMULA_STARTS) else text

@@ -1,5 +1,8 @@
 """PNG files by their chunks: size and texts without decoding a pixel, and a text put in without touching one.
 
+Written by hand because Pillow decodes a picture to find texts and orientation behind its pixels, and encodes it anew to
+put a text in: of 512 x 512 pixels, 7.7 ms against 0.05 to read, 110 ms against 0.2 to write (`benchmarks/pixels.py`).
+
 Layout: eight bytes of signature, then chunks of length (4 bytes, big-endian), type (4), data, CRC-32 of
 type and data (4); IHDR comes first, IEND last (W3C PNG specification, sections 5 and 11).
 """

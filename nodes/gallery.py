@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..core.errors import TastemakerError
+from ..core.texts import shortened
 from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from ..ranking.kendall import agreements, sampled
 from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
@@ -38,7 +39,7 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
             {
                 **record,
                 **shown,
-                "prompt": _shortened(str(record["prompt"])),
+                "prompt": shortened(str(record["prompt"]), MAX_SHOWN_PROMPT),
                 "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
                 "id": key[:ID_LENGTH],
                 "kept": i in chosen,
@@ -47,10 +48,6 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
         )
         progress.advance()
     return rows
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
 
 
 def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:

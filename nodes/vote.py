@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from comfy_api.latest import io
 
 from ..core.errors import InputError
+from ..core.texts import shortened
 from ..evaluation.votes.votes import (
     MAX_PAIRS,
     QUESTIONS,
@@ -180,7 +181,7 @@ def page_rows(
         rows.append(
             {
                 "token": ballot.token,
-                "prompt": _shortened(found.pairs[places[ballot.pair]].prompt),
+                "prompt": shortened(found.pairs[places[ballot.pair]].prompt, MAX_SHOWN_PROMPT),
                 "left": left,
                 "right": right,
                 "vote": choice,
@@ -205,10 +206,6 @@ def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, 
     names = (f"vote_{drawn(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
     first, second = (host.timeless_picture(name, partial(encoded, place)) for place, name in enumerate(names))
     return first, second
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
 
 
 def _summary(asked: _Asked, found: Paired, stored: Stored, cast: list[Cast]) -> dict[str, Any]:

@@ -213,17 +213,19 @@ class Reward:
         return torch.cat(scores)
 
 
-def check_scores(name: str, scores: torch.Tensor, texts: Sequence[str], first: int = 0) -> torch.Tensor:
+def check_scores(
+    name: str, scores: torch.Tensor, texts: Sequence[str], first: int = 0, *, of: str = "", then: str = ""
+) -> torch.Tensor:
     """Return one finite score for each text, or raise NonFiniteError naming the reward `name` and the first bad one.
 
-    `first` is how many images came before these.
+    `first` is how many images came before these; `of` words how many there are in all, `then` what came of it.
     """
     if scores.shape != (len(texts),):
         raise NonFiniteError(f"{name} returned scores of shape {tuple(scores.shape)} for {len(texts)} images.")
     bad = torch.nonzero(~torch.isfinite(scores)).flatten().tolist()
     if bad:
         number, value = first + bad[0] + 1, scores[bad[0]].item()
-        raise NonFiniteError(f"{name} scored image {number} as {value} (prompt {texts[bad[0]]!r}).")
+        raise NonFiniteError(f"{name} scored picture {number}{of} as {value} (prompt {texts[bad[0]]!r}).{then}")
     return scores
 
 
