@@ -16,7 +16,7 @@ from ..core.errors import InputError, ModelFileError
 from ..core.files import own_folder, sweep, unwritable
 from ..core.progress import Place, Progress, Scaled, Within, stay
 from ..core.runs import first_difference, kept_identity, locked
-from ..images.pictures import Pictures, TensorPictures
+from ..images.pictures import Pictures
 from ..ranking.scoring import score_pictures
 from ..rewards.reward import Reward
 from .blocks import (
@@ -212,7 +212,7 @@ class _Job:
         """Scores of this process's blocks."""
         folder, count = scores_folder(self.folder, reward), len(self.source)
         left = [b for b in self.share.numbers(count) if load_scores(folder, b) is None]
-        silent = replace(reward, remarks=None) if not reward.members else reward
+        silent = reward.silent  # the result has the remarks
         self._phase(f"scoring with {reward.name}", left)
         for block in left:
             opened = self.source.open(places(block, count))
@@ -235,7 +235,7 @@ class _Job:
                 progress=Scaled(self.progress, len(kept)),
             )
         except InputError as e:
-            if e.name != "images" or isinstance(pictures, TensorPictures):
+            if e.name != "images" or pictures.batch() is not None:
                 raise
             return [], {}, [(i, "cannot be read") for i in kept]
         alive = list(scored.table.seeds)

@@ -14,7 +14,6 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress
-from ..images.pictures import FilePictures, Pictures
 from ..ranking.table import ScoreTable
 from ..rewards.reward import Reward
 from .blocks import StoredFeatures, blocks_of, load_scores, written
@@ -162,28 +161,22 @@ class Gathering:
 
     def _remarks(self, rewards: Sequence[Reward]) -> list[str]:
         distinct = list(dict.fromkeys(row.prompt for row in self.rows))
-        notes = []
-        for reward in (leaf for one in rewards for leaf in one.leaves):
-            cut = reward.remarks(distinct) if reward.remarks is not None else []
-            if cut:
-                notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
-        return notes
+        return [
+            f"{name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}"
+            for reward in rewards
+            for name, cut in reward.overflows(distinct).items()
+        ]
 
     def _table(self, scores: dict[str, list[float]], alive: list[int], rewards: Sequence[Reward]) -> ScoreTable | None:
         if not scores:
             return None
-        opened = [self.source.open(alive[i : i + 1000]) for i in range(0, len(alive), 1000)]
-        kept = [i for part in opened for i in part.kept]
-        if len(kept) != len(alive):
-            raise InputError("pictures", len(alive) - len(kept), "So many were removed while the evaluation ran.")
-        if isinstance(opened[0].pictures, FilePictures):
-            files = tuple(file for part in opened for file in part.pictures.files)
-            pictures: Pictures = FilePictures(opened[0].pictures.root, files)
-        else:
-            pictures = self.source.open(alive).pictures
+        opened = self.source.open(alive)
+        if len(opened.kept) != len(alive):
+            found = len(alive) - len(opened.kept)
+            raise InputError("pictures", found, "So many were removed while the evaluation ran.")
         seeds = self.source.seeds if isinstance(self.source, SampledPictures) else [None] * len(self.source)
         return ScoreTable(
-            pictures,
+            opened.pictures,
             tuple(self.rows[i // self.each].prompt for i in alive),
             tuple(seeds[i] for i in alive),
             {name: torch.tensor(column) for name, column in scores.items()},

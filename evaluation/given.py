@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from ..core.errors import InputError
-from ..images.pictures import FilePictures, Pictures
+from ..images.pictures import Pictures
 from .pictures import Source
 from .plan import finished_names
 from .protocols import PromptRow
@@ -18,9 +18,10 @@ def in_prompt_order(pictures: Pictures, rows: Sequence[PromptRow], each: int) ->
 
     Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
     """
-    if not isinstance(pictures, FilePictures):
+    listed = [pictures.listed(i) for i in range(len(pictures))]
+    if None in listed:
         return pictures
-    places = {file.name: i for i, file in enumerate(pictures.files)}
+    places = {file.name: i for i, file in enumerate(listed) if file is not None}
     names = finished_names(rows, each, places.__contains__)
     missing = [name for name in names if name not in places]
     if missing:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..core.texts import shortened
 from ..evaluation.votes.votes import Ballot, choice_of, drawn
 from . import host
-from .inputs import shortened
 
 if TYPE_CHECKING:
     from ..evaluation.votes.pictures import Paired

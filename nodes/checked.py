@@ -190,9 +190,9 @@ def _is_scores(value: Any) -> bool:
 
 
 def _is_pictures(value: Any) -> bool:
-    from ..images.pictures import FilePictures, TensorPictures
+    from ..images.pictures import Pictures
 
-    return isinstance(value, (FilePictures, TensorPictures))
+    return isinstance(value, Pictures)
 
 
 def _is_options(value: Any) -> bool:

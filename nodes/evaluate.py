@@ -200,9 +200,9 @@ def _given(images: torch.Tensor | Pictures, rows: list[PromptRow], each: int, *,
     """Return finished pictures; of a protocol (`named`) in its prompts' order."""
     from ..evaluation.given import in_prompt_order
     from ..evaluation.pictures import GivenPictures
-    from ..images.pictures import checked_pictures
+    from ..images.pictures import as_pictures
 
-    pictures = checked_pictures(images)
+    pictures = as_pictures(images)
     return GivenPictures(in_prompt_order(pictures, rows, each) if named else pictures)
 
 
@@ -237,7 +237,7 @@ def _reference(
     from ..evaluation.pictures import GivenPictures
     from ..evaluation.plan import protocol_reference
     from ..evaluation.result import Reference
-    from ..images.pictures import checked_pictures
+    from ..images.pictures import as_pictures
 
     if extractor is None:
         if pictures is not None or stored != NOT_STORED:
@@ -247,7 +247,7 @@ def _reference(
     if pictures is not None and stored != NOT_STORED:
         raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:
-        connected = GivenPictures(checked_pictures(pictures, "reference"))
+        connected = GivenPictures(as_pictures(pictures, "reference"))
         return Reference("the connected reference", connected, folder=kept)
     statistics = stored_statistics(stored)
     if statistics is not None:

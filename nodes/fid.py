@@ -106,9 +106,9 @@ def _features(
     """Read the features of what the input `name` got; `notes` gets which pictures cannot be read."""
     from ..evaluation.fid.features import read_features
     from ..evaluation.measures import FeatureTensor, feature_set
-    from ..images.pictures import checked_pictures
+    from ..images.pictures import as_pictures
 
-    pictures = checked_pictures(value, name)
+    pictures = as_pictures(value, name)
     progress.phase(name, len(pictures))
     found = read_features(pictures, extractor, place=host.in_use, progress=Within(progress))
     if found.broken:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TastemakerError
+from ..core.texts import shortened
 from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from ..ranking.kendall import agreements, sampled
 from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
-from .inputs import shortened
 
 if TYPE_CHECKING:
     from ..ranking import ScoreTable
@@ -54,7 +53,7 @@ def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:
     try:
         key = ranked.pictures.key(i)
         thumb = host.temp_picture(f"{key}_{THUMBNAIL_SIDE}", lambda: _small(ranked, i, THUMBNAIL_SIDE))
-        path = _path(ranked, i)
+        path = ranked.pictures.file(i)
         view = host.view_entry(path) if path is not None else None
         large = max(ranked.pictures.size(i)) > THUMBNAIL_SIDE
         if view is None and large and i < MAX_VIEWS:
@@ -69,11 +68,6 @@ def _small(ranked: ScoreTable, i: int, side: int) -> tuple[bytes, str]:
     if max(ranked.pictures.size(i)) <= side:
         return preview(ranked.pictures.picture(i), side)
     return encoded(thumbnail(ranked.pictures, i, side)), "jpg"
-
-
-def _path(ranked: ScoreTable, i: int) -> Path | None:
-    found = getattr(ranked.pictures, "path", None)
-    return Path(found(i)) if callable(found) else None
 
 
 def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:

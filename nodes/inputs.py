@@ -58,8 +58,3 @@ def dtype_of(name: str, *, exact: bool = False) -> torch.dtype:
     import torch
 
     return host.preferred_dtype(exact=exact) if name == "auto" else getattr(torch, name)
-
-
-def shortened(text: str, most: int) -> str:
-    """Return at most so many characters of a text, and of a longer one how long it is."""
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"

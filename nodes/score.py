@@ -78,10 +78,12 @@ class TastemakerScore(io.ComfyNode):
         masks: torch.Tensor | None = None,
         cache: bool = True,
     ) -> io.NodeOutput:
+        from ..images.pictures import as_pictures
         from ..ranking.cache import ScoreCache
         from ..ranking.scoring import score_pictures
 
-        count = len(images)
+        pictures = as_pictures(images)
+        count = len(pictures)
         listed_prompts = as_prompts(prompts)
         name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
         seeds = made.seeds or (None,) * count
@@ -89,7 +91,7 @@ class TastemakerScore(io.ComfyNode):
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
         with ScoreCache(host.score_cache()) if cache else nullcontext() as remembered:
             scored = score_pictures(
-                images,
+                pictures,
                 listed_prompts.texts,
                 reward,
                 seeds=seeds,

@@ -12,7 +12,7 @@ __all__ = ["best_first", "group_sizes", "rank", "select_top"]
 
 
 def group_sizes(groups: Sequence[Hashable] | None, count: int) -> torch.Tensor:
-    """How many rows each row's group has: (B,) int64. None is one group of `count`."""
+    """Count the rows of each row's group: (B,) int64. None is one group of `count`."""
     if groups is None:
         return torch.full((count,), count)
     labels = group_numbers(groups)
@@ -23,7 +23,9 @@ def select_top(
     order: Sequence[int], top_k: int, groups: Sequence[Hashable] | None = None
 ) -> tuple[list[int], list[int]]:
     """Split an order into the first `top_k` of each group and the rest. `top_k` 0 keeps all."""
-    kept, rejected, taken = [], [], {}
+    kept: list[int] = []
+    rejected: list[int] = []
+    taken: dict[Hashable, int] = {}
     for i in order:
         label = None if groups is None else groups[i]
         taken[label] = taken.get(label, 0) + 1

@@ -55,11 +55,11 @@ class ScoreTable:
 
     @property
     def images(self) -> torch.Tensor:
-        """The pictures as one batch (B, H, W, 3). Raises InputError when their sizes differ."""
+        """Stack the pictures into one batch (B, H, W, 3). Raises InputError when their sizes differ."""
         return stacked(self.pictures)
 
     def rows(self, index: Sequence[int]) -> ScoreTable:
-        """Some rows, in the order given."""
+        """Return some rows, in the order given."""
         index = list(index)
         return replace(
             self,

@@ -1,25 +1,24 @@
-"""Pictures to the pixels a reward model was trained on, bit-equal to the references' Pillow code."""
+"""Images to the pixels a reward model was trained on, bit-equal to the references' Pillow code."""
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 
 from ...core.errors import InputError
 from ...images.convert import in_threads, to_pil
 from ...images.limits import MAX_PICTURE_RATIO
 
-_In, _Out = TypeVar("_In"), TypeVar("_Out")
+Channels = tuple[float, float, float]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def crop_geometry(height: int, width: int, size: int, floor: bool = False) -> tuple[int, int, int, int]:
-    """(new height, new width, top, left): short side to `size`, then the middle square.
+    """Return (new height, new width, top, left): short side to `size`, then the middle square.
 
     As torchvision's Resize and CenterCrop count it; with `floor` as transformers' image processors do,
     which differs by a pixel where what is cut off is odd. Raises InputError for a picture thinner than any: resized
@@ -36,21 +35,23 @@ def crop_geometry(height: int, width: int, size: int, floor: bool = False) -> tu
 
 
 def resized_crop(picture: Image.Image, size: int, floor: bool = False) -> Image.Image:
-    """Short side to `size` by bicubic, then the middle square (`crop_geometry`)."""
+    """Resize the short side to `size` by bicubic, then cut out the middle square (`crop_geometry`)."""
     new_height, new_width, top, left = crop_geometry(picture.height, picture.width, size, floor)
     if (new_width, new_height) != picture.size:
         picture = picture.resize((new_width, new_height), Image.Resampling.BICUBIC)
     return picture.crop((left, top, left + size, top + size))
 
 
+def normalized(pixels: torch.Tensor, mean: Channels, std: Channels) -> torch.Tensor:
+    """Standardize each channel: (x - mean) / std. Shape: (B, 3, S, S) in [0, 1] -> the same."""
+    shift, scale = (rearrange(pixels.new_tensor(values), "c -> 1 c 1 1") for values in (mean, std))
+    return (pixels - shift) / scale
+
+
 def pil_pixels(
-    pictures: list[Image.Image],
-    size: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    floor: bool = False,
+    pictures: list[Image.Image], size: int, mean: Channels, std: Channels, floor: bool = False
 ) -> torch.Tensor:
-    """Resized, cropped, RGB, normalised: float32 (B, 3, size, size).
+    """Resize, crop, make RGB and normalize B PIL images: float32 (B, 3, size, size).
 
     Like the reference, RGB comes after resizing, so transparency is dropped, not blended.
     """
@@ -58,18 +59,12 @@ def pil_pixels(
     def prepared(picture: Image.Image) -> np.ndarray:
         return np.asarray(resized_crop(picture, size, floor).convert("RGB"), dtype=np.float32)
 
-    array = np.stack(in_threads(prepared, pictures)) / 255.0  # (B, H, W, 3)
-    pixels = torch.from_numpy(array).permute(0, 3, 1, 2)
-    shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (mean, std))
-    return (pixels - shift) / scale
+    array = np.stack(in_threads(prepared, pictures)) / 255.0
+    return normalized(rearrange(torch.from_numpy(array), "b h w c -> b c h w"), mean, std)
 
 
 def normalized_pixels(
-    images: torch.Tensor,
-    size: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    floor: bool = False,
+    images: torch.Tensor, size: int, mean: Channels, std: Channels, floor: bool = False
 ) -> torch.Tensor:
-    """`pil_pixels` of images (B, H, W, 3) in [0, 1]."""
+    """Do what `pil_pixels` does to images (B, H, W, 3) in [0, 1]."""
     return pil_pixels([to_pil(image) for image in images], size, mean, std, floor)

@@ -1,6 +1,12 @@
-"""Pictures to a network's pixels on the device they are on: equal to Pillow's, or differentiable.
+"""Images to a network's pixels on the device they are on: equal to Pillow's, or differentiable.
 
-Legend: B pictures, H W their size, S the network's.
+`pillow_crop` is written by hand because the libraries' resizing on a device is not Pillow's, which the references use:
+torchvision's antialiased bicubic differs by one level of 255 in 0.24 to 0.35% of the values, this in none (images of
+512 to 1024 pixels, `benchmarks/pixels.py`), so pixels are the same on every device. It is for GPUs alone: on a CPU it
+takes 6 to 10 times as long as Pillow and is never called. Its time on a GPU has not been measured; Pillow instead would
+take 14 to 43 ms of one busy core an image of these sizes, and bring it to the CPU.
+
+Legend: B images, H W their size, S the network's.
 """
 
 from __future__ import annotations
@@ -9,6 +15,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 
 from .preprocess import crop_geometry
 
@@ -52,12 +59,13 @@ def _pass(pixels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def pillow_crop(images: torch.Tensor, size: int, floor: bool = False) -> torch.Tensor:
-    """What Pillow makes of images, without Pillow: 8-bit, short side to `size` by bicubic, middle square.
+    """Make of images what Pillow makes, without Pillow: 8-bit, short side to `size` by bicubic, middle square.
 
     Shape: (B, H, W, 3) in [0, 1] -> float32 (B, 3, S, S), whole numbers from 0 to 255. Only what the crop
     keeps is computed. Not for pictures that `passes_vary` names.
     """
-    pixels = images.detach().float().clamp(0, 1).mul(255).round().double().permute(0, 3, 1, 2)  # (B, 3, H, W)
+    levels = images.detach().float().clamp(0, 1).mul(255).round().double()
+    pixels = rearrange(levels, "b h w c -> b c h w")
     height, width = pixels.shape[2:]
     new_height, new_width, top, left = crop_geometry(height, width, size, floor)
     if new_width != width:
@@ -73,29 +81,30 @@ def pillow_crop(images: torch.Tensor, size: int, floor: bool = False) -> torch.T
 
 
 def passes_vary(height: int, width: int, size: int) -> bool:
-    """Whether Pillow's versions differ: for tall pictures made smaller, 13.0 resizes the height first (10.1 does not).
+    """Return whether Pillow's versions differ: tall images made smaller have their height resized first by 13.0.
 
-    Measured: both orders against both versions, 163 sizes. The last bit of a pixel depends on it.
+    10.1 does not. Measured: both orders against both versions, 163 sizes. The last bit of a pixel depends on it.
     """
     return height > 2 * width and width > size
 
 
 def soft_crop(images: torch.Tensor, size: int, floor: bool = False) -> torch.Tensor:
-    """The same crop with gradients: antialiased bicubic, nothing rounded. (B, H, W, 3) -> (B, 3, S, S) in [0, 1]."""
-    pixels = images.permute(0, 3, 1, 2)
-    new_height, new_width, top, left = crop_geometry(*pixels.shape[2:], size, floor)
-    if (new_height, new_width) != tuple(pixels.shape[2:]):
+    """Crop alike with gradients: antialiased bicubic, nothing rounded. (B, H, W, 3) -> (B, 3, S, S) in [0, 1]."""
+    pixels = rearrange(images, "b h w c -> b c h w")
+    height, width = pixels.shape[2:]
+    new_height, new_width, top, left = crop_geometry(height, width, size, floor)
+    if (new_height, new_width) != (height, width):
         pixels = F.interpolate(pixels, (new_height, new_width), mode="bicubic", antialias=True, align_corners=False)
     return pixels[:, :, top : top + size, left : left + size].clamp(0, 1)
 
 
 def soft_fit(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The whole picture in a square, black beside it, with gradients. (B, H, W, 3) -> (B, 3, S, S).
+    """Fit the whole image into a square, black beside it, with gradients. (B, H, W, 3) -> (B, 3, S, S).
 
     As HPS v2's `ResizeMaxSize` does it (hpsv2 1.2.0, src/open_clip/transform.py) with a torchvision whose
     resizing of tensors is antialiased (0.17 and newer): floats, bicubic, not clamped.
     """
-    pixels = images.permute(0, 3, 1, 2)
+    pixels = rearrange(images, "b h w c -> b c h w")
     height, width = pixels.shape[2:]
     scale = size / float(max(height, width))
     if scale == 1.0:
@@ -106,9 +115,3 @@ def soft_fit(images: torch.Tensor, size: int) -> torch.Tensor:
         pixels = F.interpolate(pixels, (new_height, new_width), mode="bicubic", antialias=True, align_corners=False)
     high, wide = size - new_height, size - new_width
     return F.pad(pixels, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
-
-
-def normalized(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Pixels (B, 3, S, S) in [0, 1] less the mean over the spread of each channel."""
-    shift, scale = (pixels.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
-    return (pixels - shift) / scale

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tastemaker.rewards.models.bert_text import load_tokenizer, tokenize
-from tastemaker.rewards.models.imagereward import SCORE_MEAN, SCORE_STD, ImageRewardModel
+from tastemaker.rewards.models._blip_models import SCORE_MEAN, SCORE_STD, ImageRewardModel
+from tastemaker.rewards.models._text import TextReader, bert_texts
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD
 from tastemaker.rewards.models.resample import normalized
 
@@ -279,7 +279,7 @@ def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
     """Return the trained network; writes `vocab.txt` under `folder`."""
     torch.manual_seed(seed)
     vocab_size = write_bert_vocabulary(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = bert_texts(folder)
     network = ImageRewardModel(VIT, med_config(vocab_size))
     _start_wide(network)
     network.to(device)
@@ -292,7 +292,7 @@ def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
 
 
 def _take(
-    course: Course, network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str
+    course: Course, network: ImageRewardModel, tokenizer: TextReader, gallery: Gallery, *, seed: int, device: str
 ) -> ImageRewardModel:
     """Train through one course. Returns the average of the weights."""
     torch.manual_seed(seed)
@@ -316,15 +316,15 @@ def _take(
     return learner.average
 
 
-def _inputs(tokenizer, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _inputs(tokenizer: TextReader, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pixels (B*4, 3, H, W), token ids and mask (B*4, 35)."""
     pixels = to_pixels([p for four in fours for p in four.pictures])
-    ids, mask = tokenize(tokenizer, [four.said.text for four in fours])
+    ids, mask = tokenizer([four.said.text for four in fours])
     return pixels, ids.repeat_interleave(RANKS, 0), mask.repeat_interleave(RANKS, 0)
 
 
 @torch.no_grad()
-def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str) -> None:
+def standardise(network: ImageRewardModel, tokenizer: TextReader, gallery: Gallery, *, seed: int, device: str) -> None:
     """Rescale the last layer so that scores of matching and unrelated pictures have mean 0 and standard deviation 1."""
     rng = np.random.default_rng(seed + 1)
     raw = []

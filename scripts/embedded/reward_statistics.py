@@ -1,4 +1,4 @@
-"""Measure the mean and standard deviation of tiny-imagereward: prints the line for `rewards/statistics.py`.
+"""Measure mean and standard deviation of tiny-imagereward; print the line for `rewards/models/tiny_imagereward.py`.
 
     python -m scripts.embedded.reward_statistics
 

@@ -114,7 +114,7 @@ def test_progress_reaches_the_end_once() -> None:
         ({"weighted": [(fixed("a", 1.0), True)]}, "weight of a"),
         ({"weighted": [(fixed("a", 1.0), 1.0), (fixed("a", 2.0), 1.0)]}, "name"),
         ({"weighted": [(fixed("combined", 1.0), 1.0)]}, "name"),
-        ({"mode": "standardised"}, "No mean and spread are known of a"),
+        ({"mode": "standardised"}, "No mean and standard deviation are known of a"),
         ({"mode": "standardised", "statistics": {"a": Statistics(0.0, 0.0, "x")}}, "above 0"),
     ],
 )
@@ -128,7 +128,7 @@ def test_measured_statistics() -> None:
     found = measured(fixed("a", 1.0, 3.0), images(2), "", "two pictures")
     assert (found.mean, found.source) == (2.0, "two pictures")
     assert found.std == pytest.approx(math.sqrt(2))
-    with pytest.raises(InputError, match="spread"):
+    with pytest.raises(InputError, match="standard deviation"):
         measured(fixed("a", 1.0, 1.0), images(2), "", "two alike")
 
 
