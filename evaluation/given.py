@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 from ..core.errors import InputError
 from ..images.pictures import Pictures
-from .pictures import Source
-from .plan import finished_names
-from .protocols import PromptRow
+from .layouts import PromptRow
+from .sources import Source, finished_names
 
 
 def in_prompt_order(pictures: Pictures, rows: Sequence[PromptRow], each: int) -> Pictures:

@@ -6,18 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core.texts import shortened
-from ..evaluation.votes.votes import Ballot, choice_of, drawn
+from ..evaluation.votes.votes import Ballot, choice_of, draw
 from . import host
 
 if TYPE_CHECKING:
-    from ..evaluation.votes.pictures import Paired
+    from ..evaluation.votes.pairs import PairedTables
     from ..evaluation.votes.store import StoredVote
 
 MAX_SHOWN_PROMPT = 2000  # characters; the study's file keeps all of them
 
 
 def page_rows(
-    found: Paired, ballots: list[Ballot], known: dict[str, StoredVote], secret: bytes
+    found: PairedTables, ballots: list[Ballot], known: dict[str, StoredVote], secret: bytes
 ) -> list[dict[str, Any]]:
     """Return what the page gets: a row a ballot, in the voter's order.
 
@@ -45,9 +45,9 @@ def page_rows(
     return rows
 
 
-def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
+def _entries(found: PairedTables, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """Return how the page asks for the first and the second model's picture."""
-    from ..evaluation.votes.pictures import blind
+    from ..evaluation.votes.pairs import blind
 
     made: list[Any] = []
 
@@ -56,7 +56,7 @@ def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, 
             made.append(blind(found.first, found.second, i))
         return made[0][place], made[0].extension
 
-    names = (f"vote_{drawn(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
+    names = (f"vote_{draw(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
     first, second = (
         host.temp_picture(name, partial(encoded, place), timeless=True) for place, name in enumerate(names)
     )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from ..evaluation.fid.features import Extractor
-    from ..evaluation.pictures import Source
-    from ..evaluation.result import Reference
+    from ..evaluation.references import Reference
+    from ..evaluation.sources import Source
     from ..images.pictures import Pictures
     from ..loaders import DiffusionModel
     from ..rewards import Reward
@@ -143,8 +143,9 @@ class TastemakerEvaluate(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.evaluate import evaluate
         from ..evaluation.given import digest
-        from ..evaluation.pictures import SampledPictures
         from ..evaluation.report.content import as_text
+        from ..evaluation.run import Run
+        from ..evaluation.sources import SampledPictures
 
         home = host.evaluations_folder(title)  # what is wrong with the title is said first
         measuring = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
@@ -162,19 +163,9 @@ class TastemakerEvaluate(io.ComfyNode):
         extractor = None if features == NO_FEATURES else extractor_for(features, resize)
         known = _reference(protocol, folder, reference, stored, extractor)
         with host.loading():
-            found = evaluate(
-                title,
-                rows,
-                source,
-                folder=place,
-                protocol=PROTOCOLS[protocol].title if protocol in PROTOCOLS else "",
-                extractor=extractor,
-                reference=known,
-                rewards=_rewards(reward),
-                settings=measuring,
-                place=host.in_use,
-                progress=host.HostProgress(),
-            )
+            name = PROTOCOLS[protocol].title if protocol in PROTOCOLS else ""
+            run = Run(title, rows, source, place, name, extractor, known, _rewards(reward), measuring)
+            found = evaluate(run, place=host.in_use, progress=host.HostProgress())
         assert found is not None  # of several processes only one gathers; here there is one
         text = as_text([found], ())
         return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
@@ -188,18 +179,18 @@ def _sized(values: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 def _rows(protocol: str, folder: str, count: int, seed: int, prompts: PromptList | str | None) -> list[PromptRow]:
     """Return what is measured: the protocol's prompts from its folder, or the connected ones, numbered."""
-    from ..evaluation.protocols import chosen, read_protocol
+    from ..evaluation.protocols import choose_rows, read_protocol
 
     if protocol != CONNECTED:
         return read_protocol(protocol, host.picture_folder(folder), count=count, seed=seed)
     rows = [PromptRow(str(i), text) for i, text in enumerate(as_prompts(prompts).texts, 1)]
-    return chosen(rows, count, seed) if count else rows
+    return choose_rows(rows, count, seed) if count else rows
 
 
 def _given(images: torch.Tensor | Pictures, rows: list[PromptRow], each: int, *, named: bool) -> Source:
     """Return finished pictures; of a protocol (`named`) in its prompts' order."""
     from ..evaluation.given import in_prompt_order
-    from ..evaluation.pictures import GivenPictures
+    from ..evaluation.sources import GivenPictures
     from ..images.pictures import as_pictures
 
     pictures = as_pictures(images)
@@ -215,12 +206,14 @@ def _sampled(
     options: SampleOptions | None,
 ) -> Source:
     """Return pictures that a model makes, in a folder that is not known yet. Raises InputError for too many."""
-    from ..evaluation.plan import sampled
+    from ..evaluation.sources import sampled_pictures
 
     if len(rows) * measuring.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
         raise InputError("images_per_prompt", measuring.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
-    return sampled(model, rows, measuring, sampling, Path(), negative_prompt, options=options, place=host.in_use)
+    return sampled_pictures(
+        model, rows, measuring, sampling, Path(), negative_prompt, options=options, place=host.in_use
+    )
 
 
 def _rewards(reward: Reward | None) -> list[Reward]:
@@ -234,9 +227,8 @@ def _reference(
     protocol: str, folder: str, pictures: torch.Tensor | Pictures | None, stored: str, extractor: Extractor | None
 ) -> Reference | None:
     """Return what is connected; else the stored statistics; else the protocol's own pictures; else None."""
-    from ..evaluation.pictures import GivenPictures
-    from ..evaluation.plan import protocol_reference
-    from ..evaluation.result import Reference
+    from ..evaluation.references import Reference, protocol_reference
+    from ..evaluation.sources import GivenPictures
     from ..images.pictures import as_pictures
 
     if extractor is None:
@@ -252,5 +244,5 @@ def _reference(
     statistics = stored_statistics(stored)
     if statistics is not None:
         name = statistics.about.get("name") or statistics.about.get("title") or stored
-        return Reference(str(name), statistics=statistics)
+        return Reference(str(name), statistics)
     return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), kept)

@@ -47,7 +47,7 @@ def features_inputs(more: Sequence[str] = (), tip: str = "") -> list[io.Input]:
 
 def extractor_for(name: str, resize: str) -> Extractor:
     """Load a feature network, or return the one of the last run while its file is as it was. Raises ModelFileError."""
-    from ..evaluation.fid.inception import find_inception
+    from ..evaluation.fid.inception_file import find_inception
     from ..loaders.formats.fingerprint import changes
 
     folders = tuple(host.reward_folders())

@@ -72,7 +72,6 @@ class TastemakerFID(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.fid.statistics import check_comparable
         from ..evaluation.measures import FID, KID, FeatureSet, distances
-        from ..evaluation.report.content import shown
 
         measuring = EvaluationSettings(**settings)
         if (reference is None) == (stored == NOT_STORED):
@@ -92,7 +91,7 @@ class TastemakerFID(io.ComfyNode):
                 other = _features("reference", reference, extractor, progress, notes)
             sections, more = distances(mine, other, measuring, progress)
         values = sections[OVERALL]
-        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
+        lines = [f"{name}: {format_estimate(values[name])}" for name in (FID, KID) if name in values]
         counts = " and ".join(f"{s.statistics.count:,}" for s in (mine, other))
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)

@@ -11,10 +11,10 @@ from ..core.errors import InputError
 from ..evaluation.votes.votes import (
     MAX_PAIRS,
     QUESTIONS,
-    Cast,
+    CastVote,
     check_model_name,
     parse_votes,
-    shuffled,
+    shuffle_ballots,
 )
 from . import host
 from .checked import checked
@@ -22,8 +22,8 @@ from .listing import schema
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
-    from ..evaluation.votes.pictures import Paired
-    from ..evaluation.votes.store import Stored
+    from ..evaluation.votes.pairs import PairedTables
+    from ..evaluation.votes.store import StoreResult
     from ..ranking import ScoreTable
 
 _MAX_SEED = 2**64 - 1
@@ -112,7 +112,7 @@ class TastemakerVote(io.ComfyNode):
         shuffle: int,
         votes: str = "",
     ) -> io.NodeOutput:
-        from ..evaluation.votes.pictures import pair_up
+        from ..evaluation.votes.pairs import pair_up
         from ..evaluation.votes.store import Study
         from .booth import page_rows
 
@@ -125,7 +125,7 @@ class TastemakerVote(io.ComfyNode):
             stored = file.store(cast)
             secret = file.secret
             keys = [pair.key for pair in found.pairs]
-            ballots = shuffled(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
+            ballots = shuffle_ballots(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
             shown = {ballot.pair for ballot in ballots}
             file.add_pairs(pair for pair in found.pairs if pair.key in shown)
             file.add_round(ballots, voter=voter, question=question, seed=shuffle, graph=_graph(cls.hidden))
@@ -139,7 +139,7 @@ class TastemakerVote(io.ComfyNode):
         return io.NodeOutput(host.blocked(f"{left} pairs are left to vote on.") if left else study, ui=ui)
 
 
-def _summary(question: str, found: Paired, stored: Stored, cast: list[Cast]) -> dict[str, Any]:
+def _summary(question: str, found: PairedTables, stored: StoreResult, cast: list[CastVote]) -> dict[str, Any]:
     notes = []
     if found.repeated:
         notes.append(f"{found.repeated} pairs were there twice and are asked once.")
@@ -214,7 +214,7 @@ class TastemakerVoteResult(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
-        from ..evaluation.votes.report import chart, in_words, votes_csv
+        from ..evaluation.votes.report import chart, summary, votes_csv
         from ..evaluation.votes.store import Study
         from ..images.convert import from_pil
 
@@ -222,7 +222,7 @@ class TastemakerVoteResult(io.ComfyNode):
         host.check_plain_name("study" if votes is None else "votes", name)
         with Study(host.study_file(name), create=False) as file:
             rows = file.rows()
-        report = in_words(name, rows)
+        report = summary(name, rows)
         picture = chart(name, rows)
         ui = {"images": [host.preview_entry(picture, "votes")], "text": [report], "tastemaker_report": [report]}
         return io.NodeOutput(from_pil(picture), report, votes_csv(rows), ui=ui)

@@ -25,8 +25,8 @@ from ...images.prefetch import prefetched
 from ...loaders.formats.fingerprint import fingerprint
 from ...rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from ..settings import EXTRACTORS, RESIZES
-from .inception import FEATURES, SIDE, find_inception, load_inception
-from .resize import resized
+from .inception_file import FEATURES, SIDE, find_inception, load_inception
+from .resize import resize_picture
 
 _BATCH_CPU, _BATCH_GPU = 16, 64
 
@@ -53,12 +53,12 @@ class Extractor:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What must be the same for features to be comparable."""
+        """Say what must be the same for features to be comparable."""
         return {"extractor": self.name, "fingerprint": self.fingerprint, "resize": self.resize}
 
     @property
     def key(self) -> str:
-        """A folder's name for its features."""
+        """Name the folder of its features."""
         return f"{self.name}-{self.resize}-{self.fingerprint}"
 
 
@@ -80,7 +80,7 @@ def load_extractor(
     resize: str = "clean",
     device: torch.device | str | None = None,
 ) -> Extractor:
-    """A feature network by name, in float32: half precision moves FID.
+    """Load a feature network by name, in float32: half precision moves FID.
 
     Args:
         name: `"inception-v3"`, what papers use, or `"tiny-vision"`, which ships with the pack and knows only the
@@ -100,8 +100,12 @@ def load_extractor(
         print_ = fingerprint(path.parent, [path])
         network = load_inception(path)
         return Extractor(
-            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resized(p, SIDE, resize)
+            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resize_picture(p, SIDE, resize)
         )
+    return _tiny_vision(device)
+
+
+def _tiny_vision(device: torch.device | str | None) -> Extractor:
     from ...loaders.formats.weights import read_json
     from ...rewards.models._blip_models import load_imagereward
 
@@ -114,7 +118,7 @@ def load_extractor(
         return pil_pixels([picture], size, CLIP_MEAN, CLIP_STD)[0]
 
     network = _TinyVision(whole.vision).to(device or "cpu").eval()
-    return Extractor(name, fingerprint(folder, [file]), "crop", width, network, prepare)
+    return Extractor("tiny-vision", fingerprint(folder, [file]), "crop", width, network, prepare)
 
 
 class FeatureRows(NamedTuple):
@@ -122,8 +126,8 @@ class FeatureRows(NamedTuple):
 
     Attributes:
         features: float32 (K, D) of those that could be read.
-        kept: their K places among the N, in order.
-        broken: (place, why) of the others.
+        kept: their K indices among the N, in order.
+        broken: (index, why) of the others.
     """
 
     features: torch.Tensor
