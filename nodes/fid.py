@@ -72,6 +72,7 @@ class TastemakerFID(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.fid.statistics import check_comparable
         from ..evaluation.measures import FID, KID, FeatureSet, distances
+        from ..evaluation.report.content import format_estimate
 
         measuring = EvaluationSettings(**settings)
         if (reference is None) == (stored == NOT_STORED):
