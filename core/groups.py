@@ -31,7 +31,7 @@ def best_first(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -
 
 
 def group_numbers(groups: Sequence[Hashable]) -> torch.Tensor:
-    """Number groups in order of first appearance: labels of B rows to (B,) int64."""
+    """Return the numbers of groups in order of first appearance: labels of B rows to (B,) int64."""
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(label, len(numbers)) for label in groups], dtype=torch.int64)
 
@@ -49,7 +49,7 @@ def _order(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _starts(column: torch.Tensor) -> torch.Tensor:
-    """True where a run of equal entries begins: (B,) bool."""
+    """Mark where a run of equal entries begins: (B,) bool."""
     starts = torch.ones(len(column), dtype=torch.bool)
     starts[1:] = column[1:] != column[:-1]
     return starts

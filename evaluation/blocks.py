@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..core.errors import InputError
-from ..core.files import check_own, own_folder, read_own, unwritable, write_atomic
+from ..core.files import check_own, own_folder, read_own, write_atomic
+from ..core.runs import writing
 from .fid.features import FeatureRows
 
 BLOCK = 64
@@ -67,12 +68,9 @@ def write_file(path: Path, data: bytes) -> None:
 
     Raises InputError where it cannot be written, or a link stands where one of its folders belongs.
     """
-    try:
+    with writing(path):
         own_folder(path.parent)
         write_atomic(path, data)
-    except OSError as e:
-        advice = f"It cannot be written ({unwritable(e)}). What was there before is intact."
-        raise InputError("run_folder", path.name, advice) from e
 
 
 def _path(folder: Path, block: int, ending: str) -> Path:

@@ -22,7 +22,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress
-from ..loaders import load_diffusion_model, read_lora
+from ..loaders import load_diffusion_model, read_lora, with_lora
 from ..loaders.formats.precision import DTYPES
 from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
@@ -185,7 +185,7 @@ def _source(
     dtype = getattr(torch, plan.dtype) if plan.dtype else None
     model = load_diffusion_model(name if embedded else plan.path(name), dtype=dtype, device=device)
     for lora in entry.get("loras", []):
-        model = model.with_lora(read_lora(plan.path(lora)))
+        model = with_lora(model, read_lora(plan.path(lora)))
     sampling = sampling_for(plan.protocol, plan.sampling)
     return sampled_pictures(model, rows, settings, sampling, folder, plan.negative_prompt)
 

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 from comfy_api.latest import io
 
 from ..core.errors import InputError
-from ..loaders import lora_state, read_lora
+from ..loaders import lora_state, read_lora, with_lora
 from ..loaders.catalogue import how_to_get
-from ..loaders.lora.apply import MAX_STRENGTH, Lora
+from ..loaders.lora.apply import MAX_STRENGTH
+from ..loaders.lora.layers import Lora
 from . import host
 from .checked import checked
 from .listing import schema
@@ -94,6 +95,6 @@ class TastemakerLoadLoRA(io.ComfyNode):
             loaded = _loras.get(stamp)
             if loaded is None:
                 loaded = _loras[stamp] = read_lora(stamp[0])
-            changed = model.with_lora(loaded, strength, strength_text)
+            changed = with_lora(model, loaded, strength, strength_text)
             state = lora_state(changed.loras[-1].targets)
         return io.NodeOutput(changed, state, ui={"tastemaker_report": [loaded.summary()]})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..loaders.layout.native import check_native, prediction, text_state, unet_state, zero_snr
-from ..loaders.lora.apply import host_layers, lora_state
 from ..loaders.lora.keys import TEXT, TEXT_2
+from ..loaders.lora.state import host_layers, lora_state
 from . import host
 from .checked import checked
 from .host.native import Native, NativeStates, native_lora, native_model

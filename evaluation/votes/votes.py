@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...core.errors import InputError
+from ...core.files import parse_json
 
 QUESTIONS = {"aesthetics": "Which picture looks better?", "alignment": "Which picture fits the text better?"}
 CHOICES = ("left", "right", "tie", "skip")
@@ -126,8 +127,8 @@ def parse_votes(text: object) -> list[CastVote]:
     if not text.strip():
         return []
     try:
-        found = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
-    except (ValueError, RecursionError) as e:
+        found = parse_json(text)
+    except ValueError as e:
         raise _no_votes(text) from e
     if not isinstance(found, dict) or set(found) != {"version", "votes"} or not _is_int(found["version"], 1, 1):
         raise _no_votes(text)
@@ -152,16 +153,6 @@ def _cast(row: Any) -> CastVote:
 
 def _is_int(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _without_repeats(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(entries)) != len(entries):
-        raise ValueError("a key twice")
-    return dict(entries)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(text)
 
 
 def _no_votes(found: object) -> InputError:

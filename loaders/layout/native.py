@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...core.errors import InputError
-from .architectures import UNET as PREFIX
+from .configs import UNET as PREFIX
 from .original import unet_sources
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ Radford et al. 2021 (arXiv 2103.00020). Legend: B images or texts, L tokens, D f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from ...core.errors import ModelFileError
 from ...loaders.formats.component import own_sizes, read_weights
 from ...loaders.formats.limits import check_sizes
 from ...loaders.formats.weights import fill, find_weights, read_json, read_safetensors
+from ...loaders.layout.open_clip import from_open_clip
 from ._text import CLIP_TOKENS, CLIP_VOCABULARY, TextReader
 from .pixels import PixelNetwork
 
@@ -104,55 +104,6 @@ def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text:
         state = {k: v for k, v in state.items() if not k.startswith("text_")}
     fill(network, state, where=path.name)
     return network.requires_grad_(False).eval()
-
-
-# --- OpenCLIP's names -------------------------------------------------------------------------
-
-_ENDS = {
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
-    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
-    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.weight": "text_model.final_layer_norm.weight",
-    "ln_final.bias": "text_model.final_layer_norm.bias",
-    "logit_scale": "logit_scale",
-}
-_TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-_LAYER = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
-
-
-def from_open_clip(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return an OpenCLIP state dict under transformers' names; what has no name there keeps its own.
-
-    Attention is fused there, and projections are (in, out). `attn_mask` is a constant that old files keep.
-    """
-    renamed: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if block := _BLOCK.fullmatch(key):
-            tower = "vision_model" if block[1] else "text_model"
-            place, name, end = f"{tower}.encoder.layers.{block[2]}", block[3], block[4]
-            if name == "attn.in_proj":
-                for part, third in zip("qkv", value.chunk(3), strict=True):
-                    renamed[f"{place}.self_attn.{part}_proj.{end}"] = third.contiguous()
-            else:
-                renamed[f"{place}.{_LAYER.get(name, name)}.{end}"] = value
-        elif key in _TRANSPOSED:
-            renamed[_TRANSPOSED[key]] = value.T.contiguous()
-        elif key != "attn_mask":
-            renamed[_ENDS.get(key, key)] = value
-    return renamed
 
 
 # --- features ---------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import torch
 
 from scripts.comfy.locate import ROOT
 from scripts.full_size.official import Modules, as_stored, official_modules, original_groups
-from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 
 DTYPE = torch.bfloat16
 _POOL = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).mul_(0.02).to(DTYPE)

@@ -13,7 +13,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tastemaker.loaders.layout.original import Source, clip_sources, open_clip_sources, unet_sources, vae_sources
+from tastemaker.loaders.layout.open_clip import open_clip_sources
+from tastemaker.loaders.layout.original import Source, clip_sources, unet_sources, vae_sources
 
 if TYPE_CHECKING:
     import torch

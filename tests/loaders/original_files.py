@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from scripts.full_size import official
 from scripts.full_size.official import build, original_state
-from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 from tests.conftest import ROOT
 
 __all__ = ["CLIP_G", "CLIP_L", "REFINER_UNET", "UNET", "VAE", "modules", "original_state", "save", "save_folder"]

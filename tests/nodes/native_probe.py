@@ -19,7 +19,7 @@ CLIP_L_PROJECTION = "clip_l.transformer.text_projection.weight"  # which no SDXL
 
 
 def scheduler(**changes: Any) -> dict[str, Any]:
-    from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+    from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 
     return SDXL_SCHEDULER | changes
 
@@ -53,7 +53,7 @@ def host_clip() -> Any:
 
 def all_layers(model: Any) -> dict[tuple[str, str], Any]:
     """A rank-1 LoRA on every linear layer and convolution of UNet and text encoders."""
-    from tastemaker.loaders.lora.apply import LoraLayer
+    from tastemaker.loaders.lora.layers import LoraLayer
 
     found = {}
     for component in ("unet", "text_encoder", "text_encoder_2"):

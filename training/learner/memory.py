@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ...core.errors import OutOfMemoryError
-from ...core.free_memory import free_bytes
+from ...core.memory import free_bytes
 from ...loaders.model import DiffusionModel
 from ..config import FineTuneConfig
 from .adapter import LoraAdapter, checkpointed_blocks
