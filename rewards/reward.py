@@ -124,16 +124,10 @@ class Reward:
         """Return the reward's own scores, given `columns` by name and one prompt each: float32 (B,)."""
         return columns[self.name]
 
-    def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Return what a combined reward's scores were made of: a name -> float32 (B,). Nothing for a single reward."""
-        return {}
-
     def columns(
         self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
-        """Return the score, then the parts it was made of: `name` first, each float32 (B,).
+        """Return the score and what it was made of: `name` first, then those of its members, each float32 (B,).
 
         Takes and raises what `__call__` does.
         """

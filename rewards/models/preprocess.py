@@ -8,7 +8,7 @@ from einops import rearrange
 from PIL import Image
 
 from ...core.errors import InputError
-from ...images.convert import in_threads, to_pil
+from ...images.convert import in_threads
 from ...images.limits import MAX_PICTURE_RATIO
 
 Channels = tuple[float, float, float]
@@ -61,10 +61,3 @@ def pil_pixels(
 
     array = np.stack(in_threads(prepared, pictures)) / 255.0
     return normalized(rearrange(torch.from_numpy(array), "b h w c -> b c h w"), mean, std)
-
-
-def normalized_pixels(
-    images: torch.Tensor, size: int, mean: Channels, std: Channels, floor: bool = False
-) -> torch.Tensor:
-    """Do what `pil_pixels` does to images (B, H, W, 3) in [0, 1]."""
-    return pil_pixels([to_pil(image) for image in images], size, mean, std, floor)

@@ -46,7 +46,7 @@ def test_standardised_sums_and_their_parts() -> None:
     # (1-1)/2 + 0.5*10/10, (5-1)/2 + 0.5*-20/10
     assert columns["combined"].tolist() == [0.5, 1.0]
     assert columns["a"].tolist() == [1, 5]
-    assert both.parts(images(2), "")["b"].tolist() == [10, -20]
+    assert both.columns(images(2), "")["b"].tolist() == [10, -20]
     assert both(images(2), "").tolist() == [0.5, 1.0]
     assert both(images(2)[1:], "").tolist() == [1.0]  # whatever it is scored with
     assert not both.relative
