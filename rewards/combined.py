@@ -112,12 +112,6 @@ class CombinedReward(Reward):
     def relative(self) -> bool:
         return self.mode != "standardised" or any(reward.relative for reward in self.rewards)
 
-    def __call__(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> torch.Tensor:
-        """Return the combined scores, float32 (B,); takes and raises what every reward's call does."""
-        return self.columns(images, prompts, progress=progress)[self.name]
-
     def columns(
         self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:

@@ -111,14 +111,7 @@ class Reward:
             NonFiniteError: a score that is NaN or infinite, by reward, image and prompt.
             OutOfMemoryError: not even one picture fits.
         """
-        images = check_images(images)
-        texts = self._texts(prompts, len(images))
-        height, width = images.shape[1:3]
-
-        def work(rows: slice) -> torch.Tensor:
-            return self.score(images[rows], texts[rows])
-
-        return self._in_batches(work, texts, f"one picture of {width} x {height}", progress)
+        return self.columns(images, prompts, progress=progress)[self.name]
 
     def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
         """Return the reward's own scores, given `columns` by name and one prompt each: float32 (B,)."""
@@ -131,7 +124,14 @@ class Reward:
 
         Takes and raises what `__call__` does.
         """
-        return {self.name: self(images, prompts, progress=progress)}
+        images = check_images(images)
+        texts = self._texts(prompts, len(images))
+        height, width = images.shape[1:3]
+
+        def work(rows: slice) -> torch.Tensor:
+            return self.score(images[rows], texts[rows])
+
+        return {self.name: self._in_batches(work, texts, f"one picture of {width} x {height}", progress)}
 
     def picture_columns(
         self,
