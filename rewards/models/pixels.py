@@ -13,8 +13,17 @@ import torch
 from torch import nn
 
 from ...images.convert import from_pil, to_pil
-from .preprocess import CLIP_MEAN, CLIP_STD, Channels, normalized, pil_pixels
-from .resample import passes_vary, pillow_crop, soft_crop, soft_fit
+from .preprocess import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Channels,
+    normalized,
+    passes_vary,
+    pil_pixels,
+    pillow_crop,
+    soft_crop,
+    soft_fit,
+)
 
 if TYPE_CHECKING:
     from PIL import Image

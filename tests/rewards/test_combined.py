@@ -16,7 +16,7 @@ from tests.recorded import Recorded
 
 
 def fixed(name: str, *values: float):
-    """A reward that scores picture i, told by its red level, as values[i]."""
+    """A reward that scores picture i, known by its red level, as values[i]."""
     table = torch.tensor(values)
     return custom(name, lambda images, prompts: table[(images[:, 0, 0, 0] * 10).round().long()], version="1")
 
@@ -33,7 +33,7 @@ def test_places_share_out_ties() -> None:
 
 
 def test_standard_scores() -> None:
-    # 1, 3: mean 2, spread of the population 1
+    # 1, 3: mean 2, standard deviation of the population 1
     assert standard_scores(torch.tensor([1.0, 3.0])).tolist() == [-1, 1]
     assert standard_scores(torch.tensor([0.1, 0.1, 0.1])).tolist() == [0, 0, 0]
 

@@ -8,8 +8,15 @@ import torch
 
 from tastemaker.images.convert import to_pil
 from tastemaker.loaders import InputError
-from tastemaker.rewards.models.preprocess import crop_geometry, pil_pixels, resized_crop
-from tastemaker.rewards.models.resample import passes_vary, pillow_crop, soft_crop, soft_fit
+from tastemaker.rewards.models.preprocess import (
+    crop_geometry,
+    passes_vary,
+    pil_pixels,
+    pillow_crop,
+    resized_crop,
+    soft_crop,
+    soft_fit,
+)
 
 SIZES = [(512, 512), (1024, 768), (97, 301), (64, 64), (224, 300), (300, 224), (17, 64), (1, 1), (223, 640), (225, 225)]
 
