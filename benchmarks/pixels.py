@@ -20,8 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from tastemaker.images.convert import to_pil
 from tastemaker.images.decode import shown_size
 from tastemaker.images.png import read_png, with_text
-from tastemaker.rewards.models.preprocess import resized_crop
-from tastemaker.rewards.models.resample import pillow_crop
+from tastemaker.rewards.models.preprocess import pillow_crop, resized_crop
 
 from .common import machine, medians, write_section
 
@@ -103,7 +102,7 @@ def main() -> None:
             f"{machine()} On {device}; {COUNT} images at once to 224 pixels, bicubic: time an image, share of values "
             "that differ from Pillow's, by how many of 255 levels at most.",
             "",
-            "| size | Pillow | ours (`resample.py`) | torchvision, antialiased |",
+            "| size | Pillow | ours (`pillow_crop`) | torchvision, antialiased |",
             "|---|---|---|---|",
             *(_resizing(side, device) for side in SIZES),
             "",

@@ -10,7 +10,7 @@ from ..core.errors import InputError
 from ..core.progress import Progress
 from .convert import to_pil
 from .limits import SIZES
-from .pictures import Pictures, picture_of, stacked
+from .pictures import Pictures, stacked
 
 MAX_BATCH_BYTES = 2**30  # of pictures that are read from files for it
 
@@ -47,15 +47,8 @@ def one_batch(
             found,
             f"One IMAGE of pictures from files is at most {limit / 2**30:.1f} GiB; the scores output takes any number.",
         )
-    if sizes == "block":
-        return stacked(pictures, progress)
-    progress = progress or Progress()
-    progress.phase("reading", len(pictures))
-    batch = torch.empty(len(pictures), height, width, 3)
-    for i in range(len(pictures)):
-        batch[i] = fitted(picture_of(pictures, i), width, height, sizes)
-        progress.advance()
-    return batch
+    fit = None if sizes == "block" else lambda picture: fitted(picture, width, height, sizes)
+    return stacked(pictures, progress, fit)
 
 
 def fitted(picture: torch.Tensor, width: int, height: int, sizes: str) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -221,11 +221,16 @@ def picture_of(pictures: Pictures, i: int) -> torch.Tensor:
         raise InputError("images", pictures.name(i), f"The file of a picture {e}; read its folder again.") from e
 
 
-def stacked(pictures: Pictures, progress: Progress | None = None) -> torch.Tensor:
-    """Stack all pictures into one batch: float (B, H, W, 3).
+def stacked(
+    pictures: Pictures,
+    progress: Progress | None = None,
+    fit: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Stack all pictures into one batch: float (B, H, W, 3), H and W the first one's.
 
-    `progress` counts the files read; what it raises stops the reading.
-    Raises InputError when their sizes differ, when no memory could hold them, or for a file that cannot be read.
+    `progress` counts the files read; what it raises stops the reading. `fit` brings a picture to that size.
+    Raises InputError when their sizes differ and nothing fits them, when no memory could hold them, or for a file that
+    cannot be read.
     """
     whole = pictures.batch()
     if whole is not None:
@@ -235,13 +240,14 @@ def stacked(pictures: Pictures, progress: Progress | None = None) -> torch.Tenso
         raise InputError("images", len(pictures), "These are too many pictures for one batch; keep fewer with top_k.")
     sizes = (pictures.size(i) for i in range(len(pictures)))
     odd = next((size for size in sizes if size != (height, width)), None)
-    if odd is not None:
+    if odd is not None and fit is None:
         found = f"{width} x {height} and {odd[1]} x {odd[0]}"
         raise InputError("images", found, "One batch needs pictures of one size.")
     progress = progress or Progress()
     progress.phase("reading", len(pictures))
     batch = torch.empty(len(pictures), height, width, 3)
     for i in range(len(pictures)):
-        batch[i] = picture_of(pictures, i)
+        picture = picture_of(pictures, i)
+        batch[i] = picture if fit is None else fit(picture)
         progress.advance()
     return batch

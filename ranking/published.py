@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .order import rank
+from ..core.groups import rank
 
 if TYPE_CHECKING:
     from PIL import Image

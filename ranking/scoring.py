@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -146,24 +147,20 @@ class _LastHeld(Within):
             super().advance(count)
 
 
+@dataclass(eq=False)
 class _Work:
     """One call's pictures, and what became of them."""
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        texts: list[str],
-        reward: Reward,
-        cache: ScoreCache | None,
-        place: Place,
-        placed: ExitStack,
-        progress: Progress,
-    ) -> None:
-        self.pictures, self.texts, self.reward, self.cache, self.progress = pictures, texts, reward, cache, progress
-        self.batch = pictures.batch()
-        self.broken: dict[int, str] = {}
-        self.asked: set[int] = set()  # pictures that some reward had to look at
-        self._place, self._placed, self._is_placed = place, placed, False
+    pictures: Pictures
+    texts: list[str]
+    reward: Reward
+    cache: ScoreCache | None
+    place: Place
+    placed: ExitStack
+    progress: Progress
+    broken: dict[int, str] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)  # pictures that some reward had to look at
+    is_placed: bool = False
 
     def score(self) -> dict[str, torch.Tensor]:
         """Score every picture: columns, `reward.name` first, float32 (B,), NaN where a file is broken."""
@@ -194,9 +191,9 @@ class _Work:
             self._recall(reward, cache, found)
         left = [i for i, row in enumerate(found) if row is None and i not in self.broken]
         self.progress.advance(len(found) - len(left))
-        if left and not self._is_placed:
-            self._placed.enter_context(self._place(self.reward.modules.values()))
-            self._is_placed = True
+        if left and not self.is_placed:
+            self.placed.enter_context(self.place(self.reward.modules.values()))
+            self.is_placed = True
         silent = reward.silent  # `score_pictures` has the remarks, once for all pieces
         pieces = list(_pieces(self.pictures, left, reward))
         with closing(prefetched(lambda i: self._read(i, keyed=cache is not None), pieces)) as ready:
@@ -223,7 +220,8 @@ class _Work:
         """Read key and pixels of one picture; runs beside the scoring."""
         try:
             key = self.pictures.key(i) if keyed else ""
-            return _Read(key, None if self.batch is not None else self.pictures.decode(i, keep_mode=True), "")
+            in_memory = self.pictures.batch() is not None
+            return _Read(key, None if in_memory else self.pictures.decode(i, keep_mode=True), "")
         except PictureError as e:
             return _Read("", None, str(e))
 
@@ -256,8 +254,9 @@ class _Work:
         self, reward: Reward, index: list[int], opened: list[Image.Image | None], progress: Progress
     ) -> list[Columns]:
         texts = [self.texts[i] for i in index]
-        if self.batch is not None:
-            columns = reward.columns(self.batch[index], texts, progress=progress)
+        batch = self.pictures.batch()
+        if batch is not None:
+            columns = reward.columns(batch[index], texts, progress=progress)
         else:
             columns = reward.picture_columns([one for one in opened if one is not None], texts, progress=progress)
         lists = {name: column.tolist() for name, column in columns.items()}

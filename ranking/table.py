@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..core.errors import InputError
+from ..core.groups import best_first, group_sizes, rank, select_top
 from ..images.pictures import Pictures, as_pictures, stacked
-from .order import best_first, group_sizes, rank, select_top
 from .selection import BUCKETS, RankOptions, bucket_of_ranks, bucket_of_scores
 
 

@@ -112,23 +112,10 @@ class CombinedReward(Reward):
     def relative(self) -> bool:
         return self.mode != "standardised" or any(reward.relative for reward in self.rewards)
 
-    def __call__(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> torch.Tensor:
-        """Return the combined scores, float32 (B,); takes and raises what every reward's call does."""
-        return self.columns(images, prompts, progress=progress)[self.name]
-
-    def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Return every member's own scores, and of members that are combined theirs: a name -> float32 (B,)."""
-        columns = self.columns(images, prompts, progress=progress)
-        return {name: scores for name, scores in columns.items() if name != self.name}
-
     def columns(
         self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
-        """Return the combined scores first, then the parts: a name -> float32 (B,)."""
+        """Return the combined scores first, then those of the members, however deep: a name -> float32 (B,)."""
         texts = self._texts(prompts, len(check_images(images)))
         return self._joined(lambda reward, part: reward.columns(images, texts, progress=part), texts, progress)
 

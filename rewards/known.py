@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.assets import asset_folder
 from .files import RewardFile
 from .statistics import Statistics
 
@@ -65,3 +66,7 @@ class KnownReward:
     files: tuple[RewardFile, ...] = ()
     shipped: tuple[str, ...] = ()
     statistics: Statistics | None = None
+
+    def shipped_files(self) -> list[Path]:
+        """Return where the `shipped` files are."""
+        return [asset_folder(folder) / file for folder, file in (path.split("/") for path in self.shipped)]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.assets import asset_folder
 from ..core.errors import InputError
 from .files import find_files
 from .known import KnownReward
@@ -61,7 +60,7 @@ def load_reward(
     dtype = dtype or torch.float32
     if not dtype.is_floating_point or dtype.itemsize < 2:
         raise InputError("dtype", str(dtype), "Pick float32, float16 or bfloat16.")
-    paths = find_files(name, known.files, source) if known.files else [_shipped(file) for file in known.shipped]
+    paths = find_files(name, known.files, source) if known.files else known.shipped_files()
     scorer = known.build(paths, dtype)
     for module in scorer.modules.values():
         module.to(device or "cpu")
@@ -79,11 +78,6 @@ def load_reward(
         source=known.source,
         statistics=known.statistics,
     )
-
-
-def _shipped(file: str) -> Path:
-    folder, _, name = file.partition("/")
-    return asset_folder(folder) / name
 
 
 def _fingerprint(name: str, paths: Sequence[Path], *settings: str) -> str:

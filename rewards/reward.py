@@ -111,6 +111,19 @@ class Reward:
             NonFiniteError: a score that is NaN or infinite, by reward, image and prompt.
             OutOfMemoryError: not even one picture fits.
         """
+        return self.columns(images, prompts, progress=progress)[self.name]
+
+    def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
+        """Return the reward's own scores, given `columns` by name and one prompt each: float32 (B,)."""
+        return columns[self.name]
+
+    def columns(
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Return the score and what it was made of: `name` first, then those of its members, each float32 (B,).
+
+        Takes and raises what `__call__` does.
+        """
         images = check_images(images)
         texts = self._texts(prompts, len(images))
         height, width = images.shape[1:3]
@@ -118,26 +131,7 @@ class Reward:
         def work(rows: slice) -> torch.Tensor:
             return self.score(images[rows], texts[rows])
 
-        return self._in_batches(work, texts, f"one picture of {width} x {height}", progress)
-
-    def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
-        """Return the reward's own scores, given `columns` by name and one prompt each: float32 (B,)."""
-        return columns[self.name]
-
-    def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Return what a combined reward's scores were made of: a name -> float32 (B,). Nothing for a single reward."""
-        return {}
-
-    def columns(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Return the score, then the parts it was made of: `name` first, each float32 (B,).
-
-        Takes and raises what `__call__` does.
-        """
-        return {self.name: self(images, prompts, progress=progress)}
+        return {self.name: self._in_batches(work, texts, f"one picture of {width} x {height}", progress)}
 
     def picture_columns(
         self,

@@ -1,4 +1,4 @@
-"""One file a reward, ending in its entry in the registry; files with an underscore are what several of them share.
+"""One file a reward, which ends in its entry in the registry and imports nothing heavy before its `build` is called.
 
-A reward's file imports nothing heavy until its `build` is called.
+What several share: `pixels.py`, `preprocess.py` and the files with an underscore.
 """

@@ -77,7 +77,7 @@ class ImageRewardModel(BlipModel):
         self.mlp = reward_mlp(med["hidden_size"])
 
     def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Compute rewards, standardized as published. Shape: (B, 3, H, W), (B, L), (B, L) -> (B,)."""
+        """Compute rewards, standardised as published. Shape: (B, 3, H, W), (B, L), (B, L) -> (B,)."""
         image = self.vision(pixels).last_hidden_state  # (B, N, D)
         first = fuse(self.text, ids, mask, image)  # (B, D)
         raw = self.mlp(first.to(self.mlp[0].weight.dtype))  # (B, 1)

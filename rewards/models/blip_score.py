@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import RewardFile, from_web
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 
 if TYPE_CHECKING:
     import torch
 
-    from .pixels import PixelNetwork
 
-
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load `model_large.pth`, or a safetensors file of the same tensors. Raises ModelFileError."""
     from ._blip_models import BlipScoreModel, load_blip
     from ._text import bert_texts

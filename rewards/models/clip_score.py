@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import RewardFile, from_hub
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 
 if TYPE_CHECKING:
     import torch
-
-    from .pixels import PixelNetwork
 
 CLIP_LARGE = RewardFile(
     ("clip-vit-large-patch14", "clip-vit-large-patch14.safetensors"),
@@ -21,7 +19,7 @@ CLIP_LARGE = RewardFile(
 )
 
 
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load CLIP from a folder or a file. Raises ModelFileError."""
     from ._clip import CLIP_L, cosine_network, load_clip
     from ._text import clip_texts

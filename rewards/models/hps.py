@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import RewardFile, from_hub
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 
 if TYPE_CHECKING:
     import torch
 
-    from .pixels import PixelNetwork
 
-
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load HPS from a file of OpenCLIP's key names. It sees the whole image. Raises ModelFileError."""
     from ._clip import CLIP_H, cosine_network, load_clip
     from ._text import clip_texts

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import RewardFile, from_hub
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 from ..statistics import Statistics
 
 if TYPE_CHECKING:
     import torch
 
-    from .pixels import PixelNetwork
 
-
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load `ImageReward.pt`, or a safetensors file of the same tensors. Raises ModelFileError."""
     from ._blip_models import load_imagereward
     from ._text import bert_texts

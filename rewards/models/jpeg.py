@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..known import KnownReward
@@ -52,24 +51,16 @@ class JpegSize:
         return self.picture_score([to_pil(image) for image in images], prompts)
 
 
-def _small(paths: Sequence[Path], dtype: torch.dtype) -> JpegSize:
-    return JpegSize(-1)
-
-
-def _large(paths: Sequence[Path], dtype: torch.dtype) -> JpegSize:
-    return JpegSize(1)
-
-
 COMPRESSIBILITY = KnownReward(
     name="jpeg-compressibility",
-    build=_small,
+    build=lambda paths, dtype: JpegSize(-1),
     needs_prompt=False,
     meaning="Minus the kB of its JPEG at quality 95: small files win.",
     source="Black et al. 2023, arXiv 2305.13301.",
 )
 INCOMPRESSIBILITY = KnownReward(
     name="jpeg-incompressibility",
-    build=_large,
+    build=lambda paths, dtype: JpegSize(1),
     needs_prompt=False,
     meaning="The kB of its JPEG at quality 95: large files win.",
     source="Black et al. 2023, arXiv 2305.13301.",

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files import RewardFile, from_hub
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 
 if TYPE_CHECKING:
     import torch
 
-    from .pixels import PixelNetwork
 
-
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load PickScore from a folder or a file. Raises ModelFileError.
 
     Its published code prepares images and texts by transformers' processors: RGB first, the middle counted down, texts

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ...images.convert import from_pil
-from .preprocess import CLIP_MEAN, CLIP_STD, Channels, normalized, normalized_pixels, pil_pixels
-from .resample import passes_vary, pillow_crop, soft_crop, soft_fit
+from ...images.convert import from_pil, to_pil
+from .preprocess import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Channels,
+    normalized,
+    passes_vary,
+    pil_pixels,
+    pillow_crop,
+    soft_crop,
+    soft_fit,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,6 +109,7 @@ class PixelNetwork:
             levels = images.detach().float().to(self.device).clamp(0, 1).mul(255).round() / 255.0
             return normalized(soft_fit(levels, self.size), self.mean, self.std)
         if self.device.type == "cpu" or passes_vary(images.shape[1], images.shape[2], self.size):
-            return normalized_pixels(images, self.size, self.mean, self.std, self.floor).to(self.device)
+            pictures = [to_pil(image) for image in images]
+            return pil_pixels(pictures, self.size, self.mean, self.std, self.floor).to(self.device)
         pixels = pillow_crop(images.to(self.device), self.size, self.floor) / 255.0
         return normalized(pixels, self.mean, self.std)

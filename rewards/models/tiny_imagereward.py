@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..known import KnownReward
+from ..known import KnownReward, Scorer
 from ..statistics import Statistics
 
 if TYPE_CHECKING:
     import torch
 
-    from .pixels import PixelNetwork
 
-
-def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
+def build(paths: Sequence[Path], dtype: torch.dtype) -> Scorer:
     """Load the weights and the words. `config.json` and `med_config.json` beside them hold the sizes."""
     from ...loaders.formats.weights import read_json
     from ._blip_models import load_imagereward

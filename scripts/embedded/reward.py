@@ -27,8 +27,7 @@ from torch import nn
 
 from tastemaker.rewards.models._blip_models import SCORE_MEAN, SCORE_STD, ImageRewardModel
 from tastemaker.rewards.models._text import TextReader, bert_texts
-from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD
-from tastemaker.rewards.models.resample import normalized
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, normalized
 
 from .tokenizers import write_bert_vocabulary
 from .training import Learner, autocast

@@ -30,7 +30,7 @@ def main() -> None:
     half = COUNT // 2
     texts[half:] = texts[half + 1 :] + texts[half : half + 1]
     found = measured(load_reward("tiny-imagereward"), images, texts, SOURCE)
-    print(f'"tiny-imagereward": Statistics({found.mean:.4f}, {found.std:.4f}, {found.source!r}),')
+    print(f"statistics=Statistics({found.mean:.4f}, {found.std:.4f}, {found.source!r}),")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.groups import best_first, rank
 from tastemaker.images.batch import fitted, one_batch
 from tastemaker.images.decode import PictureError
 from tastemaker.images.pictures import Pictures
 from tastemaker.loaders import InputError
 from tastemaker.ranking import ScoreTable
-from tastemaker.ranking.order import best_first, rank
 from tastemaker.ranking.selection import RankOptions, bucket_of_ranks, bucket_of_scores, find_picks, parse_picks
 from tastemaker.ranking.table import rank_table
 from tests.promptly import promptly

@@ -16,7 +16,7 @@ from tests.recorded import Recorded
 
 
 def fixed(name: str, *values: float):
-    """A reward that scores picture i, told by its red level, as values[i]."""
+    """A reward that scores picture i, known by its red level, as values[i]."""
     table = torch.tensor(values)
     return custom(name, lambda images, prompts: table[(images[:, 0, 0, 0] * 10).round().long()], version="1")
 
@@ -33,7 +33,7 @@ def test_places_share_out_ties() -> None:
 
 
 def test_standard_scores() -> None:
-    # 1, 3: mean 2, spread of the population 1
+    # 1, 3: mean 2, standard deviation of the population 1
     assert standard_scores(torch.tensor([1.0, 3.0])).tolist() == [-1, 1]
     assert standard_scores(torch.tensor([0.1, 0.1, 0.1])).tolist() == [0, 0, 0]
 
@@ -46,7 +46,7 @@ def test_standardised_sums_and_their_parts() -> None:
     # (1-1)/2 + 0.5*10/10, (5-1)/2 + 0.5*-20/10
     assert columns["combined"].tolist() == [0.5, 1.0]
     assert columns["a"].tolist() == [1, 5]
-    assert both.parts(images(2), "")["b"].tolist() == [10, -20]
+    assert both.columns(images(2), "")["b"].tolist() == [10, -20]
     assert both(images(2), "").tolist() == [0.5, 1.0]
     assert both(images(2)[1:], "").tolist() == [1.0]  # whatever it is scored with
     assert not both.relative
