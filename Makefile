@@ -31,6 +31,7 @@ test-hosts: test-env
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@$(VENV) -m scripts.check_types
+	@if command -v npm > /dev/null; then npm install --silent --no-audit --no-fund && npm run --silent lint; fi
 
 docs: test-env
 	@$(VENV) -m pip install --quiet "mkdocs-material" "mkdocstrings[python]"

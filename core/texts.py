@@ -1,4 +1,4 @@
-"""Texts: what counts as a prompt, and lists of names in messages."""
+"""Texts: what counts as a prompt, how one stands in a message, on the page and in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from .errors import InputError
 
 MAX_PROMPT_CHARACTERS = 10_000
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _SHOWN_NAMES = 5
 
 
@@ -19,6 +20,16 @@ def check_prompts(prompts: Sequence[str], name: str = "prompts") -> None:
             raise InputError(name, prompt, f"A prompt has at most {MAX_PROMPT_CHARACTERS:,} characters.")
         if any("\ud800" <= character <= "\udfff" for character in prompt):
             raise InputError(name, prompt, "The text holds a broken character (a lone surrogate).")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return at most `most` characters of a text, and of a longer one how many it has."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
+
+
+def spreadsheet_text(text: str) -> str:
+    """Return a text that a spreadsheet shows and never computes: what begins like a formula gets a quote before it."""
+    return "'" + text if text.startswith(_FORMULA_STARTS) else text
 
 
 def some(names: Iterable[str]) -> str:

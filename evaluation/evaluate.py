@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.files import sweep
 from ..core.progress import Place, Progress, Scaled, Within, stay
-from ..images.pictures import Pictures, TensorPictures
+from ..images.pictures import Pictures
 from ..ranking.scoring import score_pictures
 from ..rewards.reward import Reward
 from .blocks import BlockScores, Share, block_range, has_features, load_scores, save_features, save_scores
@@ -96,7 +95,7 @@ def _score(run: Run, reward: Reward, share: Share, place: Place, progress: Progr
     """Score this process's blocks."""
     folder, count = scores_folder(run.folder, reward), len(run.source)
     left = [b for b in share.numbers(count) if load_scores(folder, b) is None]
-    silent = replace(reward, remarks=None) if not reward.members else reward  # `gather` says what it does not read
+    silent = reward.silent  # `gather` says what it does not read
     _begin(progress, f"scoring with {reward.name}", left, count)
     for block in left:
         opened = run.source.open(block_range(block, count))
@@ -116,7 +115,7 @@ def _scores(
     try:  # the indices go as seeds, which stay with the rows that could be scored
         scored = score_pictures(pictures, prompts, reward, seeds=list(kept), place=place, progress=within)
     except InputError as e:
-        if e.name != "images" or isinstance(pictures, TensorPictures):
+        if e.name != "images" or pictures.batch() is not None:
             raise
         return BlockScores([], {}, [(i, "cannot be read") for i in kept])
     alive = [int(seed) for seed in scored.table.seeds if seed is not None]

@@ -152,12 +152,11 @@ def _table(run: Run, scores: _Scores) -> ScoreTable | None:
 
 def _remarks(run: Run) -> list[str]:
     distinct = list(dict.fromkeys(row.prompt for row in run.rows))
-    notes = []
-    for reward in (leaf for one in run.rewards for leaf in one.leaves):
-        cut = reward.remarks(distinct) if reward.remarks is not None else []
-        if cut:
-            notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
-    return notes
+    return [
+        f"{name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}"
+        for reward in run.rewards
+        for name, cut in reward.overflows(distinct).items()
+    ]
 
 
 # --- how it was measured ----------------------------------------------------------------------

@@ -23,6 +23,7 @@ import torch
 from ..core.errors import InputError
 from ..core.progress import Progress
 from ..loaders import load_diffusion_model, read_lora, with_lora
+from ..loaders.formats.precision import DTYPES
 from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
 from ..sampling.settings import SampleSettings
@@ -41,7 +42,7 @@ from .sources import NamedFiles, Source, finished_names, sampled_pictures
 
 log = logging.getLogger(__name__)
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def read_plan(path: Path) -> Plan:
     models = tuple(_model_entry(entry) for entry in content["models"])
     if not models or len({m["title"] for m in models}) != len(models):
         raise InputError("models", len(models), "Name at least one model, each with a title of its own.")
-    if content.get("dtype", "") not in ("", *_DTYPES):
-        raise InputError("dtype", content["dtype"], f"Pick one of {', '.join(_DTYPES)}.")
+    if content.get("dtype", "") not in ("", *DTYPES):
+        raise InputError("dtype", content["dtype"], f"Pick one of {', '.join(DTYPES)}.")
     _settings(SampleSettings, content.get("sampling", {}), "sampling")
     _settings(EvaluationSettings, content.get("settings", {}), "settings")
     return Plan(**{**content, "models": models, "rewards": tuple(content.get("rewards", ())), "base": path.parent})
@@ -181,7 +182,7 @@ def _source(
         return NamedFiles(root, finished_names(rows, settings.images_per_prompt, lambda name: (root / name).is_file()))
     name = entry["model"]
     embedded = not plan.path(name).exists()
-    dtype = _DTYPES.get(plan.dtype)
+    dtype = getattr(torch, plan.dtype) if plan.dtype else None
     model = load_diffusion_model(name if embedded else plan.path(name), dtype=dtype, device=device)
     for lora in entry.get("loras", []):
         model = with_lora(model, read_lora(plan.path(lora)))

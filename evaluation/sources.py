@@ -63,12 +63,10 @@ class GivenPictures:
     def identity(self) -> dict[str, Any]:
         """Return JSON: by name, size and time for files; by content for a batch."""
         digest = hashlib.sha256()
-        if isinstance(self.pictures, FilePictures):
-            for file in self.pictures.files:
-                digest.update(f"{file.name!r}:{file.bytes}:{file.mtime_ns}\n".encode())
-        else:
-            for i in range(len(self.pictures)):
-                digest.update(self.pictures.key(i).encode())
+        for i in range(len(self.pictures)):
+            file = self.pictures.listed(i)
+            known = self.pictures.key(i) if file is None else f"{file.name!r}:{file.bytes}:{file.mtime_ns}\n"
+            digest.update(known.encode())
         return {"kind": "pictures", "count": len(self), "digest": digest.hexdigest()[:16]}
 
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from ...core.errors import InputError
+from ...core.groups import best_first
 from ...plots.theme import BACKGROUND
 from ...ranking.comparison import Difference, compare, in_words
-from ...ranking.order import best_first
 from ...ranking.output.sheet import sheet
 from ...ranking.table import ScoreTable
 from ..fid.distance import Estimate

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ...core.errors import InputError
+from ...core.texts import spreadsheet_text
 from ...plots.canvas import Canvas
 from ...plots.theme import BLUE, DIM, TEXT, TRACK
 from ...ranking.intervals import Interval
@@ -32,7 +33,6 @@ from .statistics import (
 )
 from .votes import FIRST, QUESTIONS, SECOND, choice_of
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 WIDTH, GAP = 900, 16
 _LINE, _HEAD = 44, 38
 MAX_DRAWN = 200  # lines
@@ -157,7 +157,7 @@ def votes_csv(rows: Sequence[VoteRow]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     head = ["question", "voter", "time", "prompt", "seed", "left", "right", "choice", "winner"]
     scored = [f"{side} {name}" for name in rewards for side in ("left", "right")]
-    writer.writerow([*head, "left picture", "right picture", *map(_plain, scored)])
+    writer.writerow([*head, "left picture", "right picture", *map(spreadsheet_text, scored)])
     for row in rows:
         writer.writerow(_cells(row, rewards))
     return text.getvalue()
@@ -175,11 +175,7 @@ def _cells(row: VoteRow, rewards: Sequence[str]) -> list[object]:
     for name in rewards:
         both = pair.scores.get(name)
         scores += ["", ""] if both is None else [both[left], both[right]]
-    return [*map(_plain, words), *scores]
-
-
-def _plain(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+    return [*map(spreadsheet_text, words), *scores]
 
 
 # --- a picture ------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+DTYPES = ("float32", "float16", "bfloat16")  # what networks can be loaded in, by torch's names
+
 
 def vae_dtype(dtype: torch.dtype, config: Mapping[str, Any], device: torch.device) -> torch.dtype:
     """Return the VAE's number format in a model that is loaded as `dtype` and computes on `device`.

@@ -19,7 +19,7 @@ TOLERANCE = 1e-3  # share of FID: 2048 features of few pictures, two ways to tak
 
 
 def inception_files(models: Path) -> list[Path]:
-    from tastemaker.evaluation.fid.inception import FILE_NAMES
+    from tastemaker.evaluation.fid.inception_file import FILE_NAMES
 
     found = named(models / "rewards", FILE_NAMES)
     return [found] if found else []
@@ -40,14 +40,14 @@ def pictures(seed: int) -> list[Image.Image]:
 def distance(path: Path, settings: Settings) -> Measured:
     """Compare FID of two sets made by code."""
     from tastemaker.evaluation.fid.distance import frechet_distance
-    from tastemaker.evaluation.fid.inception import SIDE as SEEN
-    from tastemaker.evaluation.fid.inception import load_inception
-    from tastemaker.evaluation.fid.resize import resized
+    from tastemaker.evaluation.fid.inception_file import SIDE as SEEN
+    from tastemaker.evaluation.fid.inception_file import load_inception
+    from tastemaker.evaluation.fid.resize import resize_picture
     from tastemaker.evaluation.fid.statistics import statistics_of
 
     network, sets = load_inception(path).to(settings.device), []
     for seed in (0, 1):
-        pixels = torch.stack([resized(picture, SEEN, "legacy") for picture in pictures(seed)])
+        pixels = torch.stack([resize_picture(picture, SEEN, "legacy") for picture in pictures(seed)])
         with torch.no_grad():
             sets.append(network(pixels.to(settings.device)).float().cpu())
     ours = frechet_distance(*(statistics_of([features]) for features in sets))

@@ -33,16 +33,16 @@ _CALL = {"height": SIDE, "width": SIDE, "guidance_scale": GUIDANCE}
 def one_of_each_kind(models: Path) -> list[Path]:
     """Return the first file of each set of tensor endings, those of other models left out."""
     from tastemaker.core.errors import TastemakerError
+    from tastemaker.loaders.formats.header import read_header
     from tastemaker.loaders.lora.keys import parse_key
     from tastemaker.loaders.lora.origin import origin_of_layers, origin_of_names
-    from tastemaker.loaders.single_file.identify import read_header
 
     found: dict[frozenset[str], Path] = {}
     for place in places(models / "loras"):
         if place.suffix != ".safetensors" or not place.is_file():
             continue
         try:
-            shapes = read_header(place)
+            shapes = read_header(place).shapes
         except TastemakerError:
             shapes = {}  # the check says what it is
         named = {name: key for name in shapes if (key := parse_key(name))}
@@ -54,7 +54,7 @@ def one_of_each_kind(models: Path) -> list[Path]:
 
 
 def lora(path: Path, settings: Settings) -> Measured:
-    from tastemaker.loaders.lora.apply import read_lora
+    from tastemaker.loaders import read_lora
 
     added = read_lora(path)
     bases = base_models(settings.models)

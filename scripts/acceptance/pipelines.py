@@ -61,9 +61,9 @@ def chosen_files(path: Path) -> list[Path]:
 def _bytes_each(file: Path) -> int:
     if file.suffix != ".safetensors":
         return 4
-    from tastemaker.loaders.single_file.identify import read_header
+    from tastemaker.loaders.formats.header import read_header
 
-    numbers = sum(torch.Size(shape).numel() for shape in read_header(file).values())
+    numbers = sum(torch.Size(shape).numel() for shape in read_header(file).shapes.values())
     return max(1, round(file.stat().st_size / max(1, numbers)))
 
 
@@ -155,9 +155,9 @@ def ready(pipeline: Any, how: Precision, settings: Settings) -> Any:
 @contextmanager
 def config_folder(path: Path, settings: Settings) -> Iterator[Path]:
     """Give a folder whose configs describe a single file: one in models/diffusers, or SDXL base's as published."""
-    from tastemaker.loaders.single_file.identify import read_header
+    from tastemaker.loaders.formats.header import read_header
 
-    shapes = read_header(path)
+    shapes = read_header(path).shapes
     for folder in diffusers_folders(settings.models, PIPELINES["sdxl"]):
         if _describes(folder, shapes):
             yield folder
@@ -188,13 +188,13 @@ def pipeline_of_file(path: Path, how: Precision, settings: Settings, scheduler: 
     """Load a single file with diffusers' from_single_file; single files hold no scheduler, so ours is given."""
     import diffusers
 
-    from tastemaker.loaders.single_file.identify import read_header
+    from tastemaker.loaders.formats.header import read_header
 
     with config_folder(path, settings) as folder:
         pipeline = diffusers.StableDiffusionXLPipeline.from_single_file(
             str(path), config=str(folder), local_files_only=True, torch_dtype=how.stored, add_watermarker=False
         )
-    if _TURNED in read_header(path):  # diffusers #6183: it reads this name as the matrix it is not
+    if _TURNED in read_header(path).shapes:  # diffusers #6183: it reads this name as the matrix it is not
         weight = pipeline.text_encoder_2.text_projection.weight
         weight.data = weight.data.T.contiguous()
     pipeline.scheduler = getattr(diffusers, scheduler["_class_name"]).from_config(scheduler)

@@ -60,7 +60,7 @@ def fixed_vectors() -> torch.Tensor:
 
 def head(path: Path, settings: Settings) -> Measured:
     """Compare LAION's aesthetic head with what the published one says to fixed vectors."""
-    from tastemaker.rewards.models.clip_rewards import load_head
+    from tastemaker.rewards.models.aesthetic import load_head
 
     network = load_head(path, 768).to(settings.device)
     with torch.no_grad():
@@ -201,11 +201,13 @@ def blip(path: Path, settings: Settings) -> Measured:
     """Compare BLIP score with transformers' BlipForImageTextRetrieval on the same file."""
     if path.suffix == ".safetensors":
         return no_reference("blip-score", path, settings, "cosine", "the reference reads model_large.pth only")
-    from tastemaker.rewards.models.bert_text import official_tokenizer
+    from tastemaker.rewards.models._text import bert_texts
 
     found = scores_of("blip-score", path, settings)
     model = blip_model(path)
-    read = official_tokenizer()(list(TEXTS), padding="max_length", max_length=35, truncation=True, return_tensors="pt")
+    read = bert_texts().tokenizer(
+        list(TEXTS), padding="max_length", max_length=35, truncation=True, return_tensors="pt"
+    )
     with torch.no_grad():
         wanted = torch.stack(
             [

@@ -64,7 +64,7 @@ def make_lora(model: Any) -> Any:
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest difference as a share of the expected values' spread."""
+    """Return the largest difference over the standard deviation of the expected values."""
     return float((found.float() - expected.float()).abs().max() / expected.float().std())
 
 
@@ -133,7 +133,7 @@ def compare(model: Any, native: Any) -> dict[str, float]:
         "pooled": error(found_pooled, pooled),
         "network": error(implied, (x - clean) / sigma),
         "latents": error(latents, clean),
-        "spread of the network's output": float(output.std()),
+        "standard deviation of the network's output": float(output.std()),
     }
 
 

@@ -173,7 +173,7 @@ def test_what_cannot_be_voted_on_is_refused() -> None:
     with pytest.raises(InputError, match="seed 1"):
         pair_up(table(2), table(2).rows([0]), "a", "b")
     with pytest.raises(InputError, match="nothing to vote on"):
-        pair_up(table(0), table(0), "a", "b")
+        pair_up(table(2).rows([]), table(2).rows([]), "a", "b")
     nan = ScoreTable(torch.zeros(1, 4, 4, 3), ("a",), (1,), {"r": torch.tensor([float("nan")])}, "r")
     with pytest.raises(InputError, match="no number"):
         pair_up(nan, nan, "a", "b")

@@ -117,7 +117,7 @@ def refusals(model: Any) -> dict[str, str]:
     from types import SimpleNamespace
 
     from tastemaker.loaders import InputError
-    from tastemaker.nodes.native import check_native
+    from tastemaker.loaders.layout.native import check_native
 
     def other(component: str, **changes: Any) -> dict[str, Any]:
         config = type(model.modules[component].config)(dict(model.modules[component].config) | changes)
@@ -156,7 +156,7 @@ def main() -> None:
     from comfy.model_sampling import V_PREDICTION
     from comfy.supported_models import SDXL
 
-    from tastemaker.nodes.native import text_state, unet_state
+    from tastemaker.loaders.layout.native import text_state, unet_state
 
     model = handle(modules())
     state = unet_state(model.unet)

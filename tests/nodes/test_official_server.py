@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tastemaker.rewards.models import blip
+from tastemaker.rewards.models import _blip as blip
 from tests.conftest import OFFICIAL
 from tests.nodes.test_reward_server import graph, rows
 from tests.rewards.official_files import GOLDEN, golden_state
@@ -23,7 +23,7 @@ VIT = GOLDEN["config"]["vit"]
 
 def as_wide_as_published(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The text tower and head of the sizes in the official med_config.json, over the small ViT of the goldens."""
-    from tastemaker.rewards.models.imagereward import ImageRewardModel, to_official
+    from tastemaker.rewards.models._blip_models import ImageRewardModel, to_official
 
     with torch.device("meta"):
         shapes = {k: v.shape for k, v in ImageRewardModel(VIT, blip.MED_LARGE).state_dict().items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tastemaker.loaders.lora.apply import lora_state
+from tastemaker.loaders.lora.state import lora_state
 from tests.loaders.lora_files import random_layers, write
 from tests.official.make import write_file, write_folder
 from tests.official.manifest import MODELS

@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from scripts.acceptance.found import published
-from tastemaker.evaluation.fid.inception import FILE_NAMES, Inception, find_inception, load_inception
+from tastemaker.evaluation.fid.inception import Inception
+from tastemaker.evaluation.fid.inception_file import FILE_NAMES, find_inception, load_inception
 from tastemaker.evaluation.protocols import read_protocol
 from tastemaker.loaders import ModelFileError, read_lora
+from tastemaker.loaders.layout.open_clip import from_open_clip
 from tastemaker.rewards import REWARDS as KNOWN
-from tastemaker.rewards.models import blip, blip_score, clip, imagereward
+from tastemaker.rewards.models import _blip as blip
+from tastemaker.rewards.models import _blip_models as models
+from tastemaker.rewards.models import _clip as clip
 from tests.loaders.lora_files import write
 from tests.official.make import write_hollow
 from tests.official.manifest import Official
@@ -53,25 +57,28 @@ def network_of(official: Official) -> torch.nn.Module:
     sizes = {key: med[key] for key in blip.MED_LARGE} if med else {}
     with torch.device("meta"):
         if official.expected["reward"] == "imagereward-v1.0":
-            return imagereward.ImageRewardModel(blip.VIT_LARGE, sizes)
+            return models.ImageRewardModel(blip.VIT_LARGE, sizes)
         if official.expected["reward"] == "blip-score":
-            return blip_score.BlipScoreModel(blip.VIT_LARGE, sizes)
+            return models.BlipScoreModel(blip.VIT_LARGE, sizes)
         if official.expected["reward"] == "aesthetic-v2":
-            return imagereward.reward_mlp(768)
+            return models.reward_mlp(768)
         from transformers import CLIPConfig, CLIPModel
 
         return CLIPModel(CLIPConfig(**(clip.CLIP_H if official.expected["reward"] != "clip-score" else clip.CLIP_L)))
 
 
 def renamed(official: Official, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    rename = {"imagereward-v1.0": imagereward.from_official, "blip-score": blip_score.from_official}
+    rename = {
+        "imagereward-v1.0": models.ImageRewardModel.from_official,
+        "blip-score": models.BlipScoreModel.from_official,
+    }
     rename["aesthetic-v2"] = lambda key: key.removeprefix("layers.")
     if official.expected["reward"] in rename:
         pairs = ((rename[official.expected["reward"]](key), shape) for key, shape in shapes.items())
         return {key: shape for key, shape in pairs if key is not None}
     if "open_clip" in official.expected:
         tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
-        return {key: tuple(value.shape) for key, value in clip.from_open_clip(tensors).items()}
+        return {key: tuple(value.shape) for key, value in from_open_clip(tensors).items()}
     return shapes
 
 
