@@ -43,15 +43,15 @@ class TestTwin:
 
     def make(self, count: int, side: int, width: int, prompts: str, tint: int) -> tuple[Any]:
         texts = prompts.split("\n")
-        pictures = [_picture(i, side, width, tint) for i in range(count)]
+        made = max(1, count)  # an empty table is what is left of one
         table = _ours("ranking.table").ScoreTable(
-            torch.stack(pictures) if pictures else torch.zeros(0, side, width, 3),
-            tuple(texts[i % len(texts)] for i in range(count)),
-            tuple(2**62 + i for i in range(count)),
-            {"red": torch.arange(float(count)) + tint},
+            torch.stack([_picture(i, side, width, tint) for i in range(made)]),
+            tuple(texts[i % len(texts)] for i in range(made)),
+            tuple(2**62 + i for i in range(made)),
+            {"red": torch.arange(float(made)) + tint},
             "red",
         )
-        return (table,)
+        return (table.rows(range(count)),)
 
 
 NODE_CLASS_MAPPINGS = {"TestTwin": TestTwin}
