@@ -20,7 +20,7 @@ from tastemaker.core.assets import asset_folder
 PLAYGROUND = "playground-v2-1024px-aesthetic"  # diffusers folder
 REFINER = "stable-diffusion-xl-refiner-1.0"  # diffusers folder
 LORA = "sd_xl_offset_example-lora_1.0.safetensors"
-LARGE = 1024  # pixels along a side
+SMALL = 64  # pixels along a side: the size of what stands in; a known name would ask for its own
 LORA_RANK, LORA_SIZE = 4, 1.5
 SWAPS = {
     "playground-v2.fp16.safetensors": PLAYGROUND,
@@ -44,8 +44,8 @@ def with_stand_ins(workflow: dict[str, Any]) -> dict[str, Any]:
             values[0] = SWAPS.get(values[0], values[0])
         elif node["type"] == "TastemakerPrompts":
             values[0] = PROMPT
-        elif node["type"] == "TastemakerSample":  # 0 is the model's own size
-            node["widgets_values"] = [0 if value == LARGE else value for value in values]
+        elif node["type"] == "TastemakerSample":
+            values[-3:-1] = [SMALL, SMALL]  # height and width, before denoise
         elif node["type"] == "ImageStitch":
             values[2] = 2  # pixels between the two
     return swapped

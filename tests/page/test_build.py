@@ -20,7 +20,10 @@ NODES = {
     "sample": (
         "TastemakerSample",
         (480, 80),
-        {"images_per_prompt": 2, "seed": 3, "scheduler": "model default", "steps": 10, "guidance_scale": 3},
+        {
+            **{"images_per_prompt": 2, "seed": 3, "scheduler": "model default", "steps": 10, "guidance_scale": 3},
+            **{"height": 64, "width": 64},
+        },
     ),
     "save": ("SaveImage", (900, 80), {"filename_prefix": "tastemaker/built"}),
 }
