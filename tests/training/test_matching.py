@@ -22,6 +22,7 @@ from tastemaker.training import FineTune, FineTuneConfig, finetune
 from tastemaker.training.algorithms.matching import Matching
 from tastemaker.training.epoch import Epoch, plan_epoch
 from tastemaker.training.forward_process import noise_levels
+from tastemaker.training.learner.memory import kept_bytes
 from tastemaker.training.processes import SingleProcess
 from tastemaker.training.rollout import Request
 from tastemaker.training.scoring import Scorer, check_terms
@@ -240,6 +241,34 @@ def test_two_processes_are_one_with_the_same_pictures(small_ddpm: DiffusionModel
     for name, gradient in expected.items():
         torch.testing.assert_close(halves[0][name] + halves[1][name], gradient, rtol=1e-3, atol=1e-6)
     assert max(g.abs().max() for g in expected.values()) > 1e-3
+
+
+def test_a_process_without_pairs_in_the_first_update_knows_that_others_moved(small_ddpm: DiffusionModel) -> None:
+    """One timestep of two groups in two updates: one process learns in the first, the other in the second only."""
+    changes = {"timesteps_per_picture": 1, "updates_per_epoch": 2}
+    whole = algorithm_of(small_ddpm, **changes)
+    scores = whole.collect(planned(whole), Progress()).scored.columns["brightness"]
+    found = []
+    for rank in (0, 1):
+        half = algorithm_of(small_ddpm, Half(rank, scores), **changes)
+        update = half.update
+
+        def record(batches: Any, old: Any, *rest: Any, update: Any = update) -> Any:
+            found.append([before is None for before in old])
+            return update(batches, old, *rest)
+
+        half.update = record  # type: ignore[method-assign]
+        epoch = planned(half, slice(4 * rank, 4 * rank + 4))
+        half.learn(epoch, half.collect(epoch, Progress()), Progress())
+    assert sorted(found) == [[], [], [False], [True]]
+
+
+def test_memory_is_that_of_finished_latents_and_one_row_a_pair(small_sdxl: DiffusionModel) -> None:
+    # 8 pictures of 192 numbers, two outputs and the latents of each, and two copies of 192 pixels: 4 bytes each
+    config = quick(**MATCHING, steps=50, timesteps_per_picture=2)
+    assert kept_bytes(config, 192, (8, 8), 1) == 4 * 8 * (3 * 192 + 2 * 192)
+    one, two = (Worker(small_sdxl, quick(algorithm=name)).learning_bytes for name in ("matching", "clipped"))
+    assert one < 0.7 * two
 
 
 def test_batch_sizes_change_rounding_only(small_ddpm: DiffusionModel) -> None:

@@ -143,7 +143,8 @@ class Matching(Algorithm[Finished]):
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
         with worker.learning():
-            old = self._old_outputs(plan, draws.timesteps, epoch, experience, progress)
+            first = next((u for u, pairs in enumerate(kept) if len(pairs.step)), 0)  # of all processes
+            old = self._old_outputs(plan, first, draws.timesteps, epoch, experience, progress)
             for u, whole in enumerate(draws.updates):
                 if not len(kept[u].step):
                     continue
@@ -189,6 +190,7 @@ class Matching(Algorithm[Finished]):
     def _old_outputs(
         self,
         plan: list[list[Pairs]],
+        first: int,
         timesteps: torch.Tensor,
         epoch: Epoch,
         experience: Finished,
@@ -196,9 +198,9 @@ class Matching(Algorithm[Finished]):
     ) -> list[list[torch.Tensor | None]]:
         """Return outputs before the first update, of each batch, on the CPU.
 
-        Those of the first update are None: learning computes them itself, before anything has moved.
+        Those of the first update that any process makes are None: learning computes them itself, before anything has
+        moved.
         """
-        first = next((u for u, update in enumerate(plan) if update), 0)
 
         def output(pairs: Pairs) -> torch.Tensor:
             progress.check_cancelled()
