@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test coverage studio env test-env test-versions test-hosts lint docs workflows benchmark benchmark-sampling
+.PHONY: demo test acceptance coverage studio env test-env test-versions test-hosts lint docs workflows benchmark benchmark-sampling
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -11,6 +11,12 @@ studio: env
 
 test: test-env
 	@$(VENV) -m scripts.run_tests
+
+acceptance:
+	@test -n "$(MODELS)" || { echo "Say where the weights are: make acceptance MODELS=/path/to/ComfyUI/models"; exit 2; }
+	@$(MAKE) --no-print-directory test-env
+	@$(VENV) -m pip install --quiet --no-deps peft accelerate
+	@$(VENV) -m scripts.acceptance "$(MODELS)" $(OPTIONS)
 
 test-versions: test-env
 	@$(VENV) -m scripts.test_versions
@@ -25,6 +31,7 @@ test-hosts: test-env
 lint: test-env
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	@$(VENV) -m scripts.check_types
+	@if command -v npm > /dev/null; then npm install --silent --no-audit --no-fund && npm run --silent lint; fi
 
 docs: test-env
 	@$(VENV) -m pip install --quiet "mkdocs-material" "mkdocstrings[python]"

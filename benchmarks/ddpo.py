@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from scripts.embedded.checker import read
+from scripts.workflows.theme import PRACTISED as COLOURS
 from tastemaker.core.progress import Progress
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.loaders.formats.precision import native_bfloat16
@@ -36,7 +37,6 @@ from tastemaker.training.worker import Worker
 from .common import machine, write_section
 
 PICTURES_FOLDER = Path(__file__).parent / "ddpo"
-COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
 SHAPES = ("circle", "star", "heart", "square", "ring", "cross", "moon", "triangle")
 PICTURES = 64
 

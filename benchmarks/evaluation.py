@@ -25,13 +25,16 @@ from tastemaker.evaluation.__main__ import main as evaluation_command
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.distance import frechet_distance, frechet_interval, kernel_distance
 from tastemaker.evaluation.fid.features import load_extractor, read_features
-from tastemaker.evaluation.fid.inception import FILE_NAMES, Inception
+from tastemaker.evaluation.fid.inception import Inception
+from tastemaker.evaluation.fid.inception_file import FILE_NAMES
 from tastemaker.evaluation.fid.statistics import statistics_of
-from tastemaker.evaluation.pictures import GivenPictures, SampledPictures
 from tastemaker.evaluation.protocols import PromptRow
-from tastemaker.evaluation.report.content import shown
-from tastemaker.evaluation.result import Evaluation, Reference
+from tastemaker.evaluation.references import Reference
+from tastemaker.evaluation.report.content import format_estimate
+from tastemaker.evaluation.result import Evaluation
+from tastemaker.evaluation.run import Run
 from tastemaker.evaluation.settings import EvaluationSettings
+from tastemaker.evaluation.sources import GivenPictures, SampledPictures
 from tastemaker.images.convert import to_pil
 from tastemaker.images.pictures import TensorPictures
 from tastemaker.loaders import load_diffusion_model
@@ -62,7 +65,7 @@ def right(scene: Scene, picture: np.ndarray) -> bool:
 
 
 def meaning(folder: Path, count: int) -> str:
-    """Steps, guidance, noise and real pictures, all against drawn pictures of scenes that were not trained on."""
+    """Measure steps, guidance, noise and real pictures, all against drawn pictures of scenes not trained on."""
     scenes, texts, _ = scenes_and_prompts(count, SEED)
     _, _, drawn = scenes_and_prompts(1000, SEED + 1)
     _, _, others = scenes_and_prompts(count, SEED + 2)
@@ -77,8 +80,9 @@ def meaning(folder: Path, count: int) -> str:
 
     def measured(title: str, source: Any) -> Evaluation:
         place = folder / title.replace(" ", "_")
-        more = {"extractor": extractor, "reference": reference, "rewards": [reward], "settings": settings}
-        return evaluate(title, rows, source, folder=place, **more)
+        found = evaluate(Run(title, rows, source, place, "", extractor, reference, [reward], settings))
+        assert found is not None  # this process gathers
+        return found
 
     lines = []
 
@@ -91,7 +95,7 @@ def meaning(folder: Path, count: int) -> str:
         pictures = found.table.pictures
         good = sum(right(scene, pictures.picture(i).numpy()) for i, scene in enumerate(scenes))
         values = found.sections["overall"]
-        figures = [shown(values[n]) for n in ("FID", "KID x1000", "tiny-imagereward")]
+        figures = [format_estimate(values[n]) for n in ("FID", "KID x1000", "tiny-imagereward")]
         lines.append(f"| {title} | {' | '.join(figures)} | {100 * good / count:.0f}% |")
 
     def sampled(steps: int, guidance: float) -> SampledPictures:
@@ -159,7 +163,7 @@ def before_after(folder: Path, lora: Path) -> str:
 
 
 def random_inception(path: Path) -> None:
-    """The official file's layout with random weights."""
+    """Write the official file's layout with random weights."""
     generator = torch.Generator().manual_seed(0)
     state = {}
     for key, value in Inception().state_dict().items():

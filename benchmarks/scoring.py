@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from tastemaker.loaders.formats.precision import native_bfloat16
 from tastemaker.ranking import agreement
 from tastemaker.rewards import Reward, load_reward
-from tastemaker.rewards.models.bert_text import official_tokenizer, tokenize
-from tastemaker.rewards.models.blip import MED_LARGE, VIT_LARGE
-from tastemaker.rewards.models.imagereward import ImageRewardModel, to_official
+from tastemaker.rewards.models._blip import MED_LARGE, VIT_LARGE
+from tastemaker.rewards.models._blip_models import ImageRewardModel, to_official
+from tastemaker.rewards.models._text import bert_texts
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 
 from .common import machine, medians, write_section
@@ -66,13 +66,13 @@ def write_pictures(folder: Path, count: int, size: int) -> list[Path]:
 
 def reference_loop(reward: Reward, paths: list[Path]) -> torch.Tensor:
     """One picture at a time, text and all, as the reference scores a list."""
-    network, tokenizer = reward.modules["network"], official_tokenizer()
+    network, tokenizer = reward.modules["network"], bert_texts()
     device = next(network.parameters()).device
     scores = []
     for path in paths:
         with torch.no_grad(), Image.open(path) as picture:
             pixels = pil_pixels([picture], 224, CLIP_MEAN, CLIP_STD).to(device)
-            ids, mask = (part.to(device) for part in tokenize(tokenizer, [PROMPT]))
+            ids, mask = (part.to(device) for part in tokenizer([PROMPT]))
             scores.append(network(pixels, ids, mask).cpu())
     return torch.cat(scores)
 

@@ -11,7 +11,7 @@ _PAGE = "page"  # the parts of a ranking as an HTML file
 
 
 def asset_folder(name: str) -> Path:
-    """The folder of an embedded model, a tokenizer or the page's parts. Raises KeyError for a name that is none."""
+    """Return the folder of an embedded model, a tokenizer or the page's parts. Raises KeyError for other names."""
     if name not in (*EMBEDDED_MODELS, *EMBEDDED_REWARDS, *_TOKENIZERS, _PAGE):
         raise KeyError(name)
     return Path(__file__).resolve().parent.parent / "assets" / name

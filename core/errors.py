@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TastemakerError(ValueError):
-    """Something a user can mend."""
+    """An error the user can fix."""
 
 
 class InputError(TastemakerError):

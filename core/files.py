@@ -1,8 +1,9 @@
-"""Opening files that are nothing but files, and writing them so that a reader never sees half of one."""
+"""Opening files that are nothing but files, strict JSON, and writing so that a reader never sees half a file."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -32,6 +33,37 @@ def open_regular(path: Path) -> BinaryIO:
 def _check_regular(found: os.stat_result, path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "It is no regular file", path.name)
+
+
+# --- JSON from strangers -----------------------------------------------------------------------
+
+
+def parse_json(text: str | bytes, *, infinite: bool = False) -> Any:
+    """Parse JSON strictly: no key twice in an object, no NaN; infinity only where `infinite`.
+
+    Raises ValueError, also for bytes that are no UTF-8 and for nesting too deep for the parser.
+    """
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        constant = _infinity if infinite else _refuse_constant
+        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=constant)
+    except RecursionError as e:
+        raise ValueError("it is nested too deeply") from e
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):  # which of the two counts would depend on the reader
+        raise ValueError("a key stands there twice")
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _infinity(name: str) -> float:
+    return _refuse_constant(name) if name == "NaN" else float(name)
 
 
 # --- folders that are ours: runs, evaluations --------------------------------------------------

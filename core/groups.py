@@ -1,4 +1,4 @@
-"""Rows in groups: their numbers, their order, their ranks. Pure; ties share a rank and keep their order."""
+"""Rows in groups: numbers, order, ranks, the best of each. Pure; ties share a rank and keep their order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def rank(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -> torch.Tensor:
-    """Rank of each score inside its group: 1 is best; equal scores share the better rank.
+    """Rank each score inside its group: 1 is best; equal scores share the better rank.
 
     Shape: scores (B,), `groups` B labels or None for one group; result (B,) int64. Scores are finite.
     """
@@ -31,9 +31,31 @@ def best_first(scores: torch.Tensor, groups: Sequence[Hashable] | None = None) -
 
 
 def group_numbers(groups: Sequence[Hashable]) -> torch.Tensor:
-    """Number groups in order of first appearance: labels of B rows to (B,) int64."""
+    """Return the numbers of groups in order of first appearance: labels of B rows to (B,) int64."""
     numbers: dict[Hashable, int] = {}
     return torch.tensor([numbers.setdefault(label, len(numbers)) for label in groups], dtype=torch.int64)
+
+
+def group_sizes(groups: Sequence[Hashable] | None, count: int) -> torch.Tensor:
+    """Count the rows of each row's group: (B,) int64. None is one group of `count`."""
+    if groups is None:
+        return torch.full((count,), count)
+    labels = group_numbers(groups)
+    return torch.bincount(labels)[labels] if count else labels
+
+
+def select_top(
+    order: Sequence[int], top_k: int, groups: Sequence[Hashable] | None = None
+) -> tuple[list[int], list[int]]:
+    """Split an order into the first `top_k` of each group and the rest. `top_k` 0 keeps all."""
+    kept: list[int] = []
+    rejected: list[int] = []
+    taken: dict[Hashable, int] = {}
+    for i in order:
+        label = None if groups is None else groups[i]
+        taken[label] = taken.get(label, 0) + 1
+        (kept if not top_k or taken[label] <= top_k else rejected).append(i)
+    return kept, rejected
 
 
 def _columns(scores: torch.Tensor, groups: Sequence[Hashable] | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,7 +71,7 @@ def _order(values: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _starts(column: torch.Tensor) -> torch.Tensor:
-    """True where a run of equal entries begins: (B,) bool."""
+    """Mark where a run of equal entries begins: (B,) bool."""
     starts = torch.ones(len(column), dtype=torch.bool)
     starts[1:] = column[1:] != column[:-1]
     return starts

@@ -1,13 +1,17 @@
-"""Fitting a batch into memory: a first guess from what is free, and halving when it was wrong."""
+"""Memory: how much is free, how much work to take at once, and halving it when that was too much.
+
+Free is what a GPU's driver says, and of the system what can be had without swapping: cached files count as free. A
+container's limit counts too: the system it runs on may have far more than it is allowed.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError
-from .free_memory import free_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -15,10 +19,59 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHARE = 0.7  # of the free memory that a first guess may fill
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+# limit, usage and the cached files that the system can drop, in the two generations of Linux's groups
+_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the free memory where a network runs, or None where it cannot be asked."""
+    import torch
+
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + cached
+    if device.type != "cpu":
+        return None
+    import psutil
+
+    return min([int(psutil.virtual_memory().available), *_group_free()])
+
+
+def _group_free() -> Iterator[int]:
+    """Yield what each control group that this process is in, and that has a limit, leaves it."""
+    for folder in _group_folders():
+        for limit, usage, cached in _FILES:
+            try:
+                left = int((folder / limit).read_text()) - int((folder / usage).read_text())
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            except (OSError, ValueError):  # no such file, or a limit that reads "max"
+                continue
+            yield max(0, left + int(stat.get(cached, 0)))
+
+
+def _group_folders() -> Iterator[Path]:
+    """Yield the folders of this process's memory groups, from its own up to the root."""
+    try:
+        lines = _OWN_CGROUPS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kinds, place = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        root = _CGROUPS / kinds
+        own = root / place.lstrip("/")
+        yield from (folder for folder in (own, *own.parents) if folder == root or root in folder.parents)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is a device or the CPU running out of memory; the CPU's is a RuntimeError."""
+    """Return whether an error is a device or the CPU running out of memory; the CPU's is a RuntimeError."""
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
@@ -28,7 +81,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def fitting(each: int, count: int, device: torch.device) -> int:
-    """How many of `count` rows of `each` bytes to take at once: as many as should fit, at least one."""
+    """Return how many of `count` rows of `each` bytes to take at once: as many as should fit, at least one."""
     free = free_bytes(device)
     if free is None or each <= 0:
         return count

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .files import open_own, read_own, unwritable
+from .files import check_own, check_real, parse_json, read_own, unwritable
 
 MAX_CONFIG_BYTES = 2**26  # a run's prompts are in it
 
@@ -21,10 +22,10 @@ def kept_identity(path: Path) -> dict[str, Any] | None:
     if not os.path.lexists(path):
         return None
     try:
-        found = json.loads(read_own(path, MAX_CONFIG_BYTES).decode("utf-8"))
+        found = parse_json(read_own(path, MAX_CONFIG_BYTES))
     except OSError as e:
         raise ValueError(f"cannot be read ({unwritable(e)})") from e
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise ValueError("is damaged") from e
     identity = found.get("identity") if isinstance(found, dict) else None
     if not isinstance(identity, dict) or not identity:
@@ -33,7 +34,7 @@ def kept_identity(path: Path) -> dict[str, Any] | None:
 
 
 def first_difference(found: Any, wanted: Any, name: str = "") -> str:
-    """The name of the first entry that differs between two JSON objects; empty where none does.
+    """Return the name of the first entry that differs between two JSON objects; empty where none does.
 
     Two that are no objects at all differ in "identity".
     """
@@ -46,24 +47,39 @@ def first_difference(found: Any, wanted: Any, name: str = "") -> str:
     return "" if found == wanted else name or "identity"
 
 
-def locked(path: Path) -> Any:
-    """An open file that this process alone holds; the system lets go of it when the process ends, however it does.
+def locked(path: Path) -> ExitStack:
+    """Hold a lock file for this process alone, until `close()` or the end of a `with` block.
 
-    Raises InputError when another one holds it.
+    The system lets go of it when the process ends, however it does. Raises InputError when another one holds it, and
+    OSError where it cannot be made, or where a link, a pipe or a folder stands in its place.
     """
-    file = open_own(path)
-    try:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
+    from filelock import FileLock, Timeout
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        file.close()
+    check_real(path.parent)
+    if os.path.lexists(path):
+        check_own(path)  # which says in words what it is; a lock would open it
+    lock = FileLock(path, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as e:
         raise InputError(
             "run_folder", path.parent.name, "Another run is at work in it. Wait for it, or give this run another name."
         ) from e
-    return file
+    held = ExitStack()
+    held.callback(lock.release)
+    return held
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block, which writes `path`, into an InputError that names the file and says why."""
+    try:
+        yield
+    except OSError as e:
+        raise not_written(path, e) from e
+
+
+def not_written(path: Path, error: Exception) -> InputError:
+    """Return the error for a file of a run that cannot be written; the folder is not in it."""
+    advice = f"It cannot be written ({unwritable(error)}). What was there before is intact."
+    return InputError("run_folder", path.name, advice)

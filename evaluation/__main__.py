@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _share(text: str) -> tuple[Share, int]:
-    """This process's share, and its number on this machine."""
+    """Return this process's share, and its number on this machine."""
     if text:
         found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if not found or not int(found[1]) < int(found[2]):

@@ -10,14 +10,15 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..core.errors import InputError
-from ..core.files import check_own, own_folder, read_own, unwritable, write_atomic
+from ..core.files import check_own, own_folder, read_own, write_atomic
+from ..core.runs import writing
 from .fid.features import FeatureRows
 
 BLOCK = 64
@@ -44,33 +45,32 @@ class Share:
         self.gathers = gathers and rank == 0
 
     def blocks(self, count: int) -> list[range]:
-        """The pictures of each of this process's blocks."""
-        return [places(b, count) for b in self.numbers(count)]
+        """Return the pictures of each of this process's blocks."""
+        return [block_range(b, count) for b in self.numbers(count)]
 
     def numbers(self, count: int) -> range:
-        """The numbers of this process's blocks."""
+        """Return the numbers of this process's blocks."""
         return range(self.rank, blocks_of(count), self.world)
 
 
 def blocks_of(count: int) -> int:
+    """Return how many blocks so many pictures make."""
     return math.ceil(count / BLOCK)
 
 
-def places(block: int, count: int) -> range:
+def block_range(block: int, count: int) -> range:
+    """Return the indices of the pictures of a block."""
     return range(block * BLOCK, min((block + 1) * BLOCK, count))
 
 
-def written(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, into a folder by its real path, made where it is not there.
 
     Raises InputError where it cannot be written, or a link stands where one of its folders belongs.
     """
-    try:
+    with writing(path):
         own_folder(path.parent)
         write_atomic(path, data)
-    except OSError as e:
-        advice = f"It cannot be written ({unwritable(e)}). What was there before is intact."
-        raise InputError("run_folder", path.name, advice) from e
 
 
 def _path(folder: Path, block: int, ending: str) -> Path:
@@ -81,14 +81,14 @@ def _path(folder: Path, block: int, ending: str) -> Path:
 
 
 def save_features(folder: Path, block: int, found: FeatureRows) -> None:
-    """Keep the features of a block; the places in `found` are of the whole set."""
+    """Keep the features of a block; the indices in `found` are of the whole set."""
     tensors = {"features": found.features, "kept": torch.tensor(found.kept, dtype=torch.long)}
     metadata = {"format": _FORMAT, "broken": json.dumps(found.broken)}
-    written(_path(folder, block, "safetensors"), save(tensors, metadata))
+    write_file(_path(folder, block, "safetensors"), save(tensors, metadata))
 
 
 def has_features(folder: Path, block: int, width: int) -> bool:
-    """Whether a block is done; one that is damaged is not."""
+    """Say whether a block is done; one that is damaged is not."""
     try:
         path = _path(folder, block, "safetensors")
         kept, _, stored = _header(path, block)
@@ -111,43 +111,43 @@ _DAMAGED = (
 
 
 def _header(path: Path, block: int) -> tuple[list[int], list[tuple[int, str]], list[int]]:
-    """(places kept, broken, shape of the features) of a block's file. Raises one of `_DAMAGED`."""
+    """Return (indices kept, broken, shape of the features) of a block's file. Raises one of `_DAMAGED`."""
     check_own(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise ValueError("another format")
-        broken = _broken(json.loads(metadata["broken"]), block)
+        broken = _read_broken(json.loads(metadata["broken"]), block)
         shape = file.get_slice("kept").get_shape()
         if len(shape) != 1 or shape[0] > BLOCK:
-            raise ValueError("more places than a block has")
-        return _places(file.get_tensor("kept").tolist(), block), broken, file.get_slice("features").get_shape()
+            raise ValueError("more indices than a block has")
+        return _read_indices(file.get_tensor("kept").tolist(), block), broken, file.get_slice("features").get_shape()
 
 
-def _places(kept: Any, block: int) -> list[int]:
-    """Places of a block, in their order. Raises ValueError for anything else."""
+def _read_indices(kept: Any, block: int) -> list[int]:
+    """Return indices of a block, in their order. Raises ValueError for anything else."""
     mine = range(block * BLOCK, (block + 1) * BLOCK)
     if not isinstance(kept, list) or not all(type(i) is int and i in mine for i in kept):
-        raise ValueError("places that are not of this block")
+        raise ValueError("indices that are not of this block")
     if kept != sorted(set(kept)):
-        raise ValueError("places that are not in their order")
+        raise ValueError("indices that are not in their order")
     return kept
 
 
-def _broken(found: Any, block: int) -> list[tuple[int, str]]:
-    """(place, why) of a block's pictures that cannot be used. Raises ValueError, TypeError for anything else."""
+def _read_broken(found: Any, block: int) -> list[tuple[int, str]]:
+    """Return (index, why) of a block's pictures that cannot be used. Raises ValueError, TypeError for anything else."""
     pairs = [(i, why) for i, why in found]
     if not all(isinstance(why, str) for _, why in pairs):
         raise ValueError("reasons that are no text")
-    return list(zip(_places([i for i, _ in pairs], block), (why[:500] for _, why in pairs), strict=True))
+    return list(zip(_read_indices([i for i, _ in pairs], block), (why[:500] for _, why in pairs), strict=True))
 
 
 class StoredFeatures:
     """Features of all blocks of a folder, read a few rows at a time: memory does not grow with their number.
 
     Attributes:
-        kept: the places of the K pictures that could be read, in order.
-        broken: (place, why) of the others.
+        kept: the indices of the K pictures that could be read, in order.
+        broken: (index, why) of the others.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -168,7 +168,7 @@ class StoredFeatures:
         return len(self.kept)
 
     def rows(self, index: Sequence[int]) -> torch.Tensor:
-        """Features (k, D) of some of the K rows, in the order given."""
+        """Return features (k, D) of some of the K rows, in the order given."""
         order = torch.tensor(index, dtype=torch.long)
         blocks = torch.bucketize(order, torch.tensor(self._starts), right=True) - 1
         found: torch.Tensor | None = None
@@ -193,7 +193,7 @@ class StoredFeatures:
         return features
 
     def batches(self, index: Sequence[int] | None = None, size: int = 1024) -> Iterator[torch.Tensor]:
-        """Rows in order, some at a time; all of them without an index."""
+        """Yield rows in order, some at a time; all of them without an index."""
         index = range(len(self)) if index is None else index
         for first in range(0, len(index), size):
             yield self.rows(list(index[first : first + size]))
@@ -207,21 +207,29 @@ def _gone(folder: Path, block: int, what: str) -> InputError:
 # --- scores -----------------------------------------------------------------------------------
 
 
-def save_scores(folder: Path, block: int, kept: Sequence[int], columns: dict[str, list[float]], broken: Any) -> None:
-    """Keep the scores of a block, by the places of the pictures that could be scored."""
-    record = {"format": _FORMAT, "kept": list(kept), "columns": columns, "broken": broken}
-    written(_path(folder, block, "json"), json.dumps(record, allow_nan=False).encode())
+class BlockScores(NamedTuple):
+    """Indices of the pictures of a block that could be scored, a column a reward, and (index, why) of the others."""
+
+    kept: list[int]
+    columns: dict[str, list[float]]
+    broken: list[tuple[int, str]]
 
 
-def load_scores(folder: Path, block: int) -> dict[str, Any] | None:
-    """What `save_scores` kept; None where a block is not done, or damaged, or holds a score that is no number."""
+def save_scores(folder: Path, block: int, scores: BlockScores) -> None:
+    """Keep the scores of a block."""
+    record = {"format": _FORMAT, **scores._asdict()}
+    write_file(_path(folder, block, "json"), json.dumps(record, allow_nan=False).encode())
+
+
+def load_scores(folder: Path, block: int) -> BlockScores | None:
+    """Return what `save_scores` kept; None where a block is not done, or damaged, or a score is not a number."""
     try:
         record = json.loads(read_own(_path(folder, block, "json"), _MAX_SCORES_BYTES).decode("utf-8"))
         if record["format"] != _FORMAT:
             return None
-        kept, columns = _places(record["kept"], block), record["columns"]
+        kept, columns = _read_indices(record["kept"], block), record["columns"]
         good = isinstance(columns, dict) and all(_is_column(column, len(kept)) for column in columns.values())
-        return {**record, "kept": kept, "broken": _broken(record["broken"], block)} if good else None
+        return BlockScores(kept, columns, _read_broken(record["broken"], block)) if good else None
     except _DAMAGED:
         return None
 

@@ -2,218 +2,177 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress
-from ..images.pictures import FilePictures, Pictures
 from ..ranking.table import ScoreTable
 from ..rewards.reward import Reward
-from .blocks import StoredFeatures, blocks_of, load_scores, written
+from .blocks import StoredFeatures, blocks_of, load_scores, write_file
 from .fid.features import Extractor
-from .fid.statistics import statistics_file
+from .fid.statistics import FeatureStatistics, statistics_file
 from .measures import DIVERSITY, FeatureSet, Sections, distances, diversity, feature_set, means
-from .pictures import SampledPictures, Source
-from .protocols import PromptRow
-from .result import Evaluation, Reference
-from .settings import OVERALL, EvaluationSettings
+from .references import Reference
+from .result import Evaluation
+from .run import Run, features_folder, reference_folder, scores_folder
+from .settings import OVERALL
+from .sources import SampledPictures
 
 
-def features_folder(folder: Path, extractor: Extractor) -> Path:
-    """Where a run keeps what a network read of its pictures."""
-    return folder / "features" / extractor.key
-
-
-def reference_folder(reference: Reference, extractor: Extractor, folder: Path) -> Path:
-    """One for each different set of pictures, so that changed ones are read anew."""
-    kept = reference.folder or folder / "reference"
-    kept = Path(os.path.realpath(kept.parent)) / kept.name  # a link in its own place is not followed
-    return kept / f"{reference_id(reference)}-{extractor.key}"
-
-
-def reference_id(reference: Reference) -> str:
-    """Names what is compared with: equal for the same pictures or statistics."""
-    if reference.source is not None:
-        return hashlib.sha256(json.dumps(reference.source.identity(), sort_keys=True).encode()).hexdigest()[:16]
-    return hashlib.sha256(reference.statistics.scatter.numpy().tobytes()).hexdigest()[:16]
-
-
-def scores_folder(folder: Path, reward: Reward) -> Path:
-    """Where a run keeps a reward's scores."""
-    formats = sorted({str(p.dtype) for m in reward.modules.values() for p in m.parameters()})
-    text = "\n".join([reward.name, reward.fingerprint, *formats])
-    return folder / "scores" / hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Gathering:
-    """Puts together one run. Arguments are those of `evaluate`."""
-
-    def __init__(
-        self,
-        title: str,
-        rows: Sequence[PromptRow],
-        source: Source,
-        folder: Path,
-        protocol: str,
-        settings: EvaluationSettings,
-        progress: Progress,
-    ) -> None:
-        self.title, self.rows, self.source, self.folder = title, rows, source, folder
-        self.protocol, self.settings, self.progress = protocol, settings, progress
-        self.each = len(source) // len(rows)
-
-    def result(self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward]) -> Evaluation:
-        """Figures of all blocks, in their order."""
-        sections: Sections = {OVERALL: {}}
-        notes: list[str] = []
-        broken: dict[int, str] = {}
-        self.progress.phase("measuring", 1)
-        if extractor is not None:
-            found = StoredFeatures(features_folder(self.folder, extractor), len(self.source))
-            broken |= dict(found.broken)
-            self._distances(found, extractor, reference, sections, notes)
-        scores, places_, failed = self._scores(rewards)
-        broken |= failed
-        if scores:
-            categories = [self.rows[i // self.each].category for i in places_]
-            _join(sections, means(scores, categories, [self.rows[i // self.each].prompt for i in places_]))
-        notes += self._remarks(rewards)
-        result = Evaluation(
-            self.title,
-            self.protocol,
-            sections,
-            self._about(extractor, reference, rewards, len(self.source) - len(broken)),
-            tuple(notes),
-            tuple((self._name(i), why) for i, why in sorted(broken.items())),
-            self._table(scores, places_, rewards),
-        )
-        written(self.folder / "result.json", json.dumps(result.record(), indent=2, allow_nan=False).encode())
-        self.progress.phase("measuring", 1)
-        self.progress.advance()
-        return result
-
-    def _distances(
-        self,
-        found: StoredFeatures,
-        extractor: Extractor,
-        reference: Reference | None,
-        sections: Sections,
-        notes: list[str],
-    ) -> None:
-        prompts = [self.rows[i // self.each].prompt for i in found.kept]
-        spread = diversity(found, prompts)
-        if reference is not None:
-            categories = [self.rows[i // self.each].category for i in found.kept]
-            made_of = {**extractor.about, "title": self.title, "protocol": self.protocol, "of": self.source.identity()}
-            mine = feature_set(found, categories, made_of, prompts)
-            written(self.folder / f"statistics-{extractor.key}.safetensors", statistics_file(mine.statistics))
-            known = self._reference(reference, extractor, notes)
-            distance, more = distances(mine, known, self.settings, self.progress)
+def gather(run: Run, progress: Progress) -> Evaluation:
+    """Put the figures of all blocks together, and write result.json. The run's folders are by their real paths."""
+    sections: Sections = {OVERALL: {}}
+    notes: list[str] = []
+    broken: dict[int, str] = {}
+    progress.phase("measuring", 1)
+    if run.extractor is not None:
+        found = StoredFeatures(features_folder(run.folder, run.extractor), len(run.source))
+        broken |= dict(found.broken)
+        prompts = [run.row(i).prompt for i in found.kept]
+        variety = diversity(found, prompts)
+        if run.reference is not None:
+            distance, more = _distances(run, found, run.extractor, run.reference, progress)
             _join(sections, distance)
             notes += more
-        if spread is not None:
-            sections[OVERALL][DIVERSITY] = spread
-
-    def _reference(self, reference: Reference, extractor: Extractor, notes: list[str]) -> FeatureSet:
-        if reference.source is None:
-            known = reference.statistics
-            return FeatureSet(known.about, None, (), known)
-        notes += reference.notes
-        folder = reference_folder(reference, extractor, self.folder)
-        stored = StoredFeatures(folder, len(reference.source))
-        if stored.broken:
-            first = reference.source.open([stored.broken[0][0]])
-            why = first.broken[0][1] if first.broken else stored.broken[0][1]
-            notes.append(
-                f"{len(stored.broken):,} of {len(reference.source):,} reference pictures cannot be read; "
-                f"number {stored.broken[0][0] + 1} {why}."
-            )
-        categories = [reference.categories[i] if reference.categories else "" for i in stored.kept]
-        made_of = {**extractor.about, "name": reference.name, "of": reference.source.identity()}
-        known = feature_set(stored, categories, made_of)
-        written(folder / "statistics.safetensors", statistics_file(known.statistics))
-        return known
-
-    def _scores(self, rewards: Sequence[Reward]) -> tuple[dict[str, list[float]], list[int], dict[int, str]]:
-        """(columns, places, broken) of the pictures that every reward could score."""
-        columns: dict[str, dict[int, float]] = {}
-        failed: dict[int, str] = {}
-        for reward in rewards:
-            folder = scores_folder(self.folder, reward)
-            for block in range(blocks_of(len(self.source))):
-                record = load_scores(folder, block)
-                if record is None:
-                    raise InputError("run_folder", self.folder.name, f"Scores of block {block} are gone; run it again.")
-                failed |= {int(i): str(why) for i, why in record["broken"]}
-                for name, column in record["columns"].items():
-                    columns.setdefault(name, {}).update(zip(record["kept"], column, strict=True))
-        if rewards and not columns:
-            raise InputError("pictures", f"{len(failed)} that cannot be read", "There is nothing to score.")
-        alive = [i for i in range(len(self.source)) if all(i in column for column in columns.values())]
-        return {name: [column[i] for i in alive] for name, column in columns.items()}, alive, failed
-
-    def _remarks(self, rewards: Sequence[Reward]) -> list[str]:
-        distinct = list(dict.fromkeys(row.prompt for row in self.rows))
-        notes = []
-        for reward in (leaf for one in rewards for leaf in one.leaves):
-            cut = reward.remarks(distinct) if reward.remarks is not None else []
-            if cut:
-                notes.append(f"{reward.name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}")
-        return notes
-
-    def _table(self, scores: dict[str, list[float]], alive: list[int], rewards: Sequence[Reward]) -> ScoreTable | None:
-        if not scores:
-            return None
-        opened = [self.source.open(alive[i : i + 1000]) for i in range(0, len(alive), 1000)]
-        kept = [i for part in opened for i in part.kept]
-        if len(kept) != len(alive):
-            raise InputError("pictures", len(alive) - len(kept), "So many were removed while the evaluation ran.")
-        if isinstance(opened[0].pictures, FilePictures):
-            files = tuple(file for part in opened for file in part.pictures.files)
-            pictures: Pictures = FilePictures(opened[0].pictures.root, files)
-        else:
-            pictures = self.source.open(alive).pictures
-        seeds = self.source.seeds if isinstance(self.source, SampledPictures) else [None] * len(self.source)
-        return ScoreTable(
-            pictures,
-            tuple(self.rows[i // self.each].prompt for i in alive),
-            tuple(seeds[i] for i in alive),
-            {name: torch.tensor(column) for name, column in scores.items()},
-            rewards[0].name,
-        )
-
-    def _name(self, i: int) -> str:
-        row = self.rows[i // self.each]
-        return f"picture {i + 1} ({row.id})"
-
-    def _about(
-        self, extractor: Extractor | None, reference: Reference | None, rewards: Sequence[Reward], read: int
-    ) -> dict[str, Any]:
-        return {
-            "pictures": read,
-            "asked": len(self.source),
-            "prompts": len(self.rows),
-            "images_per_prompt": self.each,
-            "source": self.source.identity(),
-            "features": None if extractor is None else extractor.about,
-            "reference": None if reference is None else reference.name,
-            "reference_id": None if reference is None else reference_id(reference),
-            "rewards": {
-                r.name: {"meaning": r.meaning, "source": r.source}
-                for r in (*rewards, *(leaf for one in rewards for leaf in one.leaves))
-            },
-            "settings": asdict(self.settings),
-        }
+        if variety is not None:
+            sections[OVERALL][DIVERSITY] = variety
+    scores = _stored_scores(run)
+    broken |= scores.broken
+    if scores.columns:
+        rows = [run.row(i) for i in scores.kept]
+        _join(sections, means(scores.columns, [row.category for row in rows], [row.prompt for row in rows]))
+    result = Evaluation(
+        run.title,
+        run.protocol,
+        sections,
+        _about(run, len(run.source) - len(broken)),
+        (*notes, *_remarks(run)),
+        tuple((f"picture {i + 1} ({run.row(i).id})", why) for i, why in sorted(broken.items())),
+        _table(run, scores),
+    )
+    write_file(run.folder / "result.json", json.dumps(result.record(), indent=2, allow_nan=False).encode())
+    progress.phase("measuring", 1)
+    progress.advance()
+    return result
 
 
 def _join(sections: Sections, more: Sections) -> None:
     for name, values in more.items():
         sections.setdefault(name, {}).update(values)
+
+
+# --- distances --------------------------------------------------------------------------------
+
+
+def _distances(
+    run: Run, found: StoredFeatures, extractor: Extractor, reference: Reference, progress: Progress
+) -> tuple[Sections, list[str]]:
+    """Return FID and KID, and what to be careful about; the statistics of both sets are stored."""
+    rows = [run.row(i) for i in found.kept]
+    about = {**extractor.about, "title": run.title, "protocol": run.protocol, "of": run.source.identity()}
+    mine = feature_set(found, [row.category for row in rows], about, [row.prompt for row in rows])
+    write_file(run.folder / f"statistics-{extractor.key}.safetensors", statistics_file(mine.statistics))
+    known, notes = _reference_features(run, extractor, reference)
+    distance, more = distances(mine, known, run.settings, progress)
+    return distance, [*notes, *more]
+
+
+def _reference_features(run: Run, extractor: Extractor, reference: Reference) -> tuple[FeatureSet, list[str]]:
+    """Return what FID and KID compare with, and what to be careful about."""
+    source = reference.source
+    if isinstance(source, FeatureStatistics):
+        return FeatureSet(source.about, None, (), source), []
+    notes = list(reference.notes)
+    folder = reference_folder(run.folder, reference, extractor)
+    stored = StoredFeatures(folder, len(source))
+    if stored.broken:
+        number, why = stored.broken[0]
+        now = source.open([number]).broken  # which may know better why
+        why = now[0][1] if now else why
+        count = f"{len(stored.broken):,} of {len(source):,}"
+        notes.append(f"{count} reference pictures cannot be read; number {number + 1} {why}.")
+    categories = [reference.categories[i] if reference.categories else "" for i in stored.kept]
+    about = {**extractor.about, "name": reference.name, "of": source.identity()}
+    known = feature_set(stored, categories, about)
+    write_file(folder / "statistics.safetensors", statistics_file(known.statistics))
+    return known, notes
+
+
+# --- rewards ----------------------------------------------------------------------------------
+
+
+class _Scores(NamedTuple):
+    """Scores of the pictures that every reward could score: their indices, a column a reward, why others have none."""
+
+    kept: list[int]
+    columns: dict[str, list[float]]
+    broken: dict[int, str]
+
+
+def _stored_scores(run: Run) -> _Scores:
+    columns: dict[str, dict[int, float]] = {}
+    broken: dict[int, str] = {}
+    for reward in run.rewards:
+        folder = scores_folder(run.folder, reward)
+        for block in range(blocks_of(len(run.source))):
+            found = load_scores(folder, block)
+            if found is None:
+                raise InputError("run_folder", run.folder.name, f"Scores of block {block} are gone; run it again.")
+            broken |= dict(found.broken)
+            for name, column in found.columns.items():
+                columns.setdefault(name, {}).update(zip(found.kept, column, strict=True))
+    if run.rewards and not columns:
+        raise InputError("pictures", f"{len(broken)} that cannot be read", "There is nothing to score.")
+    kept = [i for i in range(len(run.source)) if all(i in column for column in columns.values())]
+    return _Scores(kept, {name: [column[i] for i in kept] for name, column in columns.items()}, broken)
+
+
+def _table(run: Run, scores: _Scores) -> ScoreTable | None:
+    if not scores.columns:
+        return None
+    opened = run.source.open(scores.kept)
+    if opened.broken:
+        raise InputError("pictures", len(opened.broken), "So many were removed while the evaluation ran.")
+    seeds: Sequence[int | None] = [None] * len(run.source)
+    if isinstance(run.source, SampledPictures):
+        seeds = run.source.seeds
+    return ScoreTable(
+        opened.pictures,
+        tuple(run.row(i).prompt for i in scores.kept),
+        tuple(seeds[i] for i in scores.kept),
+        {name: torch.tensor(column) for name, column in scores.columns.items()},
+        run.rewards[0].name,
+    )
+
+
+def _remarks(run: Run) -> list[str]:
+    distinct = list(dict.fromkeys(row.prompt for row in run.rows))
+    return [
+        f"{name} does not read {len(cut):,} of {len(distinct):,} prompts whole: {cut[0]}"
+        for reward in run.rewards
+        for name, cut in reward.overflows(distinct).items()
+    ]
+
+
+# --- how it was measured ----------------------------------------------------------------------
+
+
+def _about(run: Run, read: int) -> dict[str, Any]:
+    rewards: list[Reward] = [*run.rewards, *(leaf for one in run.rewards for leaf in one.leaves)]
+    return {
+        "pictures": read,
+        "asked": len(run.source),
+        "prompts": len(run.rows),
+        "images_per_prompt": run.each,
+        "source": run.source.identity(),
+        "features": None if run.extractor is None else run.extractor.about,
+        "reference": None if run.reference is None else run.reference.name,
+        "reference_id": None if run.reference is None else run.reference.id,
+        "rewards": {r.name: {"meaning": r.meaning, "source": r.source} for r in rewards},
+        "settings": asdict(run.settings),
+    }

@@ -6,8 +6,8 @@ Legend: K pictures that could be read.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -71,7 +71,7 @@ class FeatureSet:
     prompts: tuple[str, ...] = ()
 
     def of(self, category: str) -> tuple[list[int], FeatureStatistics] | None:
-        """Places and statistics of a category's pictures; None where there are fewer than two."""
+        """Return indices and statistics of a category's pictures; None where there are fewer than two."""
         if category == OVERALL:
             return list(range(self.statistics.count)), self.statistics
         index = [i for i, name in enumerate(self.categories) if name == category]
@@ -83,7 +83,7 @@ class FeatureSet:
 def feature_set(
     rows: Rows, categories: Sequence[str], about: Mapping[str, object], prompts: Sequence[str] = ()
 ) -> FeatureSet:
-    """A set of features with its statistics. Raises InputError for fewer than two pictures."""
+    """Return a set of features with its statistics. Raises InputError for fewer than two pictures."""
     if len(rows) < 2:
         raise InputError("pictures", len(rows), "A set needs at least two pictures that can be read.")
     return FeatureSet(about, rows, tuple(categories), statistics_of(rows.batches(), about), tuple(prompts))
@@ -95,7 +95,7 @@ def distances(
     settings: EvaluationSettings,
     progress: Progress | None = None,
 ) -> tuple[Sections, tuple[str, ...]]:
-    """FID and KID against a reference: overall, and of every category both have. Also what to be careful about.
+    """Compute FID and KID against a reference, overall and of every category both have, and what to be careful about.
 
     `progress` gets a phase for each figure, and counts resamples and subsets; what it raises stops the work.
     """
@@ -105,11 +105,11 @@ def distances(
 
     notes = [too_few(mine.statistics.count, reference.statistics.count, len(mine.statistics.mean))]
     for name in names:
-        pair = mine.of(name), reference.of(name)
-        if pair[0] is None or pair[1] is None:
+        first, second = mine.of(name), reference.of(name)
+        if first is None or second is None:
             notes.append(f"{name}: fewer than two pictures, so no FID of it.")
             continue
-        found[name] = _pair(mine, reference, *pair, settings, _Named(progress or Progress(), name))
+        found[name] = _pair(mine, reference, first, second, settings, _Named(progress or Progress(), name))
     if reference.rows is None:
         notes.append("The reference is statistics alone: no KID, which needs the features of its pictures.")
     if len(found) > 1:
@@ -170,16 +170,16 @@ def _pair(
             seed=settings.seed,
             progress=progress,
         )
-        found[KID] = Estimate(*(1000 * v for v in kid[:3]), kid.count)
+        found[KID] = Estimate(1000 * kid.value, 1000 * kid.low, 1000 * kid.high, kid.count)
     return found
 
 
-def _within(rows: Rows, index: list[int]):
+def _within(rows: Rows, index: list[int]) -> Callable[[Sequence[int]], torch.Tensor]:
     return lambda chosen: rows.rows([index[i] for i in chosen])
 
 
 def mean_interval(values: Sequence[float], scale: float = 1.0, groups: Sequence[Hashable] | None = None) -> Estimate:
-    """A mean and its 95% interval (Student's). Raises InputError for no value.
+    """Return a mean and its 95% interval (Student's). Raises InputError for no value.
 
     `groups` says which prompt each value is of: see `mean_reach`.
     """
@@ -196,7 +196,7 @@ def mean_interval(values: Sequence[float], scale: float = 1.0, groups: Sequence[
 def means(
     scores: Mapping[str, Sequence[float]], categories: Sequence[str], prompts: Sequence[str] | None = None
 ) -> Sections:
-    """The mean of every reward: overall and of every category. `prompts`, where given, are what intervals are over."""
+    """Return the mean of every reward, overall and of every category; `prompts`, if given, are what intervals cover."""
     found: Sections = {}
     groups = {OVERALL: list(range(len(categories)))}
     for name in sorted({c for c in categories if c}):
@@ -209,13 +209,8 @@ def means(
     return found
 
 
-def shown_name(reward: str) -> str:
-    """The title of a reward's mean in tables."""
-    return _SHOWN.get(reward, (reward, 1.0))[0]
-
-
 def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
-    """How different the pictures of one prompt are: mean of 1 - cosine of the features of two of them.
+    """Measure how different the pictures of one prompt are: mean of 1 - cosine of the features of two of them.
 
     The interval is over prompts. None where no prompt has two pictures. The cosines of all pairs add up to the square
     of the sum of the unit vectors, less one for each picture: memory is flat.
@@ -234,4 +229,4 @@ def diversity(rows: Rows, prompts: Sequence[str]) -> Estimate | None:
     if not values:
         return None
     found = mean_interval(values)
-    return found._replace(low=max(0.0, found.low), high=min(2.0, found.high)) if len(values) > 1 else found
+    return replace(found, low=max(0.0, found.low), high=min(2.0, found.high)) if len(values) > 1 else found

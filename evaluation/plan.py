@@ -13,8 +13,8 @@ Paths are relative to the file's folder. This is for people at a command line: n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress
-from ..images.folder import read_folder
-from ..loaders import load_diffusion_model, read_lora
+from ..loaders import load_diffusion_model, read_lora, with_lora
+from ..loaders.formats.precision import DTYPES
 from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
 from ..sampling.settings import SampleSettings
@@ -31,17 +31,18 @@ from .blocks import Share
 from .evaluate import evaluate
 from .fid.features import Extractor, load_extractor
 from .fid.statistics import load_statistics
-from .pictures import GivenPictures, NamedFiles, SampledPictures, Source
-from .protocols import ALL, NAMES_PICTURES, PROTOCOLS, PromptRow, is_plain, read_protocol
+from .protocols import PROTOCOLS, PromptRow, read_protocol
+from .references import Reference, folder_reference, protocol_reference
 from .report.content import make_report
 from .report.save import save_report
-from .result import Evaluation, Reference
+from .result import Evaluation
+from .run import Run
 from .settings import EvaluationSettings
+from .sources import NamedFiles, Source, finished_names, sampled_pictures
 
 log = logging.getLogger(__name__)
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan from its file. Raises InputError, and ModelFileError for what is no JSON object."""
+    """Read a plan from its file. Raises InputError, and ModelFileError for what is no JSON object."""
     content = read_json(path)
     known = {spec.name: spec for spec in fields(Plan) if spec.name != "base"}
     odd = sorted(set(content) - set(known))
@@ -101,8 +102,8 @@ def read_plan(path: Path) -> Plan:
     models = tuple(_model_entry(entry) for entry in content["models"])
     if not models or len({m["title"] for m in models}) != len(models):
         raise InputError("models", len(models), "Name at least one model, each with a title of its own.")
-    if content.get("dtype", "") not in ("", *_DTYPES):
-        raise InputError("dtype", content["dtype"], f"Pick one of {', '.join(_DTYPES)}.")
+    if content.get("dtype", "") not in ("", *DTYPES):
+        raise InputError("dtype", content["dtype"], f"Pick one of {', '.join(DTYPES)}.")
     _settings(SampleSettings, content.get("sampling", {}), "sampling")
     _settings(EvaluationSettings, content.get("settings", {}), "settings")
     return Plan(**{**content, "models": models, "rewards": tuple(content.get("rewards", ())), "base": path.parent})
@@ -152,19 +153,18 @@ def run_plan(
     for entry in plan.models:
         folder = plan.path(plan.output) / str(entry["title"])
         log.info("evaluating %s", entry["title"])
-        result = evaluate(
+        run = Run(
             str(entry["title"]),
             rows,
             _source(plan, entry, rows, settings, folder, device),
-            folder=folder,
-            protocol=PROTOCOLS[plan.protocol].title,
-            extractor=extractor,
-            reference=reference,
-            rewards=rewards,
-            settings=settings,
-            share=share,
-            progress=progress,
+            folder,
+            PROTOCOLS[plan.protocol].title,
+            extractor,
+            reference,
+            rewards,
+            settings,
         )
+        result = evaluate(run, share=share, progress=progress)
         results += [result] if result is not None else []
     return save_report(make_report(results), results, plan.path(plan.output)) if results else []
 
@@ -182,55 +182,18 @@ def _source(
         return NamedFiles(root, finished_names(rows, settings.images_per_prompt, lambda name: (root / name).is_file()))
     name = entry["model"]
     embedded = not plan.path(name).exists()
-    dtype = _DTYPES.get(plan.dtype)
+    dtype = getattr(torch, plan.dtype) if plan.dtype else None
     model = load_diffusion_model(name if embedded else plan.path(name), dtype=dtype, device=device)
     for lora in entry.get("loras", []):
-        model = model.with_lora(read_lora(plan.path(lora)))
-    return sampled(model, rows, settings, sampling_for(plan.protocol, plan.sampling), folder, plan.negative_prompt)
+        model = with_lora(model, read_lora(plan.path(lora)))
+    sampling = sampling_for(plan.protocol, plan.sampling)
+    return sampled_pictures(model, rows, settings, sampling, folder, plan.negative_prompt)
 
 
 def sampling_for(protocol: str, values: Mapping[str, Any]) -> SampleSettings:
-    """Sampling settings, of the protocol's size where none is said."""
+    """Return sampling settings, of the protocol's size where none is said."""
     size = PROTOCOLS[protocol].size
     return SampleSettings(**{"height": size, "width": size, **values})
-
-
-def sampled(
-    model: Any,
-    rows: Sequence[PromptRow],
-    settings: EvaluationSettings,
-    sampling: SampleSettings,
-    folder: Path,
-    negative_prompt: str = "",
-    **more: Any,
-) -> SampledPictures:
-    """The pictures of a run: `images_per_prompt` of each prompt, from seeds that count on."""
-    prompts = tuple(row.prompt for row in rows for _ in range(settings.images_per_prompt))
-    seeds = tuple(range(settings.seed, settings.seed + len(prompts)))
-    source = SampledPictures(model, folder / "pictures", prompts, seeds, sampling)
-    return replace(source, negative_prompt=negative_prompt, **more)
-
-
-def finished_names(rows: Sequence[PromptRow], each: int, there: Callable[[str], bool]) -> tuple[str, ...]:
-    """The files of finished pictures: by the protocol's own names, by the ids, or by number (`000000.png`).
-
-    One that is nowhere keeps its number's name, and reading it says that it is missing.
-    """
-    names = []
-    for i in range(len(rows) * each):
-        row = rows[i // each]
-        stems = [f"{i:06d}"]
-        if each == 1:
-            stems = [
-                *([row.picture.rsplit(".", 1)[0]] if row.picture else []),
-                *([f"{row.category}/{row.id}"] if is_plain(row.category) else []),
-                row.id,
-                *stems,
-            ]
-            stems += [row.picture.rsplit("/", 1)[-1].rsplit(".", 1)[0]] if row.picture else []
-        possible = (f"{stem}{ending}" for stem in stems for ending in _ENDINGS)
-        names.append(next(filter(there, possible), f"{i:06d}.png"))
-    return tuple(names)
 
 
 def _reference(plan: Plan, extractor: Extractor | None) -> Reference | None:
@@ -241,32 +204,5 @@ def _reference(plan: Plan, extractor: Extractor | None) -> Reference | None:
         return protocol_reference(plan.protocol, plan.path(plan.folder), kept)
     path = plan.path(plan.reference)
     if path.suffix == ".safetensors":
-        return Reference(path.name, statistics=load_statistics(path))
+        return Reference(path.name, load_statistics(path))
     return folder_reference(path, kept)
-
-
-def folder_reference(path: Path, kept: Path) -> Reference:
-    """All pictures of a folder to compare with; what had to be left out is in its notes."""
-    found = read_folder(path, recursive=True, prompts_from="none")
-    left_out = (*found.broken, *found.skipped)
-    notes: tuple[str, ...] = ()
-    if left_out:
-        name, why = left_out[0]
-        notes = (f"{len(left_out):,} files of the reference, {path.name}, are left out; {name} {why}.",)
-    return Reference(path.name, GivenPictures(found.pictures), folder=kept, notes=notes)
-
-
-def protocol_reference(protocol: str, folder: Path, kept: Path) -> Reference | None:
-    """All the real pictures of a protocol, however many prompts are sampled; for one's own prompts, its folder of them.
-
-    So papers do: 30,000 of COCO's prompts are compared with the whole validation set (Imagen, arXiv 2205.11487).
-    None where there are none. Pictures are compared as they are: papers that crop the real ones to a square first
-    do so on disk.
-    """
-    known = PROTOCOLS[protocol]
-    if known.layout in NAMES_PICTURES:
-        rows = read_protocol(protocol, folder, count=ALL)
-        names = tuple(row.picture for row in rows)
-        return Reference(known.title, NamedFiles(folder, names), tuple(r.category for r in rows), folder=kept)
-    places = [folder / name for name in known.pictures if (folder / name).is_dir()]
-    return folder_reference(places[0], kept) if places else None

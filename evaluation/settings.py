@@ -1,4 +1,4 @@
-"""What an evaluation is told. Widgets, limits and tooltips come from these fields too."""
+"""Settings of an evaluation. Widgets, limits and tooltips come from these fields too."""
 
 from __future__ import annotations
 

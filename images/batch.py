@@ -10,7 +10,7 @@ from ..core.errors import InputError
 from ..core.progress import Progress
 from .convert import to_pil
 from .limits import SIZES
-from .pictures import Pictures, TensorPictures, picture_of, stacked
+from .pictures import Pictures, stacked
 
 MAX_BATCH_BYTES = 2**30  # of pictures that are read from files for it
 
@@ -22,7 +22,7 @@ def one_batch(
     limit: int = MAX_BATCH_BYTES,
     progress: Progress | None = None,
 ) -> torch.Tensor:
-    """All pictures as one batch: float32 (B, H, W, 3), H and W the first one's.
+    """Make one batch of all pictures: float32 (B, H, W, 3), H and W the first one's.
 
     Args:
         sizes: for those of another size: `"pad"` fits them in with black borders, `"crop"` fills the frame and cuts
@@ -35,8 +35,9 @@ def one_batch(
     """
     if sizes not in SIZES:
         raise InputError("sizes", sizes, f"Pick one of {', '.join(SIZES)}.")
-    if isinstance(pictures, TensorPictures):
-        return stacked(pictures)
+    whole = pictures.batch()
+    if whole is not None:
+        return whole
     height, width = pictures.size(0)
     needed = 12 * len(pictures) * height * width
     if needed > limit:
@@ -46,19 +47,12 @@ def one_batch(
             found,
             f"One IMAGE of pictures from files is at most {limit / 2**30:.1f} GiB; the scores output takes any number.",
         )
-    if sizes == "block":
-        return stacked(pictures, progress)
-    progress = progress or Progress()
-    progress.phase("reading", len(pictures))
-    batch = torch.empty(len(pictures), height, width, 3)
-    for i in range(len(pictures)):
-        batch[i] = fitted(picture_of(pictures, i), width, height, sizes)
-        progress.advance()
-    return batch
+    fit = None if sizes == "block" else lambda picture: fitted(picture, width, height, sizes)
+    return stacked(pictures, progress, fit)
 
 
 def fitted(picture: torch.Tensor, width: int, height: int, sizes: str) -> torch.Tensor:
-    """One picture (H, W, 3) in [0, 1] as (height, width, 3), padded or cropped (Lanczos, 8 bits)."""
+    """Fit one picture (H, W, 3) in [0, 1] into (height, width, 3), padded or cropped (Lanczos, 8 bits)."""
     if picture.shape[:2] == (height, width):
         return picture
     method = ImageOps.pad if sizes == "pad" else ImageOps.fit

@@ -13,25 +13,26 @@ import torch
 from PIL import Image
 
 from ..core.errors import InputError
+from .decode import eight_bits
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 def in_threads(work: Callable[[_In], _Out], pictures: Iterable[_In]) -> list[_Out]:
-    """`work` on each picture, on every core: Pillow works outside Python's lock. What it raises is raised."""
+    """Do `work` on each picture, on every core: Pillow works outside Python's lock. What it raises is raised."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         return list(threads.map(work, pictures))
 
 
 def to_pil(image: torch.Tensor) -> Image.Image:
-    """One image (H, W, 3) in [0, 1] as 8-bit RGB, rounded to the nearest level."""
+    """Convert one image (H, W, 3) in [0, 1] to 8-bit RGB, rounded to the nearest level."""
     array = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
     return Image.fromarray(array)
 
 
 def check_images(images: torch.Tensor, name: str = "images") -> torch.Tensor:
-    """Images as a normal (B, H, W, 3) tensor. Raises InputError saying what is wrong with the input `name`."""
+    """Return images as a normal (B, H, W, 3) tensor. Raises InputError saying what is wrong with the input `name`."""
     if not isinstance(images, torch.Tensor) or images.ndim != 4:
         shape = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
         raise InputError(name, shape, "Images are one tensor of shape (batch, height, width, 3).")
@@ -47,11 +48,7 @@ def check_images(images: torch.Tensor, name: str = "images") -> torch.Tensor:
 
 
 def open_picture(picture: Image.Image | Path | str) -> Image.Image:
-    """A PIL picture of 8 bits a channel, read from its file where it is none yet. Raises InputError naming it."""
-    from PIL import Image
-
-    from ..images.decode import eight_bits
-
+    """Return a PIL picture of 8 bits a channel, read from its file where it is one. Raises InputError naming it."""
     if isinstance(picture, Image.Image):
         return eight_bits(picture)
     try:
@@ -63,6 +60,6 @@ def open_picture(picture: Image.Image | Path | str) -> Image.Image:
 
 
 def from_pil(picture: Image.Image) -> torch.Tensor:
-    """A PIL picture as an image (1, H, W, 3) in [0, 1], transparency dropped."""
+    """Convert a PIL picture to an image (1, H, W, 3) in [0, 1], transparency dropped."""
     array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
     return torch.from_numpy(array)[None]

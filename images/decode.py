@@ -28,7 +28,7 @@ class PictureError(TastemakerError):
 
 
 def check_file(path: Path) -> tuple[int, int]:
-    """(bytes, mtime_ns) of a file. Raises PictureError for what is no ordinary file of a picture's size."""
+    """Return (bytes, mtime_ns) of a file. Raises PictureError for what is no ordinary file of a picture's size."""
     try:
         found = path.stat()
     except OSError as e:
@@ -43,7 +43,7 @@ def check_file(path: Path) -> tuple[int, int]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raises PictureError for a picture larger or thinner than any."""
+    """Raise PictureError for a picture outside the size and aspect-ratio limits."""
     if not (0 < width <= MAX_PICTURE_SIDE and 0 < height <= MAX_PICTURE_SIDE):
         raise PictureError(f"is {width} x {height} pixels; a side has 1 to {MAX_PICTURE_SIDE:,}")
     if width * height > MAX_PICTURE_PIXELS:
@@ -78,7 +78,7 @@ def _why(e: Exception) -> str:
 
 
 def shown_size(picture: Image.Image) -> tuple[int, int]:
-    """(H, W) after the orientation that EXIF asks for."""
+    """Return (H, W) after the orientation that EXIF asks for."""
     width, height = picture.size
     try:
         turned = picture.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
@@ -88,7 +88,7 @@ def shown_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def decode_file(path: Path, *, at_least: int = 0, keep_mode: bool = False) -> Image.Image:
-    """A file as upright 8-bit RGB, transparency dropped. Raises PictureError.
+    """Decode a file to upright 8-bit RGB, transparency dropped. Raises PictureError.
 
     `at_least` lets a JPEG be decoded at a half, a quarter or an eighth where no side gets smaller than that.
     `keep_mode` leaves a palette, transparency and two colours as they are stored: some rewards' own code makes RGB
@@ -109,7 +109,7 @@ def decode_file(path: Path, *, at_least: int = 0, keep_mode: bool = False) -> Im
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as EXIF asks; EXIF that cannot be read asks for nothing."""
+    """Turn a picture as EXIF asks; EXIF that cannot be read asks for nothing."""
     try:
         return ImageOps.exif_transpose(picture)
     except _BROKEN:
@@ -117,7 +117,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def eight_bits(picture: Image.Image) -> Image.Image:
-    """Of 16 bits of grey the upper eight, which Pillow would clip instead; every other picture as it is.
+    """Convert 16-bit greyscale by its high byte, where Pillow would clip; return every other picture as it is.
 
     A grey that stands for transparent is forgotten: what is below transparency is what is shown.
     """

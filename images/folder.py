@@ -114,7 +114,7 @@ def _check(prompts_from: object, default_prompt: str, without_prompt: object, or
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts "pic2" before "pic10", and upper case with lower."""
+    """Return a key that sorts "pic2" before "pic10", and upper case with lower."""
     parts = enumerate(_DIGITS.split(name.casefold()))
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in parts if part]
 
@@ -130,7 +130,7 @@ def _newest(root: Path) -> Callable[[str], tuple[int, str]]:
 
 
 def list_files(root: Path, *, recursive: bool) -> tuple[list[str], list[tuple[str, str]]]:
-    """Names below `root` that end like pictures', and (name, why) of those that are refused unseen.
+    """List names below `root` that end like pictures', and (name, why) of those that are refused unseen.
 
     Raises InputError for a folder that cannot be listed, or that holds more than anybody means to rank.
     """
@@ -148,7 +148,7 @@ def list_files(root: Path, *, recursive: bool) -> tuple[list[str], list[tuple[st
 
 
 def _walk(root: Path, refused: list[tuple[str, str]], *, recursive: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """(name below root, entry) of files, those of sub-folders too where `recursive`. Hidden names are left out.
+    """Yield (name below root, entry) of files, those of sub-folders too where `recursive`. Hidden names are left out.
 
     `refused` gets (name, why) of folders that are not looked into.
     Raises InputError for a folder that cannot be listed, or that holds more than anybody means to rank.
@@ -181,7 +181,7 @@ def _walk(root: Path, refused: list[tuple[str, str]], *, recursive: bool) -> Ite
 
 
 def _is_folder(link: os.DirEntry[str]) -> bool:
-    """Whether a link leads to a folder; one that leads to itself leads nowhere."""
+    """Return whether a link leads to a folder; one that leads to itself leads nowhere."""
     try:
         return link.is_dir()
     except OSError:
@@ -189,7 +189,7 @@ def _is_folder(link: os.DirEntry[str]) -> bool:
 
 
 def _refusal(root: Path, name: str, entry: os.DirEntry[str]) -> str:
-    """Why a file is not even opened; empty where it may be."""
+    """Return why a file is not even opened; empty where it may be."""
     if printable(name) != name:
         return "has a name with characters that cannot be shown; rename it"
     if entry.is_symlink():
@@ -200,12 +200,12 @@ def _refusal(root: Path, name: str, entry: os.DirEntry[str]) -> str:
 
 
 def printable(name: str) -> str:
-    """A name as it can be shown and written down: what cannot is spelt as an escape."""
+    """Return a name as it can be shown and written down: what cannot is spelt as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
 
 
 def _read_file(root: Path, name: str, on_text: Callable[[], None]) -> tuple[PictureFile, dict[str, str]]:
-    """A file's size and texts, without its pixels. Raises PictureError and PngError, and what `on_text` raises."""
+    """Read a file's size and texts, without its pixels. Raises PictureError and PngError, and what `on_text` raises."""
     path = root / name
     count, changed = check_file(path)
     header = _png_header(path, on_text)
@@ -218,7 +218,7 @@ def _read_file(root: Path, name: str, on_text: Callable[[], None]) -> tuple[Pict
 
 
 def _png_header(path: Path, on_text: Callable[[], None]) -> PngHeader | None:
-    """None for a file that is no PNG. Opening one with Pillow would take five times as long."""
+    """Read the header; None for a file that is no PNG. Pillow would decode its pixels for it (`png.py`)."""
     try:
         with open_regular(path) as file:
             if file.read(8) != SIGNATURE:
@@ -241,7 +241,7 @@ def _prompt(path: Path, texts: dict[str, str], prompts_from: str) -> Found:
 
 
 def _sidecar(path: Path) -> Found | None:
-    """What the text file beside a picture says; None where there is none."""
+    """Read what the text file beside a picture says; None where there is none."""
     beside = path.with_suffix(".txt")
     try:
         if not beside.is_file():
@@ -261,7 +261,7 @@ def _sidecar(path: Path) -> Found | None:
 
 
 def changes(root: Path, *, recursive: bool) -> str:
-    """Sixteen hex digits that change when a picture or text of a folder comes, goes or changes; nothing is read."""
+    """Return sixteen hex digits that change when a picture or text of a folder comes, goes or changes."""
     digest = hashlib.sha256()
     try:
         found = sorted(_walk(root, [], recursive=recursive), key=lambda pair: pair[0])
@@ -275,7 +275,7 @@ def changes(root: Path, *, recursive: bool) -> str:
 
 
 def _state(entry: os.DirEntry[str]) -> str:
-    """What of a file changes with its content, without reading it."""
+    """Return what of a file changes with its content, without reading it."""
     try:
         stat = entry.stat()
     except OSError as e:  # a link that leads nowhere

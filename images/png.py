@@ -1,5 +1,8 @@
 """PNG files by their chunks: size and texts without decoding a pixel, and a text put in without touching one.
 
+Written by hand because Pillow decodes a picture to find texts and orientation behind its pixels, and encodes it anew to
+put a text in: of 512 x 512 pixels, 7.7 ms against 0.05 to read, 110 ms against 0.2 to write (`benchmarks/pixels.py`).
+
 Layout: eight bytes of signature, then chunks of length (4 bytes, big-endian), type (4), data, CRC-32 of
 type and data (4); IHDR comes first, IEND last (W3C PNG specification, sections 5 and 11).
 """
@@ -45,7 +48,7 @@ class _Chunk(NamedTuple):
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
-    """Every chunk up to IEND; the file may be read between them. Raises PngError."""
+    """Yield every chunk up to IEND; the file may be read between them. Raises PngError."""
     end = file.seek(0, 2)
     file.seek(0)
     if file.read(8) != SIGNATURE:
@@ -101,7 +104,7 @@ def read_png(file: BinaryIO, keywords: Collection[str], on_text: Callable[[], No
 
 
 def _text(kind: bytes, data: bytes) -> tuple[str | None, int]:
-    """The text of a text chunk, None for one that cannot be read; and the bytes it took to find out."""
+    """Read the text of a text chunk, None for one that cannot be read; and the bytes it took to find out."""
     _, _, rest = data.partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if packed:
@@ -129,7 +132,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def with_text(file: BinaryIO, keyword: str, text: str) -> bytes:
-    """A PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
+    """Return a PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
 
     Raises PngError.
     """

@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 def find_prompt(texts: Mapping[str, str]) -> Found:
-    """The prompt and seed of a picture from its file's texts (keyword -> text). Never raises."""
+    """Find the prompt and seed of a picture in its file's texts (keyword -> text). Never raises."""
     why = "no prompt in the file"
     for keyword, read in ((METADATA_KEY, _record), ("prompt", _graph), ("parameters", _from_parameters)):
         if keyword not in texts:
@@ -64,7 +64,7 @@ def find_prompt(texts: Mapping[str, str]) -> Found:
 
 
 def exif_texts(picture: Image.Image) -> dict[str, str]:
-    """The same keywords from a JPEG's or WebP's EXIF: the web UI's comment, ComfyUI's "prompt:" in Model."""
+    """Find the same keywords in a JPEG's or WebP's EXIF: the web UI's comment, ComfyUI's "prompt:" in Model."""
     try:
         exif = picture.getexif()
         comment, model = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT), exif.get(_MODEL)
@@ -96,7 +96,7 @@ def _user_comment(data: bytes) -> str:
 
 
 def caption(text: str) -> Found:
-    """The text of a sidecar file: a caption, or `parameters` as the web UI writes them beside a picture."""
+    """Read the text of a sidecar file: a caption, or `parameters` as the web UI writes them beside a picture."""
     if _PARAMETERS.search(text):
         return _usable(_from_parameters(text))
     text = text.strip()
@@ -116,7 +116,7 @@ def _seed(value: Any) -> int | None:
 
 
 def _json(text: str) -> Any:
-    """What a text holds as JSON; None where it holds none."""
+    """Return what a text holds as JSON; None where it holds none."""
     if len(text) > MAX_TEXT_BYTES:
         return None
     try:
@@ -188,7 +188,7 @@ class _Graph:
         return "ampler" in kind and guided is not None and not _NOISE_INPUTS.isdisjoint(inputs)
 
     def last_sampler(self) -> str | None:
-        """The sampler nearest to where pictures leave the graph."""
+        """Find the sampler nearest to where pictures leave the graph."""
         linked = {link[0] for name in self.nodes for link in self._links(name)}
         ends = [name for name, node in self.nodes.items() if node["class_type"] in _SAVERS]
         ends = ends or [name for name in self.nodes if name not in linked]
@@ -203,7 +203,7 @@ class _Graph:
         return None
 
     def seed(self, sampler: str) -> int | None:
-        """The seed a sampler was given; Tastemaker's Sample gives each picture another, so none for it."""
+        """Find the seed a sampler was given; Tastemaker's Sample gives each picture another, so none for it."""
         if self.nodes[sampler]["class_type"] == "TastemakerSample":
             return None
         source = self._link(sampler, "noise")
@@ -211,7 +211,7 @@ class _Graph:
         return _seed(inputs.get("seed", inputs.get("noise_seed")))
 
     def positive(self, sampler: str) -> str | None:
-        """The one text a sampler's positive conditioning was made from."""
+        """Find the one text a sampler's positive conditioning was made from."""
         if self.nodes[sampler]["class_type"] == "TastemakerSample":
             link = self._link(sampler, "prompts")
             if link is None:
@@ -250,7 +250,7 @@ class _Graph:
         return None
 
     def _text(self, node: str, output: int, *, depth: int) -> str | None:
-        """The text a node holds or is linked to; None for a node without one."""
+        """Find the text a node holds or is linked to; None for a node without one."""
         self._visits -= 1
         if depth > MAX_GRAPH_DEPTH or self._visits < 0:
             return None

@@ -8,23 +8,18 @@ import torch
 from PIL import Image
 
 from .convert import to_pil
-from .decode import decode_file
-from .pictures import FilePictures, Pictures
+from .pictures import Pictures
 
 THUMBNAIL_SIDE, VIEW_SIDE = 256, 1024
 _QUALITY = 88
 
 
 def thumbnail(pictures: Pictures, i: int, side: int) -> Image.Image:
-    """Picture `i` as 8-bit RGB, made smaller so that it fits into `side` x `side`; never made larger.
+    """Return picture `i` as 8-bit RGB, made smaller so that it fits into `side` x `side`; never made larger.
 
     Raises PictureError for a file that is gone or broken.
     """
-    if isinstance(pictures, FilePictures):
-        picture = decode_file(pictures.path(i), at_least=2 * side)
-    else:
-        picture = to_pil(pictures.picture(i))
-    return _within(picture, side)
+    return _within(pictures.decode(i, at_least=2 * side), side)
 
 
 def _within(picture: Image.Image, side: int) -> Image.Image:
@@ -33,14 +28,14 @@ def _within(picture: Image.Image, side: int) -> Image.Image:
 
 
 def encoded(picture: Image.Image) -> bytes:
-    """A small picture as JPEG."""
+    """Encode a small picture as JPEG."""
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=_QUALITY)
     return data.getvalue()
 
 
 def preview(picture: torch.Tensor | Image.Image, side: int) -> tuple[bytes, str]:
-    """A picture (H, W, 3) in [0, 1] as a file's data and extension: a JPEG that fits into `side` x `side`.
+    """Encode a picture (H, W, 3) in [0, 1] as a file's data and extension: a JPEG that fits into `side` x `side`.
 
     One that fits already is a PNG, pixel for pixel.
     """

@@ -3,7 +3,10 @@
 from ..core.assets import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
 from ..core.errors import InputError, ModelFileError, NonFiniteError, TastemakerError
 from .load import load_diffusion_model
-from .lora.apply import Lora, applied_loras, lora_state, read_lora
+from .lora.apply import applied_loras, with_lora
+from .lora.layers import Lora
+from .lora.read import read_lora
+from .lora.state import lora_state
 from .model import DiffusionModel
 
 __all__ = [
@@ -20,4 +23,5 @@ __all__ = [
     "load_diffusion_model",
     "lora_state",
     "read_lora",
+    "with_lora",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import Architecture
+from .architecture import Architecture
 
 _FOLDERS = "ComfyUI/models/diffusers"
 _FILES = "ComfyUI/models/checkpoints"
@@ -140,12 +140,12 @@ KNOWN_LORAS: tuple[KnownLora, ...] = (KnownLora("sd_xl_offset_example-lora_1.0.s
 
 
 def known_model(name: str) -> KnownModel | None:
-    """The model of that name, also when it is in a sub-folder; None for one that is not known."""
+    """Return the model of that name, also when it is in a sub-folder; None for one that is not known."""
     return next((model for model in KNOWN_MODELS if model.name.lower() == _last(name)), None)
 
 
 def known_lora(name: str) -> KnownLora | None:
-    """The LoRA of that name, also when it is in a sub-folder; None for one that is not known."""
+    """Return the LoRA of that name, also when it is in a sub-folder; None for one that is not known."""
     return next((lora for lora in KNOWN_LORAS if lora.name.lower() == _last(name)), None)
 
 
@@ -154,7 +154,7 @@ def _last(name: str) -> str:
 
 
 def how_to_get(name: str) -> str:
-    """A sentence with the command that downloads a known model or LoRA; empty for one that is not known."""
+    """Return a sentence with the command that downloads a known model or LoRA; empty for one that is not known."""
     model = known_model(name) or known_lora(name)
     if model is None or model.ships:
         return ""
@@ -163,7 +163,7 @@ def how_to_get(name: str) -> str:
 
 
 def missing_model_entry(name: str) -> dict[str, str] | None:
-    """What a load node's `properties.models` says of a known single file, so that the host offers to get it.
+    """Return what a load node's `properties.models` says of a known single file, so that the host offers to get it.
 
     None for folders and for what ships with the pack: the host can offer single files only.
     """
@@ -181,7 +181,7 @@ def _entry(name: str, repository: str, directory: str) -> dict[str, str]:
 
 
 def models_table() -> str:
-    """The catalogue as a Markdown table, for help pages."""
+    """Return the catalogue as a Markdown table, for help pages."""
     lines = ["| model | pixels | guidance | own scheduler | size | licence |", "|---|---|---|---|---|---|"]
     for model in KNOWN_MODELS:
         size = "with the pack" if model.ships else f"{model.gigabytes:g} GB"
@@ -193,5 +193,5 @@ def models_table() -> str:
 
 
 def commands() -> str:
-    """The download commands of the catalogue, one a line."""
+    """Return the download commands of the catalogue, one a line."""
     return "\n".join(model.command for model in KNOWN_MODELS if not model.ships)

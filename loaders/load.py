@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.assets import EMBEDDED_MODELS, asset_folder
 from ..core.errors import ModelFileError
@@ -45,17 +45,17 @@ def load_diffusion_model(
     from .folder.load import load_folder
     from .single_file.load import load_single_file
 
-    device = torch.device(device or "cpu")
-    runs_on = torch.device(runs_on or device)
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
-    settings = {"dtype": dtype, "device": device, "runs_on": runs_on, "prediction": prediction_type}
+    where = torch.device(device or "cpu")
+    dtype = dtype or (torch.float32 if where.type == "cpu" else torch.float16)
+    settings: dict[str, Any] = {"dtype": dtype, "device": where, "prediction": prediction_type}
+    settings["runs_on"] = torch.device(runs_on or where)
     if str(source) in EMBEDDED_MODELS:
         return load_folder(asset_folder(str(source)), name=str(source), **settings)
     path = Path(source)
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
     except (OSError, ValueError) as e:  # a NUL in the name, or a name too long
-        raise ModelFileError(f"{str(source)[:80]!r} is no name of a file or folder.") from e
+        raise ModelFileError(f"{str(source)[:80]!r} is not a valid file or folder name.") from e
     if is_file:
         return load_single_file(path, **settings)
     if not is_folder:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from .architecture import ARCHITECTURES, Architecture, ArchitectureSpec
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from .lora.apply import AppliedLora, Lora
-
-Architecture = Literal["sdxl", "sdxl-refiner", "ddpm"]
+    from .lora.layers import AppliedLora
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class DiffusionModel:
     Attributes:
         name: what the user picked, for messages.
         architecture: `"sdxl"` (text to image, latent), `"sdxl-refiner"` (the same with the second text
-            encoder only and an aesthetic score) or `"ddpm"` (unconditional, pixels).
+            encoder only and an aesthetic score) or `"ddpm"` (unconditional, pixels); `spec` is what is known of it.
         modules: `unet`, and for SDXL `vae`, `text_encoder` (not in refiners), `text_encoder_2`; frozen,
             in eval mode.
         tokenizers: one CLIP tokenizer for each of `text_encoders`, none for DDPM.
@@ -41,37 +41,26 @@ class DiffusionModel:
     zero_empty_prompt: bool = False
     loras: tuple[AppliedLora, ...] = ()
 
-    def with_lora(self, lora: Lora, strength: float = 1.0, strength_text: float | None = None) -> DiffusionModel:
-        """A new handle that also uses `lora`; it shares all modules, and this one stays as it is.
-
-        Args:
-            lora: from `read_lora`; several may be added one after the other.
-            strength: how strongly the UNet takes it, -20 to 20; 0 is not at all.
-            strength_text: the same for the text encoders; None is `strength`.
-
-        Raises:
-            InputError: a strength outside its range.
-            ModelFileError: the LoRA does not fit this model.
-        """
-        from .lora.apply import with_lora
-
-        return with_lora(self, lora, strength, strength_text)
+    @property
+    def spec(self) -> ArchitectureSpec:
+        """What all models of its architecture have in common."""
+        return ARCHITECTURES[self.architecture]
 
     @property
     def conditional(self) -> bool:
         """Whether prompts mean anything to it."""
-        return self.architecture != "ddpm"
+        return bool(self.spec.text_encoders)
 
     @property
     def guidance_embedding(self) -> int | None:
-        """Width in which the UNet itself is told the guidance scale (LCM-distilled models); None for all others."""
+        """Width of the guidance scale as an embedding that the UNet takes (LCM-distilled models); None for others."""
         width = getattr(self.unet.config, "time_cond_proj_dim", None)
         return None if width is None else int(width)
 
     @property
     def text_encoders(self) -> tuple[str, ...]:
         """Names of the text encoders it has, in the order their features are put side by side."""
-        return tuple(name for name in ("text_encoder", "text_encoder_2") if name in self.modules)
+        return tuple(self.spec.text_encoders)
 
     @property
     def unet(self) -> nn.Module:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from .architecture import ARCHITECTURES, Architecture
 from .catalogue import known_model
-from .model import Architecture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,13 +19,14 @@ def known_size(name: str, architecture: Architecture) -> tuple[int, int] | None:
     pixels, single files of sdxl-turbo), and nothing else in the files says it.
     """
     known = known_model(name)
-    if known is None or known.ships or known.architecture != architecture or architecture == "ddpm":
+    pixels = ARCHITECTURES[architecture].latent_scale is None
+    if known is None or known.ships or known.architecture != architecture or pixels:
         return None
     return known.native_size, known.native_size
 
 
 def apply_native_size(modules: Mapping[str, nn.Module], size: tuple[int, int]) -> bool:
-    """Write a (height, width) in pixels into the UNet's config as its own; whether that changed it.
+    """Write a (height, width) in pixels into the UNet's config as its own; return whether that changed it.
 
     A size that this UNet and VAE cannot make is left alone.
     """

@@ -3,7 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .compare import TastemakerCompare
-from .evaluate import TastemakerEvaluate, TastemakerReport
+from .evaluate import TastemakerEvaluate
 from .fid import TastemakerFID
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
 from .load import TastemakerLoadModel
@@ -12,6 +12,7 @@ from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
+from .report import TastemakerReport
 from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked

@@ -5,12 +5,6 @@ from __future__ import annotations
 from ..loaders import DiffusionModel
 from ..loaders.catalogue import known_model
 
-_KINDS = {
-    "sdxl": "text to image, SDXL architecture",
-    "sdxl-refiner": "SDXL refiner: finishes the pictures of another SDXL model",
-    "ddpm": "unconditional, no prompts",
-}
-
 
 def about(model: DiffusionModel) -> str:
     """Name, kind, size, parts and scheduler of a model, and what the catalogue says of its name."""
@@ -19,7 +13,7 @@ def about(model: DiffusionModel) -> str:
     height, width = model.native_size
     lines = [
         model.name,
-        f"kind: {_KINDS[model.architecture]} ({model.architecture})",
+        f"kind: {model.spec.about} ({model.architecture})",
         f"native size: {width} x {height} pixels, sizes are multiples of {model.size_multiple}",
     ]
     for name, module in model.modules.items():

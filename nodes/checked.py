@@ -68,7 +68,7 @@ def checked(
                 raise e.named(called[e.name]) from e
             raise
 
-    safe.checks_inputs = True
+    safe.looked_up = looked_up  # type: ignore[attr-defined]
     return safe
 
 
@@ -147,7 +147,7 @@ def _check_wire(entry: io.Input, value: Any) -> None:
 
 
 def described(value: object) -> str:
-    """A value in a few words, for somebody who looks for where it came from."""
+    """Say what a value is in a few words, for somebody who looks for where it came from."""
     import torch
 
     if value is None:
@@ -190,9 +190,9 @@ def _is_scores(value: Any) -> bool:
 
 
 def _is_pictures(value: Any) -> bool:
-    from ..images.pictures import FilePictures, TensorPictures
+    from ..images.pictures import Pictures
 
-    return isinstance(value, (FilePictures, TensorPictures))
+    return isinstance(value, Pictures)
 
 
 def _is_options(value: Any) -> bool:
@@ -202,9 +202,9 @@ def _is_options(value: Any) -> bool:
 
 
 def _is_training(value: Any) -> bool:
-    from ..training import DDPOConfig
+    from ..training import FineTuneConfig
 
-    return isinstance(value, DDPOConfig)
+    return isinstance(value, FineTuneConfig)
 
 
 def _is_report(value: Any) -> bool:

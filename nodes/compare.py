@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..core.errors import InputError
 from . import host
 from .checked import checked
 from .listing import schema
@@ -53,17 +52,12 @@ class TastemakerCompare(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, before: ScoreTable, after: ScoreTable, pairs: int) -> io.NodeOutput:
-        import numpy as np
-        import torch
-
+        from ..images.convert import from_pil
         from ..ranking.comparison import compare, in_words
         from ..ranking.output.comparison_sheet import comparison_sheet
 
-        if type(pairs) is not int or not 1 <= pairs <= MAX_PAIRS:
-            raise InputError("pairs", pairs, f"It must be a whole number from 1 to {MAX_PAIRS}.")
         found = compare(before, after)
         picture = comparison_sheet(before, after, pairs=pairs)
-        image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
         report = "\n".join(in_words(difference) for difference in found)
         ui = {"images": [host.preview_entry(picture, "compare")], "text": [report]}
-        return io.NodeOutput(image, report, found[0].win_rate.value, ui=ui)
+        return io.NodeOutput(from_pil(picture), report, found[0].win_rate.value, ui=ui)

@@ -1,10 +1,8 @@
-"""Evaluate and Report: how good a model is, in the figures that papers use."""
+"""Evaluate: how good a model is, in the figures that papers use."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,38 +10,21 @@ from comfy_api.latest import io
 
 from ..core.errors import InputError
 from ..evaluation.protocols import PROTOCOLS, PromptRow
-from ..evaluation.settings import EXTRACTORS, MAX_PICTURES, RESIZES, EvaluationSettings
+from ..evaluation.settings import MAX_PICTURES, EvaluationSettings
 from ..sampling import SampleSettings
 from . import host
 from .checked import checked
-from .fid import (
-    FEATURES_TIP,
-    NOT_STORED,
-    RESIZE_TIP,
-    extractor_for,
-    pictures_input,
-    stored_input,
-    stored_statistics,
-)
+from .features import NOT_STORED, extractor_for, features_inputs, stored_input, stored_statistics
+from .inputs import pictures_input, prompts_input, widgets
 from .listing import schema
-from .widgets import widgets
-from .wires import (
-    CATEGORY,
-    PromptList,
-    TasteEvaluation,
-    TasteModel,
-    TasteOptions,
-    TasteReward,
-    as_prompts,
-    prompts_input,
-)
+from .wires import CATEGORY, PromptList, TasteEvaluation, TasteModel, TasteOptions, TasteReward, as_prompts
 
 if TYPE_CHECKING:
     import torch
 
     from ..evaluation.fid.features import Extractor
-    from ..evaluation.pictures import Source
-    from ..evaluation.result import Evaluation, Reference
+    from ..evaluation.references import Reference
+    from ..evaluation.sources import Source
     from ..images.pictures import Pictures
     from ..loaders import DiffusionModel
     from ..rewards import Reward
@@ -108,15 +89,9 @@ class TastemakerEvaluate(io.ComfyNode):
                     max=MAX_PICTURES,
                     tooltip="Prompts taken of a protocol, as many of each category as can be. 0: as published.",
                 ),
-                io.Combo.Input(
-                    "features",
-                    options=[*EXTRACTORS, NO_FEATURES],
-                    default=EXTRACTORS[0],
-                    tooltip=FEATURES_TIP + "none: no FID, no KID, no diversity.",
-                ),
-                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=RESIZE_TIP),
+                *features_inputs([NO_FEATURES], "none: no FID, no KID, no diversity."),
                 io.String.Input("negative_prompt", default="", tooltip="What should not be in the pictures."),
-                *widgets(EvaluationSettings, *MEASURING),
+                *widgets(EvaluationSettings),
                 *widgets(SampleSettings, *SAMPLING),
                 stored_input(),
             ],
@@ -167,139 +142,93 @@ class TastemakerEvaluate(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         from ..evaluation.evaluate import evaluate
+        from ..evaluation.given import digest
         from ..evaluation.report.content import as_text
+        from ..evaluation.run import Run
+        from ..evaluation.sources import SampledPictures
 
-        host.evaluations_folder(title)  # what is wrong with the title is said first
-        told = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
-        sampling = SampleSettings(**_sized(settings, protocol))
+        home = host.evaluations_folder(title)  # what is wrong with the title is said first
+        measuring = EvaluationSettings(**{name: settings.pop(name) for name in MEASURING})
         if (model is None) == (images is None):
             raise InputError("model", "both" if model else "nothing", "Connect a model to sample, or images: one.")
-        rows = _rows(protocol, folder, count, told, prompts)
-        source = _source(model, images, rows, told, sampling, negative_prompt, options, named=protocol != CONNECTED)
-        place = host.evaluations_folder(title) / _digest(rows, source)
-        source = _into(source, place)
+        rows = _rows(protocol, folder, count, measuring.seed, prompts)
+        if model is not None:
+            sampling = SampleSettings(**_sized(settings, protocol))
+            source = _sampled(model, rows, measuring, sampling, negative_prompt, options)
+        elif images is not None:
+            source = _given(images, rows, measuring.images_per_prompt, named=protocol != CONNECTED)
+        place = home / digest(rows, source)
+        if isinstance(source, SampledPictures):
+            source = replace(source, folder=place / "pictures")
         extractor = None if features == NO_FEATURES else extractor_for(features, resize)
         known = _reference(protocol, folder, reference, stored, extractor)
         with host.loading():
-            found = evaluate(
-                title,
-                rows,
-                source,
-                folder=place,
-                protocol=PROTOCOLS[protocol].title if protocol in PROTOCOLS else "",
-                extractor=extractor,
-                reference=known,
-                rewards=_rewards(reward),
-                settings=told,
-                place=host.in_use,
-                progress=host.HostProgress(),
-            )
+            name = PROTOCOLS[protocol].title if protocol in PROTOCOLS else ""
+            run = Run(title, rows, source, place, name, extractor, known, _rewards(reward), measuring)
+            found = evaluate(run, place=host.in_use, progress=host.HostProgress())
+        assert found is not None  # of several processes only one gathers; here there is one
         text = as_text([found], ())
         return io.NodeOutput(found, text, ui={"tastemaker_report": [text], "text": [text]})
 
 
 def _sized(values: dict[str, Any], protocol: str) -> dict[str, Any]:
-    """Sampling settings: the protocol's size where none is chosen."""
+    """Return sampling settings with the protocol's size where none is chosen."""
     size = PROTOCOLS[protocol].size if protocol in PROTOCOLS else 0
     return {**values, **{side: values[side] or size for side in ("height", "width")}}
 
 
-def _rows(
-    protocol: str, folder: str, count: int, told: EvaluationSettings, prompts: PromptList | str | None
-) -> list[PromptRow]:
-    from ..evaluation.protocols import chosen, read_protocol
+def _rows(protocol: str, folder: str, count: int, seed: int, prompts: PromptList | str | None) -> list[PromptRow]:
+    """Return what is measured: the protocol's prompts from its folder, or the connected ones, numbered."""
+    from ..evaluation.protocols import choose_rows, read_protocol
 
-    if protocol not in (CONNECTED, *PROTOCOLS):
-        raise InputError("protocol", protocol, f"Pick one of {', '.join((CONNECTED, *PROTOCOLS))}.")
-    if not isinstance(count, int) or not 0 <= count <= MAX_PICTURES:
-        raise InputError("count", count, f"It must be from 0 to {MAX_PICTURES:,}.")
     if protocol != CONNECTED:
-        return read_protocol(protocol, host.picture_folder(folder), count=count, seed=told.seed)
+        return read_protocol(protocol, host.picture_folder(folder), count=count, seed=seed)
     rows = [PromptRow(str(i), text) for i, text in enumerate(as_prompts(prompts).texts, 1)]
-    return chosen(rows, count, told.seed) if count else rows
+    return choose_rows(rows, count, seed) if count else rows
 
 
-def _source(
-    model: DiffusionModel | None,
-    images: torch.Tensor | Pictures | None,
+def _given(images: torch.Tensor | Pictures, rows: list[PromptRow], each: int, *, named: bool) -> Source:
+    """Return finished pictures; of a protocol (`named`) in its prompts' order."""
+    from ..evaluation.given import in_prompt_order
+    from ..evaluation.sources import GivenPictures
+    from ..images.pictures import as_pictures
+
+    pictures = as_pictures(images)
+    return GivenPictures(in_prompt_order(pictures, rows, each) if named else pictures)
+
+
+def _sampled(
+    model: DiffusionModel,
     rows: list[PromptRow],
-    told: EvaluationSettings,
+    measuring: EvaluationSettings,
     sampling: SampleSettings,
     negative_prompt: str,
     options: SampleOptions | None,
-    *,
-    named: bool,
 ) -> Source:
-    from ..evaluation.pictures import GivenPictures
-    from ..evaluation.plan import sampled
-    from ..images.convert import check_images
-    from ..images.pictures import as_pictures
+    """Return pictures that a model makes, in a folder that is not known yet. Raises InputError for too many."""
+    from ..evaluation.sources import sampled_pictures
 
-    if images is not None:
-        whole = as_pictures(images if hasattr(images, "rows") else check_images(images))
-        return GivenPictures(_by_name(whole, rows, told.images_per_prompt) if named else whole)
-    if len(rows) * told.images_per_prompt > MAX_PICTURES:
+    if len(rows) * measuring.images_per_prompt > MAX_PICTURES:
         most = MAX_PICTURES // len(rows)
-        raise InputError("images_per_prompt", told.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
-    return sampled(model, rows, told, sampling, Path(), negative_prompt, options=options, place=host.in_use)
-
-
-def _by_name(pictures: Pictures, rows: list[PromptRow], each: int) -> Pictures:
-    """Pictures in the order of a protocol's prompts: files by their names, a batch as it is.
-
-    Raises InputError where a prompt has no file: its pictures would stand beside other prompts.
-    """
-    from ..evaluation.plan import finished_names
-    from ..images.pictures import FilePictures
-
-    if not isinstance(pictures, FilePictures):
-        return pictures
-    places = {file.name: i for i, file in enumerate(pictures.files)}
-    names = finished_names(rows, each, places.__contains__)
-    missing = [name for name in names if name not in places]
-    if missing:
-        row = rows[names.index(missing[0]) // each]
-        raise InputError(
-            "images",
-            f"no file for prompt {row.id} ({len(missing):,} in all)",
-            "Name the files as the protocol does (its id, or category/id), or by number: 000000.png and so on.",
-        )
-    return pictures.rows([places[name] for name in names])
-
-
-def _digest(rows: list[PromptRow], source: Source) -> str:
-    """A folder's name that other prompts, settings or pictures do not share: each has a run of its own."""
-    text = json.dumps([[list(row[:3]) for row in rows], len(source), source.identity()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _into(source: Source, place: Path) -> Source:
-    from dataclasses import replace
-
-    from ..evaluation.pictures import SampledPictures
-
-    return replace(source, folder=place / "pictures") if isinstance(source, SampledPictures) else source
+        raise InputError("images_per_prompt", measuring.images_per_prompt, f"At most {most} of {len(rows):,} prompts.")
+    return sampled_pictures(
+        model, rows, measuring, sampling, Path(), negative_prompt, options=options, place=host.in_use
+    )
 
 
 def _rewards(reward: Reward | None) -> list[Reward]:
-    """The reward, or where its scores depend on their batch, the rewards it is made of."""
+    """Return the reward, or where its scores depend on their batch, the rewards it is made of."""
     if reward is None:
         return []
     return list(reward.members) if reward.relative and reward.members else [reward]
 
 
 def _reference(
-    protocol: str,
-    folder: str,
-    pictures: torch.Tensor | Pictures | None,
-    stored: str,
-    extractor: Extractor | None,
+    protocol: str, folder: str, pictures: torch.Tensor | Pictures | None, stored: str, extractor: Extractor | None
 ) -> Reference | None:
-    """What is connected; else the stored statistics; else the protocol's own pictures; else none."""
-    from ..evaluation.pictures import GivenPictures
-    from ..evaluation.plan import protocol_reference
-    from ..evaluation.result import Reference
-    from ..images.convert import check_images
+    """Return what is connected; else the stored statistics; else the protocol's own pictures; else None."""
+    from ..evaluation.references import Reference, protocol_reference
+    from ..evaluation.sources import GivenPictures
     from ..images.pictures import as_pictures
 
     if extractor is None:
@@ -310,57 +239,10 @@ def _reference(
     if pictures is not None and stored != NOT_STORED:
         raise InputError("stored", stored, "There is a connected reference too; take one of them.")
     if pictures is not None:
-        whole = as_pictures(pictures if hasattr(pictures, "rows") else check_images(pictures, "reference"))
-        return Reference("the connected reference", GivenPictures(whole), folder=kept)
-    if stored != NOT_STORED:
-        statistics = stored_statistics(stored)
+        connected = GivenPictures(as_pictures(pictures, "reference"))
+        return Reference("the connected reference", connected, folder=kept)
+    statistics = stored_statistics(stored)
+    if statistics is not None:
         name = statistics.about.get("name") or statistics.about.get("title") or stored
-        return Reference(str(name), statistics=statistics)
+        return Reference(str(name), statistics)
     return None if protocol == CONNECTED else protocol_reference(protocol, host.picture_folder(folder), kept)
-
-
-class TastemakerReport(io.ComfyNode):
-    """Evaluations as a report."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="TastemakerReport",
-            display_name="Report",
-            category=CATEGORY,
-            description="Makes a report of one evaluation, or of two side by side: a table with intervals, a chart, "
-            "the best and worst pictures by each reward, and one HTML file to share.",
-            is_output_node=True,
-            inputs=[
-                TasteEvaluation.Input("before", tooltip="From Evaluate."),
-                TasteEvaluation.Input("after", optional=True, tooltip="From another Evaluate, of the same kind."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="tastemaker/report",
-                    tooltip="Where the report goes, below the output folder.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output(display_name="chart"),
-                io.String.Output(display_name="text", tooltip="The table in Markdown, with notes."),
-            ],
-        )
-
-    @classmethod
-    @checked(called={"evaluation": "before"})
-    def execute(cls, before: Evaluation, filename_prefix: str, after: Evaluation | None = None) -> io.NodeOutput:
-        import numpy as np
-        import torch
-
-        from ..evaluation.report.content import make_report, overview
-        from ..evaluation.report.save import save_report
-
-        evaluations = [before] if after is None else [before, after]
-        report = make_report(evaluations)
-        folder, stem, counter = host.output_place(filename_prefix, *report.chart.size)
-        paths = save_report(report, evaluations, folder, f"{stem}_{counter:05d}_")
-        images = [host.preview_entry(overview(report), "report")]
-        chart = torch.from_numpy(np.asarray(report.chart, dtype=np.float32) / 255)[None]
-        saved = f"{report.text}\n\nSaved: {paths[0].name}, with its chart, sheets, JSON and Markdown beside it."
-        ui = {"images": images, "text": [saved], "tastemaker_report": [saved]}
-        return io.NodeOutput(chart, report.text, ui=ui)

@@ -1,93 +1,27 @@
-"""FID: how far two sets of pictures lie apart; and what it shares with Evaluate."""
+"""FID: how far two sets of pictures lie apart."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..core.errors import InputError
 from ..core.progress import Progress, Within
-from ..evaluation.settings import EXTRACTORS, OVERALL, RESIZES, EvaluationSettings
+from ..evaluation.settings import OVERALL, EvaluationSettings
 from . import host
 from .checked import checked
+from .features import NOT_STORED, extractor_for, features_inputs, stored_input, stored_statistics
+from .inputs import pictures_input, widgets
 from .listing import schema
-from .widgets import widgets
-from .wires import CATEGORY, TastePictures
+from .wires import CATEGORY
 
 if TYPE_CHECKING:
     import torch
 
     from ..evaluation.fid.features import Extractor
-    from ..evaluation.fid.statistics import FeatureStatistics
+    from ..evaluation.measures import FeatureSet
     from ..images.pictures import Pictures
-
-FEATURES_TIP = (
-    "What reads pictures for FID and KID. tiny-vision comes with the pack and knows only the embedded models' world. "
-    "inception-v3 is what papers use; the error says where to get its file. "
-)
-RESIZE_TIP = "How pictures reach Inception's size. clean: antialiased, as papers do now. legacy: as the first ones did."
-
-
-NOT_STORED = "none"
-MAX_STORED = 500  # files listed
-STORED_TIP = (
-    "Statistics that an Evaluate kept, to compare with instead of pictures: no KID then, which needs the pictures. "
-    "Reload the page for new ones."
-)
-
-
-def stored_input() -> io.Input:
-    """The combo of stored statistics; it came later, so a prompt written before it still runs."""
-    return io.Combo.Input(
-        "stored", options=[NOT_STORED, *stored_files()], default=NOT_STORED, optional=True, tooltip=STORED_TIP
-    )
-
-
-def stored_files() -> list[str]:
-    """Statistics under the evaluations' folder, as `TITLE/RUN/statistics-....safetensors`, the newest first."""
-    root = host.evaluations_folder()
-    try:
-        found = [p for p in root.glob("*/*/statistics*.safetensors") if p.is_file() and not p.is_symlink()]
-        newest = sorted(found, key=lambda p: -p.stat().st_mtime_ns)[:MAX_STORED]
-    except OSError:
-        return []
-    names = (p.relative_to(root).as_posix() for p in newest)
-    return [name for name in names if name.isprintable()]
-
-
-def stored_statistics(name: str) -> FeatureStatistics:
-    """Statistics from that list. Raises InputError for what is not in it, ModelFileError for a damaged file."""
-    from ..evaluation.fid.statistics import load_statistics
-
-    if name not in stored_files():
-        raise InputError("stored", name, "Pick one of the list; Evaluate makes them, where it has a reference.")
-    return load_statistics(host.evaluations_folder() / name)
-
-
-def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Input:
-    return io.MultiType.Input(name, types=[io.Image, TastePictures], tooltip=tooltip, optional=optional)
-
-
-def extractor_for(name: str, resize: str) -> Extractor:
-    """A feature network, kept for the next run while its file stays as it is. Raises InputError, ModelFileError."""
-    from ..evaluation.fid.inception import find_inception
-    from ..loaders.formats.fingerprint import changes
-
-    if name not in EXTRACTORS:
-        raise InputError("features", name, f"Pick one of {', '.join(EXTRACTORS)}.")
-    folders = tuple(host.reward_folders())
-    return _kept_extractor(name, resize, folders, changes(find_inception(folders)) if name == "inception-v3" else "")
-
-
-@lru_cache(maxsize=2)
-def _kept_extractor(name: str, resize: str, folders: tuple[Path, ...], changed: str) -> Extractor:
-    from ..evaluation.fid.features import load_extractor
-
-    with host.loading():
-        return load_extractor(name, folders=folders, resize=resize)
 
 
 class TastemakerFID(io.ComfyNode):
@@ -107,10 +41,7 @@ class TastemakerFID(io.ComfyNode):
                 pictures_input(
                     "reference", "The real pictures, or those of another model. Or pick stored ones.", optional=True
                 ),
-                io.Combo.Input(
-                    "features", options=list(EXTRACTORS), default=EXTRACTORS[0], tooltip=FEATURES_TIP.strip()
-                ),
-                io.Combo.Input("resize", options=list(RESIZES), default=RESIZES[0], tooltip=RESIZE_TIP),
+                *features_inputs(),
                 *widgets(EvaluationSettings, "kid_subsets", "kid_subset_size", "resamples", "seed"),
                 stored_input(),
             ],
@@ -141,13 +72,13 @@ class TastemakerFID(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..evaluation.fid.statistics import check_comparable
         from ..evaluation.measures import FID, KID, FeatureSet, distances
-        from ..evaluation.report.content import shown
+        from ..evaluation.report.content import format_estimate
 
-        told = EvaluationSettings(**settings)
+        measuring = EvaluationSettings(**settings)
         if (reference is None) == (stored == NOT_STORED):
             found = "nothing" if reference is None else "two"
             raise InputError("reference", found, "Connect pictures to compare with, or pick stored statistics: one.")
-        known = None if stored == NOT_STORED else stored_statistics(stored)
+        known = stored_statistics(stored)
         extractor = extractor_for(features, resize)
         if known is not None:
             check_comparable(extractor.about, known.about)
@@ -159,9 +90,9 @@ class TastemakerFID(io.ComfyNode):
                 other = FeatureSet(known.about, None, (), known)
             else:
                 other = _features("reference", reference, extractor, progress, notes)
-            found, more = distances(mine, other, told, progress)
-        values = found[OVERALL]
-        lines = [f"{name}: {shown(values[name])}" for name in (FID, KID) if name in values]
+            sections, more = distances(mine, other, measuring, progress)
+        values = sections[OVERALL]
+        lines = [f"{name}: {format_estimate(values[name])}" for name in (FID, KID) if name in values]
         counts = " and ".join(f"{s.statistics.count:,}" for s in (mine, other))
         lines += [f"{counts} pictures, read by {features}", *notes, *more]
         text = "\n".join(lines)
@@ -169,13 +100,15 @@ class TastemakerFID(io.ComfyNode):
         return io.NodeOutput(values[FID].value, kid, text, ui={"tastemaker_report": [text], "text": [text]})
 
 
-def _features(name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Progress, notes: list[str]):
+def _features(
+    name: str, value: torch.Tensor | Pictures, extractor: Extractor, progress: Progress, notes: list[str]
+) -> FeatureSet:
+    """Read the features of what the input `name` got; `notes` gets which pictures cannot be read."""
     from ..evaluation.fid.features import read_features
     from ..evaluation.measures import FeatureTensor, feature_set
-    from ..images.convert import check_images
     from ..images.pictures import as_pictures
 
-    pictures = as_pictures(value if hasattr(value, "rows") else check_images(value, name))
+    pictures = as_pictures(value, name)
     progress.phase(name, len(pictures))
     found = read_features(pictures, extractor, place=host.in_use, progress=Within(progress))
     if found.broken:

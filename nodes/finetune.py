@@ -14,19 +14,17 @@ from ..training import PRESETS, FineTuneConfig
 from ..training.presets import preset_values
 from . import host
 from .checked import checked
+from .inputs import prompts_input, widgets
 from .listing import schema
 from .live import LiveRun
-from .widgets import widgets
 from .wires import (
     CATEGORY,
     PromptList,
     TasteModel,
-    TastePrompts,
     TasteReport,
     TasteReward,
     TasteTraining,
     as_prompts,
-    prompts_input,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +50,7 @@ class TastemakerFineTune(io.ComfyNode):
             node_id="TastemakerFineTune",
             display_name="Fine-Tune",
             category=CATEGORY,
-            description="Teaches a model to please a reward (DDPO, reinforcement learning): it paints pictures, the "
+            description="Teaches a model to please a reward (DDPO, reinforcement learning): it makes pictures, the "
             "reward scores them, and what made the better ones becomes more likely. The result is a LoRA.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -82,12 +80,11 @@ class TastemakerFineTune(io.ComfyNode):
                 TasteTraining.Input(
                     "settings", optional=True, tooltip="From Fine-Tune Settings: everything that is rarely changed."
                 ),
-                io.MultiType.Input(
-                    "held_out_prompts",
-                    types=[TastePrompts, io.String],
-                    optional=True,
-                    tooltip="What it does not practise on: prompts for the comparison with the untrained model. It "
+                prompts_input(
+                    "What it does not practise on: prompts for the comparison with the untrained model. It "
                     "needs evaluate_every in the settings. Without them the prompts above, from other seeds.",
+                    "held_out_prompts",
+                    optional=True,
                 ),
                 TasteReward.Input(
                     "watched_reward",
@@ -152,9 +149,7 @@ class TastemakerFineTune(io.ComfyNode):
 def merged(
     name: str, settings: FineTuneConfig | None, on_node: dict[str, Any], model: DiffusionModel
 ) -> FineTuneConfig:
-    """Put the node's widgets over settings that were changed, over what the preset says. Raises InputError."""
-    if name not in (AUTO, *PRESETS, FROM_SETTINGS):
-        raise InputError("preset", name, f"Pick one of {', '.join((AUTO, *PRESETS, FROM_SETTINGS))}.")
+    """Put the node's widgets over settings that were changed, over what the preset says."""
     base = settings or FineTuneConfig()
     chosen: dict[str, Any] = {}
     if name != FROM_SETTINGS:
@@ -170,7 +165,7 @@ def merged(
 
 def _fitting() -> str:
     """Return the largest preset that the device has the memory for."""
-    there = host.memory_gigabytes()
+    there = host.device_gigabytes()
     sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
     fitting = [name for name, size in sizes.items() if there >= 0.9 * size]  # cards report a little less
     if fitting:
@@ -255,13 +250,10 @@ class TastemakerRewardCurve(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, report: tuple[EpochReport, ...], title: str) -> io.NodeOutput:
-        import numpy as np
-        import torch
-
+        from ..images.convert import from_pil
         from ..training.run.curve import curve
 
         if len(title) > MAX_TITLE:
             raise InputError("title", title, f"At most {MAX_TITLE} characters.")
         picture = curve(report, title=" ".join(title.split()))
-        image = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]
-        return io.NodeOutput(image, ui={"images": [host.preview_entry(picture, "curve")]})
+        return io.NodeOutput(from_pil(picture), ui={"images": [host.preview_entry(picture, "curve")]})

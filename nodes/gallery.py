@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from ..core.errors import TastemakerError
+from ..core.texts import shortened
 from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from ..ranking.kendall import agreements, sampled
 from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..ranking import ScoreTable
 
 MAX_ROWS = 500
@@ -27,7 +22,7 @@ MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
-    """Rows for the page: the first 500 of a ranked table. Writes small copies, each once; may raise a cancel."""
+    """Return rows for the page: the first 500 of a ranked table. Writes small copies, each once; may raise a cancel."""
     count = min(len(ranked), MAX_ROWS)
     chosen, progress = set(kept), host.HostProgress()
     progress.phase("pictures", count)
@@ -39,7 +34,7 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
             {
                 **record,
                 **shown,
-                "prompt": _shortened(str(record["prompt"])),
+                "prompt": shortened(str(record["prompt"]), MAX_SHOWN_PROMPT),
                 "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
                 "id": key[:ID_LENGTH],
                 "kept": i in chosen,
@@ -50,19 +45,15 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
-
-
 def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:
-    """A picture's key, and its `thumb` and `view`: the small copy, and the picture itself or a large copy.
+    """Return a picture's key, and its `thumb` and `view`: the small copy, and the picture itself or a large copy.
 
     A file that has gone since it was scored has neither, and no key, so nothing can pick it.
     """
     try:
         key = ranked.pictures.key(i)
         thumb = host.temp_picture(f"{key}_{THUMBNAIL_SIDE}", lambda: _small(ranked, i, THUMBNAIL_SIDE))
-        path = _path(ranked, i)
+        path = ranked.pictures.file(i)
         view = host.view_entry(path) if path is not None else None
         large = max(ranked.pictures.size(i)) > THUMBNAIL_SIDE
         if view is None and large and i < MAX_VIEWS:
@@ -73,19 +64,14 @@ def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:
 
 
 def _small(ranked: ScoreTable, i: int, side: int) -> tuple[bytes, str]:
-    """A copy's data and extension: as it is when it fits, else a JPEG."""
+    """Return a copy's data and extension: as it is when it fits, else a JPEG."""
     if max(ranked.pictures.size(i)) <= side:
         return preview(ranked.pictures.picture(i), side)
     return encoded(thumbnail(ranked.pictures, i, side)), "jpg"
 
 
-def _path(ranked: ScoreTable, i: int) -> Path | None:
-    found = getattr(ranked.pictures, "path", None)
-    return Path(found(i)) if callable(found) else None
-
-
 def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
-    """How far every two columns agree (Kendall's tau), inside each group. Of a large table, some rows count."""
+    """Say how far every two columns agree (Kendall's tau), inside each group. Of a large table, some rows count."""
     names = list(ranked.scores)[:MAX_COLUMNS_COMPARED]
     if len(names) < 2:
         return []
@@ -95,8 +81,10 @@ def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
     return [{"first": a, "second": b, "tau": tau, "of": len(rows)} for (a, b), tau in found.items()]
 
 
-def summary(ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, notes: list[str]) -> Any:
-    """What the page says about the whole table."""
+def summary(
+    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, notes: list[str]
+) -> dict[str, Any]:
+    """Return what the page says about the whole table."""
     notes, shown = list(notes), len(rows)
     gone = sum(not row["id"] for row in rows)
     if gone:
@@ -118,8 +106,3 @@ def summary(ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: P
         "agreement": agreement_rows(ranked),
         "notes": notes,
     }
-
-
-def as_image(picture: Image.Image) -> torch.Tensor:
-    """A picture as the host's IMAGE: float32 (1, H, W, 3)."""
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)[None]

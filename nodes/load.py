@@ -1,39 +1,27 @@
-"""Load Model, and the number formats that loaders offer."""
+"""Load Taste Model: a folder, a file or an embedded model to a handle."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 from comfy_api.latest import io
 
 from ..core.errors import InputError
-from ..loaders import EMBEDDED_MODELS, load_diffusion_model
+from ..loaders import EMBEDDED_MODELS, DiffusionModel, load_diffusion_model
 from ..loaders.catalogue import how_to_get
 from ..loaders.folder.schedulers import AUTO, PREDICTION_CHOICES
 from ..loaders.formats.fingerprint import changes
 from . import host
 from .about import about
 from .checked import checked
+from .inputs import dtype_input, dtype_of
 from .listing import schema
 from .wires import CATEGORY, TasteModel
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-
-# Two nodes that load the same thing share it while anybody holds it.
-models: WeakValueDictionary = WeakValueDictionary()
-
-
-def dtype_of(name: str, *, exact: bool = False):
-    import torch
-
-    if name not in DTYPES:
-        raise InputError("dtype", name, f"Pick one of {', '.join(DTYPES)}.")
-    return host.preferred_dtype(exact=exact) if name == "auto" else getattr(torch, name)
-
-
-def dtype_input(tooltip: str) -> io.Input:
-    return io.Combo.Input("dtype", options=list(DTYPES), default="auto", tooltip=tooltip)
+# two nodes that load the same thing share it while anybody holds it
+models: WeakValueDictionary[tuple[Any, ...], DiffusionModel] = WeakValueDictionary()
 
 
 class TastemakerLoadModel(io.ComfyNode):
@@ -90,9 +78,7 @@ class TastemakerLoadModel(io.ComfyNode):
     def execute(cls, model: str, dtype: str, prediction_type: str = AUTO) -> io.NodeOutput:
         source = _source(model)
         if source is None:
-            raise InputError("model", model, _no_such_model(str(model)))
-        if prediction_type not in PREDICTION_CHOICES:
-            raise InputError("prediction_type", prediction_type, f"Pick one of {', '.join(PREDICTION_CHOICES)}.")
+            raise InputError("model", model, _no_such_model(model))
         # by the format itself: auto and what it stands for are one
         key = (str(source), dtype_of(dtype), prediction_type, _stamp(source))
         loaded = models.get(key)
@@ -106,7 +92,7 @@ class TastemakerLoadModel(io.ComfyNode):
 
 
 def _folders() -> dict[str, Path]:
-    """Model folders by the names the widget shows.
+    """Return model folders by the names the widget shows.
 
     A single file keeps the name the host gives it, ending included, so that the host can offer to get it. So
     a folder of such a name, or of an embedded model's, is listed with a slash behind it.
@@ -117,18 +103,18 @@ def _folders() -> dict[str, Path]:
 
 
 def _names() -> list[str]:
-    return [*EMBEDDED_MODELS, *_folders(), *host.safetensors_names("checkpoints")]
+    return [*EMBEDDED_MODELS, *_folders(), *host.weight_names("checkpoints")]
 
 
 def _source(model: object) -> str | Path | None:
-    """What a name of the widget stands for; None for one that is not listed."""
+    """Return what a name of the widget stands for; None for one that is not listed."""
     if not isinstance(model, str):
         return None
-    return model if model in EMBEDDED_MODELS else _folders().get(model) or host.safetensors_file("checkpoints", model)
+    return model if model in EMBEDDED_MODELS else _folders().get(model) or host.weight_file("checkpoints", model)
 
 
 def _stamp(source: str | Path | None) -> str:
-    """What changes when a model changes on disk."""
+    """Return what changes when a model changes on disk."""
     return changes(source) if isinstance(source, Path) else ""
 
 

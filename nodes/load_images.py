@@ -16,10 +16,6 @@ from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 if TYPE_CHECKING:
     from ..images.folder import Folder
 
-# the choices of rewards.folder, which needs torch
-PROMPT_SOURCES = ("auto", "metadata", "txt", "none")
-WITHOUT_PROMPT = ("keep", "leave out")
-ORDERS = ("name", "newest first")
 _LISTED = 50  # names of each kind in the report
 _PAUSE = 0.1  # seconds between two messages of progress: each costs more than reading a small file
 
@@ -29,6 +25,8 @@ class TastemakerLoadImages(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        from ..images.folder import ORDERS, PROMPT_SOURCES, WITHOUT_PROMPT
+
         return schema(
             node_id="TastemakerLoadImages",
             display_name="Load Images (folder)",
@@ -46,7 +44,7 @@ class TastemakerLoadImages(io.ComfyNode):
                 io.Combo.Input(
                     "prompts_from",
                     options=list(PROMPT_SOURCES),
-                    default="auto",
+                    default=PROMPT_SOURCES[0],
                     tooltip="metadata: what ComfyUI, Tastemaker or A1111 wrote into the file. txt: a text file of the "
                     "same name beside it. auto: the text file where there is one, else the metadata.",
                 ),
@@ -58,14 +56,14 @@ class TastemakerLoadImages(io.ComfyNode):
                 io.Combo.Input(
                     "without_prompt",
                     options=list(WITHOUT_PROMPT),
-                    default="keep",
+                    default=WITHOUT_PROMPT[0],
                     tooltip="What becomes of pictures that still have none. Rewards that compare a picture with its "
                     "prompt need one for each: leave out drops those and lists them.",
                 ),
                 io.Combo.Input(
                     "order",
                     options=list(ORDERS),
-                    default="name",
+                    default=ORDERS[0],
                     tooltip="name: 2 before 10. newest first: the file changed last comes first.",
                 ),
                 io.Int.Input(
@@ -140,7 +138,7 @@ class TastemakerLoadImages(io.ComfyNode):
 
 
 def summary(folder: str, found: Folder) -> str:
-    """What was found, in plain words; long lists end with how many more there are."""
+    """Say what was found, in plain words; long lists end with how many more there are."""
     count = len(found.pictures)
     lines = [f"{folder}: {count:,} picture{'' if count == 1 else 's'}"]
     prompted = sum(bool(text) for text in found.prompts)
@@ -156,13 +154,13 @@ def summary(folder: str, found: Folder) -> str:
 
 
 def listed(rows: tuple[tuple[str, str], ...]) -> list[str]:
-    """A line for each (name, why), and one for those that are too many to show."""
+    """Return a line for each (name, why), and one for those that are too many to show."""
     lines = [f"- {name}: {why}" for name, why in rows[:_LISTED]]
     return lines + ([f"- and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else [])
 
 
 def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
-    """The IMAGE output and a line for the report where it is asked for and cannot be."""
+    """Return the IMAGE output, and a line for the report where it is asked for and cannot be."""
     if not wanted:
         return host.blocked("Load Images gives an IMAGE with as_batch on."), ""
     from ..images.batch import one_batch

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 from comfy_api.latest import io
 
 from ..core.errors import InputError
-from ..loaders import lora_state, read_lora
+from ..loaders import lora_state, read_lora, with_lora
 from ..loaders.catalogue import how_to_get
-from ..loaders.lora.apply import MAX_STRENGTH, Lora
+from ..loaders.lora.apply import MAX_STRENGTH
+from ..loaders.lora.layers import Lora
 from . import host
 from .checked import checked
 from .listing import schema
@@ -30,12 +31,12 @@ def _stamp(path: Path) -> tuple[str, int, int]:
 
 
 def _file(name: str) -> Path:
-    path = host.safetensors_file("loras", name)
+    path = host.weight_file("loras", name)
     known = how_to_get(name) if path is None and isinstance(name, str) else ""
     if known:
         raise InputError("lora", name, f"This LoRA is not there. {known}\n")  # the command stands last on its line
     if path is None:
-        there = ", ".join(host.safetensors_names("loras")[:20]) or "none"
+        there = ", ".join(host.weight_names("loras")[:20]) or "none"
         raise InputError(
             "lora", name, f"There is no such .safetensors file in models/loras. There are: {there}. Reload the page."
         )
@@ -61,7 +62,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
                 TasteModel.Input("model", tooltip="From Load Taste Model, or from another Load Taste LoRA."),
                 io.Combo.Input(
                     "lora",
-                    options=host.safetensors_names("loras"),
+                    options=host.weight_names("loras"),
                     tooltip="The .safetensors files in ComfyUI/models/loras. It must be made for this kind of model.",
                 ),
                 _strength_input("strength", "How strongly the picture network takes it. 0 is not at all."),
@@ -83,7 +84,7 @@ class TastemakerLoadLoRA(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, lora: str, **others: object) -> str:
         """Run again when the file changes on disk."""
-        path = host.safetensors_file("loras", lora)
+        path = host.weight_file("loras", lora)
         return f"{lora}:{path and _stamp(path)}"
 
     @classmethod
@@ -94,6 +95,6 @@ class TastemakerLoadLoRA(io.ComfyNode):
             loaded = _loras.get(stamp)
             if loaded is None:
                 loaded = _loras[stamp] = read_lora(stamp[0])
-            changed = model.with_lora(loaded, strength, strength_text)
+            changed = with_lora(model, loaded, strength, strength_text)
             state = lora_state(changed.loras[-1].targets)
         return io.NodeOutput(changed, state, ui={"tastemaker_report": [loaded.summary()]})

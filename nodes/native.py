@@ -2,126 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..core.errors import InputError
-from ..loaders.layout.architectures import UNET as PREFIX
-from ..loaders.layout.original import unet_sources
-from ..loaders.lora.apply import host_layers, lora_state
+from ..loaders.layout.native import check_native, prediction, text_state, unet_state, zero_snr
 from ..loaders.lora.keys import TEXT, TEXT_2
+from ..loaders.lora.state import host_layers, lora_state
 from . import host
 from .checked import checked
-from .host import native as host_native
+from .host.native import Native, NativeStates, native_lora, native_model
 from .listing import schema
 from .wires import CATEGORY, TasteModel
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from ..loaders import DiffusionModel
 
-# What ComfyUI has built in for every SDXL model. No tensor's shape tells these, so they are compared.
-_BLOCKS = (320, 640, 1280)
-_UNET = {
-    "attention_head_dim": (5, 10, 20),
-    "num_attention_heads": None,
-    "addition_time_embed_dim": 256,
-    "norm_num_groups": 32,
-    "norm_eps": 1e-5,
-    "act_fn": "silu",
-    "flip_sin_to_cos": True,
-    "freq_shift": 0,
-    "resnet_time_scale_shift": "default",
-}
-_SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "trained_betas": None}
-_VAE = {"scaling_factor": 0.13025, "shift_factor": None, "latents_mean": None, "latents_std": None}
 
-
-def check_native(model: DiffusionModel) -> None:
-    """Raises InputError when ComfyUI has no native form of a model, or one that would compute something else."""
-
-    def refuse(why: str) -> None:
-        raise InputError("model", model.name, f"{why} It can be used with the Tastemaker nodes only.")
-
-    if model.architecture != "sdxl":
-        refuse(f"Only SDXL models have a native form here, and this is of the kind {model.architecture!r}.")
-    blocks = _plain(model.unet.config.block_out_channels)
-    if blocks != _BLOCKS:
-        shown = ", ".join(map(str, blocks))
-        refuse(f"ComfyUI knows SDXL by its full size (320, 640 and 1280 channels), and this model has {shown}.")
-    steps = {"num_train_timesteps": 1000}
-    for config, built_in in (
-        (model.unet.config, _UNET),
-        (steps | dict(model.scheduler_config), _SCHEDULE | steps),
-        (model.vae.config, _VAE),
-    ):
-        for key, value in built_in.items():
-            found = _plain(config.get(key))
-            if found != value:
-                refuse(f"ComfyUI's SDXL has {key} {value}, and this model has {found!r}.")
-    if prediction(model) not in ("epsilon", "v_prediction"):
-        refuse(f"ComfyUI's SDXL predicts epsilon or v, and this model predicts {prediction(model)!r}.")
-    if zero_snr(model) and prediction(model) == "epsilon":
-        refuse("ComfyUI's SDXL has rescale_betas_zero_snr for v prediction only.")
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def prediction(model: DiffusionModel) -> str:
-    return str(model.scheduler_config.get("prediction_type", "epsilon"))
-
-
-def zero_snr(model: DiffusionModel) -> bool:
-    return bool(model.scheduler_config.get("rescale_betas_zero_snr", False))
-
-
-def unet_state(unet: nn.Module) -> dict[str, torch.Tensor]:
-    """A diffusers UNet's weights under SDXL's original names, not copied. Raises InputError for strange ones."""
-    state = unet.state_dict()
-    try:
-        sources = unet_sources(state)
-    except KeyError as e:
-        raise InputError(
-            "model", e.args[0], "Its UNet has parts that SDXL does not have, so it has no native form."
-        ) from e
-    return {sources[key].name.removeprefix(PREFIX): tensor for key, tensor in state.items()}
-
-
-def text_state(encoder: nn.Module) -> dict[str, torch.Tensor]:
-    """A text encoder's weights, all with the `text_model.` that transformers 5 leaves out of some; not copied."""
-    kept = {k: v for k, v in encoder.state_dict().items() if not k.endswith("position_ids")}
-    return {k if k.startswith(("text_model.", "text_projection.")) else f"text_model.{k}": v for k, v in kept.items()}
-
-
-def to_native(model: DiffusionModel) -> tuple[Any, Any, Any]:
-    """(MODEL, CLIP, VAE) of a full-size SDXL model, its LoRAs on them as ComfyUI's own patches.
+def to_native(model: DiffusionModel) -> Native:
+    """Return MODEL, CLIP and VAE of a full-size SDXL model, its LoRAs as ComfyUI's own patches.
 
     Models that share their weights share the native copy of them too. Raises InputError.
     """
     check_native(model)
     owner = tuple(model.modules[c] for c in ("unet", TEXT, TEXT_2, "vae"))
 
-    def states() -> host_native.NativeStates:
+    def states() -> NativeStates:
         unet, text, text_2, vae = owner
-        return host_native.NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
+        return NativeStates(unet_state(unet), text_state(text), text_state(text_2), vae.state_dict())
 
-    native = host_native.native_model(owner, prediction(model), zero_snr(model), states)
+    native = native_model(owner, prediction(model), zero_snr(model), states)
     for index, applied in enumerate(model.loras):
         layers = host_layers(model, index)
         count = sum(bool(layer.shape) + (layer.bias is not None) for layer in layers.values())
-        native = host_native.native_lora(
-            native, lora_state(layers), applied.strength, applied.strength_text, count=count
-        )
+        native = native_lora(native, lora_state(layers), applied.strength, applied.strength_text, count=count)
     return native
 
 
 class TastemakerToNative(io.ComfyNode):
-    """Hands a model to ComfyUI's own nodes."""
+    """Hand a model to ComfyUI's own nodes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -10,14 +10,14 @@ from ..core.errors import InputError
 from ..ranking.selection import RankOptions
 from . import host
 from .checked import checked
+from .inputs import widgets
 from .listing import schema
-from .widgets import widgets
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
 if TYPE_CHECKING:
     from ..ranking import ScoreTable
 
-_LATER = ("keep", "buckets", "great_from", "ok_from", "sizes")
+_LATER = ("keep", "buckets", "great_from", "ok_from", "sizes", "rank_by")
 
 
 class TastemakerRank(io.ComfyNode):
@@ -36,12 +36,6 @@ class TastemakerRank(io.ComfyNode):
                 TasteScores.Input("scores", tooltip="From Score."),
                 *widgets(RankOptions, "top_k", "group_by"),
                 *_optional(widgets(RankOptions, *_LATER)),
-                io.String.Input(
-                    "rank_by",
-                    default="",
-                    optional=True,
-                    tooltip="The score that ranks, by its column's name. Empty: the reward's own score.",
-                ),
                 io.String.Input(
                     "picks",
                     default="",
@@ -72,36 +66,15 @@ class TastemakerRank(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(
-        cls,
-        scores: ScoreTable,
-        top_k: int,
-        group_by: str,
-        keep: str = "all",
-        buckets: str = "thirds",
-        great_from: float = 1.0,
-        ok_from: float = 0.0,
-        sizes: str = "block",
-        rank_by: str = "",
-        picks: str = "",
-    ) -> io.NodeOutput:
+    def execute(cls, scores: ScoreTable, picks: str = "", **options: Any) -> io.NodeOutput:
+        from ..images.convert import from_pil
         from ..ranking.output.sheet import sheet
         from ..ranking.selection import find_picks, parse_picks
         from ..ranking.table import rank_table
-        from .gallery import as_image, gallery_rows, summary
+        from .gallery import gallery_rows, summary
 
         parse_picks(picks)  # what is no list of ids is refused before any work
-        ranked, kept, rejected = rank_table(
-            scores,
-            top_k=top_k,
-            group_by=group_by,
-            keep=keep,
-            buckets=buckets,
-            great_from=great_from,
-            ok_from=ok_from,
-            sizes=sizes,
-            rank_by=rank_by,
-        )
+        ranked, kept, rejected = rank_table(scores, **options)
         rows = gallery_rows(ranked, kept)
         picked = find_picks(ranked.pictures, picks, [row["id"] for row in rows])
         for i in picked.rows:
@@ -109,8 +82,9 @@ class TastemakerRank(io.ComfyNode):
                 rows[i]["picked"] = True
         picture = sheet(ranked)
         notes: list[str] = []
+        sizes = options.get("sizes", RankOptions.sizes)
         outputs = _outputs(ranked, kept, rejected, picked.rows, sizes, notes)
-        outputs[_SHEET] = as_image(picture)
+        outputs[_SHEET] = from_pil(picture)
         ui = {
             "tastemaker_ranking": rows,
             "tastemaker_summary": [summary(ranked, rows, len(kept), picked, notes)],
@@ -123,7 +97,7 @@ _SHEET = 4
 
 
 def _optional(inputs: list[io.Input]) -> list[io.Input]:
-    """Widgets that came later: a prompt written before them still runs."""
+    """Make optional what came later: a prompt written before them still runs."""
     for entry in inputs:
         entry.optional = True
     return inputs
@@ -132,7 +106,7 @@ def _optional(inputs: list[io.Input]) -> list[io.Input]:
 def _outputs(
     ranked: ScoreTable, kept: list[int], rejected: list[int], picked: list[int], sizes: str, notes: list[str]
 ) -> list[Any]:
-    """All outputs in their order, without the sheet. What is empty blocks its branch; `notes` gets why."""
+    """Return all outputs in their order, without the sheet. What is empty blocks its branch; `notes` gets why."""
     best, rest, hand = ranked.rows(kept), ranked.rows(rejected), ranked.rows(picked)
     if not kept:
         notes.append("No picture is kept: none is in the buckets that keep lets through.")
@@ -151,7 +125,7 @@ def _outputs(
 
 
 def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: list[str]) -> Any:
-    """A table's pictures as one IMAGE, or what stops a branch quietly where they cannot be one."""
+    """Return a table's pictures as one IMAGE, or what stops a branch quietly where they cannot be one."""
     from ..images.batch import one_batch
 
     if not len(table):
@@ -165,7 +139,7 @@ def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: li
 
 
 def _belongings(best: ScoreTable) -> list[Any]:
-    """Latents, masks, prompts and seeds of the kept rows."""
+    """Return latents, masks, prompts and seeds of the kept rows."""
     if not len(best):
         none = "Rank kept no picture."
         return [*(host.blocked(none) for _ in range(3)), [host.blocked(none)]]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from comfy_api.latest import io
 
 from ..core.errors import InputError
 from ..loaders.formats.fingerprint import changes
+from ..ranking.selection import GROUPINGS
 from ..rewards import REWARDS, load_reward
 from . import host
 from .checked import checked
+from .inputs import dtype_input, dtype_of
 from .listing import schema
-from .load import dtype_input, dtype_of
 from .wires import CATEGORY, TasteReward
 
 if TYPE_CHECKING:
@@ -24,18 +25,18 @@ if TYPE_CHECKING:
 AUTO = "auto"
 COUNT = 4  # rewards that one Combine Rewards takes
 
-# Two nodes that load the same thing share it while anybody holds it.
-_rewards: WeakValueDictionary = WeakValueDictionary()
+# two nodes that load the same thing share it while anybody holds it
+_rewards: WeakValueDictionary[tuple[Any, ...], Reward] = WeakValueDictionary()
 
 
 def _sources(name: str, file: str) -> list[Path]:
-    """Where a reward's files are looked for: the chosen file first, then the host's folders. Raises InputError."""
+    """Return where a reward's files are looked for: the chosen file, then the host's folders. Raises InputError."""
     folders = host.reward_folders()
     if file == AUTO:
         return folders
-    path = host.reward_file(file)
+    path = host.weight_file("rewards", file)
     if path is None:
-        there = ", ".join(host.reward_files()[:20]) or "none"
+        there = ", ".join(host.weight_names("rewards")[:20]) or "none"
         raise InputError("file", file, f"There is no such file in models/rewards. There are: {there}. Reload the page.")
     if not REWARDS[name].files:
         raise InputError("file", file, f"{name} is read from no file of yours. Set file to {AUTO}.")
@@ -66,7 +67,7 @@ class TastemakerLoadReward(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "file",
-                    options=[AUTO, *host.reward_files()],
+                    options=[AUTO, *host.weight_names("rewards")],
                     default=AUTO,
                     optional=True,
                     tooltip="auto finds the official file of the reward by its name in ComfyUI/models/rewards. Pick "
@@ -89,15 +90,13 @@ class TastemakerLoadReward(io.ComfyNode):
         """Run again when a file of the reward changes on disk, or comes or goes."""
         known = REWARDS.get(reward) if isinstance(reward, str) else None
         folders = host.reward_folders()
-        found = [host.reward_file(file)] if file != AUTO else []
+        found = [host.weight_file("rewards", file)] if file != AUTO else []
         found += [official.find(folders) for official in known.files] if known is not None else []
         return f"{reward}:{dtype}:{file}:{[path and (str(path), changes(path)) for path in found]}"
 
     @classmethod
     @checked(looked_up=("file",))
     def execute(cls, reward: str, dtype: str, file: str = AUTO) -> io.NodeOutput:
-        if reward not in REWARDS:
-            raise InputError("reward", reward, f"Pick one of {', '.join(REWARDS)}.")
         sources = _sources(reward, file)
         # a small network gains nothing from half precision on a CPU
         wanted = dtype_of(dtype, exact=not REWARDS[reward].files)
@@ -116,7 +115,7 @@ def _about(reward: Reward) -> str:
     lines.append("compares a picture with its prompt" if reward.needs_prompt else "reads no prompt")
     if reward.statistics is not None:
         s = reward.statistics
-        lines.append(f"usual mean {s.mean:g}, spread {s.std:g} ({s.source})")
+        lines.append(f"usual mean {s.mean:g}, standard deviation {s.std:g} ({s.source})")
     return "\n".join(lines)
 
 
@@ -140,26 +139,28 @@ class TastemakerCombineRewards(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        from ..rewards.combined import MODES
+
         members = [widget for number in range(1, COUNT + 1) for widget in _member_inputs(number)]
         return schema(
             node_id="TastemakerCombineRewards",
             display_name="Combine Rewards",
             category=CATEGORY,
-            description="One reward of several, weighed against each other. Score shows the sum and every part.",
+            description="One reward of several, weighted against each other. Score shows the sum and every part.",
             inputs=[
                 *members,
                 io.Combo.Input(
                     "mode",
-                    options=["ranks", "batch", "standardised"],
-                    default="ranks",
+                    options=list(MODES),
+                    default=MODES[0],
                     tooltip="How rewards of different ranges are made comparable. ranks: each picture's place in its "
-                    "group. batch: less the group's mean, over its spread. standardised: less the reward's usual "
-                    "mean, over its usual spread, where those are known; scores then compare between runs.",
+                    "group. batch: (score - mean) / standard deviation of its group. standardised: the same with the "
+                    "reward's usual mean and standard deviation, where known; scores then compare between runs.",
                 ),
                 io.Combo.Input(
                     "group_by",
-                    options=["prompt", "all"],
-                    default="prompt",
+                    options=list(GROUPINGS),
+                    default=GROUPINGS[0],
                     tooltip="The groups of ranks and batch: pictures of one prompt, or all that are scored together.",
                 ),
             ],
@@ -171,16 +172,15 @@ class TastemakerCombineRewards(io.ComfyNode):
 
     @classmethod
     @checked(called={"weights": "weight_1"})
-    def execute(cls, mode: str, group_by: str, **members: object) -> io.NodeOutput:
-        from ..rewards import Reward, combine
+    def execute(cls, mode: str, group_by: str, **members: Any) -> io.NodeOutput:
+        from ..rewards import combine
 
-        weighted, taken = [], set()
+        weighted: list[tuple[Reward, float]] = []
+        taken: set[str] = set()
         for number in range(1, COUNT + 1):
             reward = members.get(f"reward_{number}")
             if reward is None:
                 continue
-            if not isinstance(reward, Reward):
-                raise InputError(f"reward_{number}", type(reward).__name__, "Connect Load Reward or Combine Rewards.")
             twice = sorted(taken.intersection(reward.column_names))
             if twice:
                 advice = "Two columns would have this name; every reward counts once."

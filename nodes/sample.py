@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -14,9 +13,9 @@ from ..sampling import SampleOptions, SampleSettings
 from ..sampling.settings import MAX_BATCH
 from . import host
 from .checked import checked
+from .inputs import prompts_input, widgets
 from .listing import schema
-from .widgets import widgets
-from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts, prompts_input
+from .wires import CATEGORY, PromptList, TasteModel, TasteOptions, TastePrompts, as_prompts
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +61,7 @@ class TastemakerSample(io.ComfyNode):
                     tooltip="The first picture is made from this seed, the next from seed + 1, and so on. "
                     "The same seed makes the same picture in any batch.",
                 ),
-                *widgets(SampleSettings, *(spec.name for spec in fields(SampleSettings))),
+                *widgets(SampleSettings),
                 io.Image.Input(
                     "image", optional=True, tooltip="A picture to start from, or one for each; denoise says how freely."
                 ),
@@ -102,8 +101,6 @@ class TastemakerSample(io.ComfyNode):
 
         asked = SampleSettings(**settings)
         texts = _each(as_prompts(prompts).texts, images_per_prompt)
-        if type(seed) is not int or not 0 <= seed <= MAX_SEED - MAX_BATCH:
-            raise InputError("seed", seed, f"It must be a whole number from 0 to {MAX_SEED - MAX_BATCH}.")
         # the host's LATENT holds what its VAE makes, before the scaling the UNet sees
         with host.loading():
             samples = sample(
@@ -125,17 +122,10 @@ class TastemakerSample(io.ComfyNode):
 
 
 def _each(texts: Sequence[str], images_per_prompt: int) -> list[str]:
-    """Each text as often as there are pictures of it. Raises InputError before anything is made in that size.
-
-    The host checks a widget's limits, but not those of a value that comes over a wire.
-    """
-    whole = type(images_per_prompt) is int and 1 <= images_per_prompt <= MAX_PER_PROMPT
-    if not whole or len(texts) * images_per_prompt > MAX_BATCH:
-        raise InputError(
-            "images_per_prompt",
-            images_per_prompt,
-            f"It must be a whole number from 1 to {MAX_PER_PROMPT}, and at most {MAX_BATCH} pictures at once.",
-        )
+    """Return each text as often as there are pictures of it. Raises InputError for more than one batch holds."""
+    if len(texts) * images_per_prompt > MAX_BATCH:
+        advice = f"At most {MAX_BATCH} pictures at once, and there are {len(texts):,} prompts."
+        raise InputError("images_per_prompt", images_per_prompt, advice)
     return [text for text in texts for _ in range(images_per_prompt)]
 
 
@@ -150,7 +140,7 @@ class TastemakerSampleOptions(io.ComfyNode):
             category=CATEGORY,
             description="Rarely changed settings of Sample: guidance rescale, refiner, SDXL's size conditioning, "
             "tiled VAE, memory and speed. As it comes it changes nothing.",
-            inputs=widgets(SampleOptions, *(spec.name for spec in fields(SampleOptions))),
+            inputs=widgets(SampleOptions),
             outputs=[TasteOptions.Output(display_name="options", tooltip="For Sample.")],
         )
 

@@ -10,17 +10,16 @@ from comfy_api.latest import io
 from ..core.errors import InputError
 from . import host
 from .checked import checked
+from .inputs import pictures_input, prompts_input
 from .listing import schema
 from .load_images import listed
 from .wires import (
     CATEGORY,
     PromptList,
-    TastePictures,
     TastePrompts,
     TasteReward,
     TasteScores,
     as_prompts,
-    prompts_input,
 )
 
 if TYPE_CHECKING:
@@ -42,11 +41,7 @@ class TastemakerScore(io.ComfyNode):
             category=CATEGORY,
             description="Gives every picture a score: how well it fits its prompt, by the reward you connect.",
             inputs=[
-                io.MultiType.Input(
-                    "images",
-                    types=[io.Image, TastePictures],
-                    tooltip="Pictures from Sample or any other node, or from Load Images (folder).",
-                ),
+                pictures_input("images", "Pictures from Sample or any other node, or from Load Images (folder)."),
                 prompts_input("From Sample or Load Images (one for each picture), or one text for all pictures."),
                 TasteReward.Input("reward", tooltip="From Load Reward."),
                 TastePrompts.Input(
@@ -83,19 +78,20 @@ class TastemakerScore(io.ComfyNode):
         masks: torch.Tensor | None = None,
         cache: bool = True,
     ) -> io.NodeOutput:
+        from ..images.pictures import as_pictures
         from ..ranking.cache import ScoreCache
         from ..ranking.scoring import score_pictures
 
-        _check_kind(images)
-        count = len(images)
+        pictures = as_pictures(images)
+        count = len(pictures)
         listed_prompts = as_prompts(prompts)
         name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
         seeds = made.seeds or (None,) * count
         if len(seeds) != count:
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
-        with _cache(ScoreCache, cache) as remembered:
+        with ScoreCache(host.score_cache()) if cache else nullcontext() as remembered:
             scored = score_pictures(
-                images,
+                pictures,
                 listed_prompts.texts,
                 reward,
                 seeds=seeds,
@@ -107,22 +103,8 @@ class TastemakerScore(io.ComfyNode):
         return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
 
 
-def _check_kind(images: object) -> None:
-    """The host lets any value of another pack through that names its wire the same."""
-    import torch
-
-    from ..images.pictures import FilePictures, TensorPictures
-
-    if not isinstance(images, (torch.Tensor, FilePictures, TensorPictures)) or not getattr(images, "shape", (1,)):
-        raise InputError("images", type(images).__name__, "Connect pictures, or Load Images (folder).")
-
-
-def _cache(kind: type, wanted: object) -> Any:
-    return kind(host.score_cache()) if wanted else nullcontext()
-
-
 def _extras(count: int, latents: dict[str, Any] | None, masks: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Latents and masks under the names the table keeps them by. Raises InputError when their number is another."""
+    """Return latents and masks under the names the table keeps them by. Raises InputError when their number differs."""
     found = {}
     if latents is not None:
         found["latents"] = latents["samples"]
@@ -135,7 +117,7 @@ def _extras(count: int, latents: dict[str, Any] | None, masks: torch.Tensor | No
 
 
 def summary(scored: Scored, count: int) -> str:
-    """How many were scored, how many of them were known, and what could not be read."""
+    """Say how many were scored, how many of them were known before, and what could not be read."""
     rows = len(scored.table)
     lines = [
         f"{rows:,} of {count:,} pictures scored" + (f", {scored.remembered:,} known before" * bool(scored.remembered))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
@@ -12,12 +11,10 @@ from ..core.errors import InputError
 from ..evaluation.votes.votes import (
     MAX_PAIRS,
     QUESTIONS,
-    Ballot,
+    CastVote,
     check_model_name,
-    choice_of,
-    drawn,
     parse_votes,
-    shuffled,
+    shuffle_ballots,
 )
 from . import host
 from .checked import checked
@@ -25,12 +22,10 @@ from .listing import schema
 from .wires import CATEGORY, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
-    from ..evaluation.votes.pictures import Paired
-    from ..evaluation.votes.store import Stored, StoredVote
-    from ..evaluation.votes.votes import Cast
+    from ..evaluation.votes.pairs import PairedTables
+    from ..evaluation.votes.store import StoreResult
     from ..ranking import ScoreTable
 
-MAX_SHOWN_PROMPT = 2000  # characters; the study's file keeps all of them
 _MAX_SEED = 2**64 - 1
 
 
@@ -76,7 +71,7 @@ class TastemakerVote(io.ComfyNode):
                     tooltip="Pairs to vote on, drawn from all by shuffle; every voter gets the same ones.",
                 ),
                 io.Int.Input(
-                    "shuffle",  # not "seed": the page gives every widget of that name a dice that throws at each run
+                    "shuffle",  # not "seed": the page changes every widget of that name after each run
                     default=0,
                     min=0,
                     max=_MAX_SEED,
@@ -117,101 +112,34 @@ class TastemakerVote(io.ComfyNode):
         shuffle: int,
         votes: str = "",
     ) -> io.NodeOutput:
-        from ..evaluation.votes.pictures import pair_up
+        from ..evaluation.votes.pairs import pair_up
         from ..evaluation.votes.store import Study
+        from .booth import page_rows
 
         cast = parse_votes(votes)
-        asked = _Asked(study, voter, question, pairs, shuffle)
-        asked.check()
         path = host.study_file(study)
+        host.check_plain_name("voter", voter)
         names = (check_model_name("before_name", before_name), check_model_name("after_name", after_name))
         found = pair_up(before, after, *names)
         with Study(path) as file:
             stored = file.store(cast)
             secret = file.secret
             keys = [pair.key for pair in found.pairs]
-            ballots = shuffled(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
+            ballots = shuffle_ballots(secret, keys, seed=shuffle, voter=voter, question=question, count=pairs)
             shown = {ballot.pair for ballot in ballots}
             file.add_pairs(pair for pair in found.pairs if pair.key in shown)
             file.add_round(ballots, voter=voter, question=question, seed=shuffle, graph=_graph(cls.hidden))
             known = file.votes_of(voter, question)
         rows = page_rows(found, ballots, known, secret)
-        ui = {"tastemaker_vote": rows, "tastemaker_vote_summary": [_summary(asked, found, stored, cast)]}
+        ui = {
+            "tastemaker_vote": rows,
+            "tastemaker_vote_summary": [{"study": study, "voter": voter, **_summary(question, found, stored, cast)}],
+        }
         left = sum(not row["vote"] for row in rows)
         return io.NodeOutput(host.blocked(f"{left} pairs are left to vote on.") if left else study, ui=ui)
 
 
-class _Asked(NamedTuple):
-    """The widgets that say who votes on what."""
-
-    study: str
-    voter: str
-    question: str
-    pairs: int
-    shuffle: int
-
-    def check(self) -> None:
-        """Raises InputError; the host checks no list, and a prompt may hold anything."""
-        host.check_plain_name("study", self.study)
-        host.check_plain_name("voter", self.voter)
-        if self.question not in tuple(QUESTIONS):
-            raise InputError("question", self.question, f"Pick one of {', '.join(QUESTIONS)}.")
-        for name, low, high in (("pairs", 1, MAX_PAIRS), ("shuffle", 0, _MAX_SEED)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(name, value, f"It must be a whole number from {low} to {high}.")
-
-
-def page_rows(
-    found: Paired, ballots: list[Ballot], known: dict[str, StoredVote], secret: bytes
-) -> list[dict[str, Any]]:
-    """What the page gets: a row a ballot, in the voter's order, which says nothing of which model is where.
-
-    Writes the pictures, each pair once, under names nobody can foresee; may raise a cancel.
-    """
-    places = {pair.key: i for i, pair in enumerate(found.pairs)}
-    progress, rows = host.HostProgress(), []
-    progress.phase("pictures", len(ballots))
-    for ballot in ballots:
-        entries = _entries(found, places[ballot.pair], ballot.pair, secret)
-        left, right = reversed(entries) if ballot.second_left else entries
-        vote = known.get(ballot.pair)
-        choice = "" if vote is None or vote.pick == "none" else choice_of(vote.pick, ballot.second_left)
-        rows.append(
-            {
-                "token": ballot.token,
-                "prompt": _shortened(found.pairs[places[ballot.pair]].prompt),
-                "left": left,
-                "right": right,
-                "vote": choice,
-                "at": 0 if vote is None else vote.at,
-            }
-        )
-        progress.advance()
-    return rows
-
-
-def _entries(found: Paired, i: int, key: str, secret: bytes) -> tuple[dict[str, str], dict[str, str]]:
-    """First's and second's picture as the page asks for them."""
-    from ..evaluation.votes.pictures import blind
-
-    made: list[Any] = []
-
-    def encoded(place: int) -> tuple[bytes, str]:
-        if not made:  # both at once: their lengths are made equal
-            made.append(blind(found.first, found.second, i))
-        return made[0][place], made[0].extension
-
-    names = (f"vote_{drawn(secret, 'file', side, key).hex()[:32]}" for side in ("first", "second"))
-    first, second = (host.timeless_picture(name, partial(encoded, place)) for place, name in enumerate(names))
-    return first, second
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_PROMPT else f"{text[:MAX_SHOWN_PROMPT]}... ({len(text)} characters)"
-
-
-def _summary(asked: _Asked, found: Paired, stored: Stored, cast: list[Cast]) -> dict[str, Any]:
+def _summary(question: str, found: PairedTables, stored: StoreResult, cast: list[CastVote]) -> dict[str, Any]:
     notes = []
     if found.repeated:
         notes.append(f"{found.repeated} pairs were there twice and are asked once.")
@@ -221,17 +149,15 @@ def _summary(asked: _Asked, found: Paired, stored: Stored, cast: list[Cast]) -> 
             "stay in the node: set that study's name and run."
         )
     return {
-        "question": QUESTIONS[asked.question],
-        "kind": asked.question,
-        "study": asked.study,
-        "voter": asked.voter,
+        "question": QUESTIONS[question],
+        "kind": question,
         "kept": [list(vote) for vote in stored.kept],
         "notes": notes,
     }
 
 
 def _graph(hidden: Any) -> str:
-    """The graph that runs, as JSON, without the votes in it: what is needed to repeat the study."""
+    """Return the graph that runs, as JSON, without the votes in it: what is needed to repeat the study."""
     graph = host.workflow_metadata(hidden).get("prompt")
     if not isinstance(graph, dict):
         return "{}"
@@ -243,7 +169,7 @@ def _graph(hidden: Any) -> str:
 
 
 def _state(study: object) -> str:
-    """Changes whenever the study's file does, so that a run sees what others stored meanwhile."""
+    """Return what changes whenever the study's file does, so that a run sees what others stored meanwhile."""
     try:
         found = host.study_file(study).stat()
     except (InputError, OSError):
@@ -288,15 +214,15 @@ class TastemakerVoteResult(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, study: str, votes: str | None = None) -> io.NodeOutput:
-        from ..evaluation.votes.report import chart, in_words, votes_csv
+        from ..evaluation.votes.report import chart, summary, votes_csv
         from ..evaluation.votes.store import Study
-        from .gallery import as_image
+        from ..images.convert import from_pil
 
         name = study if votes is None else votes
         host.check_plain_name("study" if votes is None else "votes", name)
         with Study(host.study_file(name), create=False) as file:
             rows = file.rows()
-        report = in_words(name, rows)
+        report = summary(name, rows)
         picture = chart(name, rows)
         ui = {"images": [host.preview_entry(picture, "votes")], "text": [report], "tastemaker_report": [report]}
-        return io.NodeOutput(as_image(picture), report, votes_csv(rows), ui=ui)
+        return io.NodeOutput(from_pil(picture), report, votes_csv(rows), ui=ui)

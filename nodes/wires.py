@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from comfy_api.latest import io
 
-from ..core.errors import InputError
-
 TasteModel = io.Custom("TASTE_MODEL")
 TastePrompts = io.Custom("TASTE_PROMPTS")
 TasteReward = io.Custom("TASTE_REWARD")
@@ -31,16 +29,7 @@ class PromptList:
 
 
 def as_prompts(value: PromptList | str | None) -> PromptList:
-    """What came over a wire that takes TASTE_PROMPTS or STRING. Raises InputError."""
+    """Return what came over a wire that takes TASTE_PROMPTS or STRING; one empty prompt where nothing is connected."""
     if value is None:
         return PromptList(("",))
-    if isinstance(value, str):
-        return PromptList((value,))
-    if isinstance(value, PromptList):
-        return value
-    raise InputError("prompts", type(value).__name__, "Connect Prompts, or any node that makes a text.")
-
-
-def prompts_input(tooltip: str, *, optional: bool = False) -> io.Input:
-    """An input that takes TASTE_PROMPTS or a plain STRING wire."""
-    return io.MultiType.Input("prompts", types=[TastePrompts, io.String], tooltip=tooltip, optional=optional)
+    return PromptList((value,)) if isinstance(value, str) else value

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..core.groups import rank
     from .kendall import agreement, agreements
-    from .order import rank
     from .published import inference_rank, score
     from .table import ScoreTable
 
@@ -15,6 +15,7 @@ def __getattr__(name: str) -> Any:
     """Import names that need torch when first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import kendall, order, published, table
+    from ..core import groups
+    from . import kendall, published, table
 
-    return next(getattr(home, name) for home in (kendall, order, published, table) if hasattr(home, name))
+    return next(getattr(home, name) for home in (groups, kendall, published, table) if hasattr(home, name))

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from ..core.files import open_regular, unwritable
 from ..core.sqlite_tables import check_tables
-from ..images.pictures import FilePictures, Pictures
+from ..images.pictures import Pictures
 from ..rewards.reward import Reward
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _SCHEMA = (
 
 
 class ScoreCache:
-    """A file of scores; use it in a `with` block. Only errors of programming are raised.
+    """A file of scores; use it in a `with` block. I/O errors are logged, never raised.
 
     Attributes:
         problem: why it stopped remembering, or lost what it had; empty while all is well.
@@ -65,37 +65,29 @@ class ScoreCache:
     # --- what it remembers --------------------------------------------------------------------
 
     def recall_keys(self, pictures: Pictures) -> None:
-        """Tell pictures in files the keys of those that have not changed since their key was computed."""
-        if not isinstance(pictures, FilePictures):
-            return
-        root = os.path.realpath(pictures.root)
+        """Give pictures in files the keys of those that have not changed since their key was computed."""
+        states = _states(pictures, (i for i in range(len(pictures)) if pictures.content_key(i) is None))
 
         def work(file: sqlite3.Connection) -> None:
-            for one in pictures.files:
-                if one in pictures.keys:
-                    continue
+            for i, state in states.items():
                 query = "SELECT key FROM files WHERE path = ? AND bytes = ? AND mtime_ns = ?"
-                row = file.execute(query, (f"{root}/{one.name}", one.bytes, one.mtime_ns)).fetchone()
+                row = file.execute(query, state).fetchone()
                 if row and isinstance(row[0], str) and _KEY.fullmatch(row[0]):  # it becomes part of files' names
-                    pictures.keys[one] = row[0]
+                    pictures.learn_key(i, row[0])
 
-        self._try(work, None)
+        if states:
+            self._try(work, None)
 
     def remember_keys(self, pictures: Pictures, index: Iterable[int]) -> None:
         """Keep the keys of some pictures in files."""
-        if not isinstance(pictures, FilePictures):
-            return
-        root, settled = os.path.realpath(pictures.root), time.time_ns() - _FRESH_SECONDS * 10**9
-        files = [pictures.files[i] for i in index]
-        rows = [
-            (f"{root}/{one.name}", one.bytes, one.mtime_ns, pictures.keys[one])
-            for one in files
-            if one in pictures.keys and one.mtime_ns < settled
-        ]
+        settled = time.time_ns() - _FRESH_SECONDS * 10**9
+        keys = {i: key for i in index if (key := pictures.content_key(i)) is not None}
+        states = _states(pictures, keys)
+        rows = [(*state, keys[i]) for i, state in states.items() if state[2] < settled]
         self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
     def find(self, reward: Reward, keys: Sequence[str], prompts: Sequence[str]) -> list[dict[str, float] | None]:
-        """The score columns of (key, prompt) pairs, `reward.name` first; None for a pair never scored."""
+        """Find the score columns of (key, prompt) pairs, `reward.name` first; None for a pair never scored."""
         digests = _digests(reward, keys, prompts)
 
         def work(file: sqlite3.Connection) -> list[dict[str, float] | None]:
@@ -115,7 +107,7 @@ class ScoreCache:
 
     # --- the file -----------------------------------------------------------------------------
 
-    def _write(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         def work(file: sqlite3.Connection) -> None:
             with file:  # one transaction
                 file.executemany(statement, rows)
@@ -195,8 +187,23 @@ def _forget_oldest(file: sqlite3.Connection) -> None:
                 file.execute(f"DELETE FROM {table} WHERE rowid <= ?", (last - _MAX_ROWS,))
 
 
+def _states(pictures: Pictures, index: Iterable[int]) -> dict[int, tuple[str, int, int]]:
+    """Return (real path, bytes, mtime_ns) of those pictures that are files."""
+    real: dict[str, str] = {}
+    states = {}
+    for i in index:
+        path, listed = pictures.file(i), pictures.listed(i)
+        if path is None or listed is None:
+            continue
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        states[i] = f"{real[folder]}/{name}", listed.bytes, listed.mtime_ns
+    return states
+
+
 def _digests(reward: Reward, keys: Sequence[str], prompts: Sequence[str]) -> list[bytes]:
-    """What a row is found by: the reward, the number format it runs in, the picture, the prompt."""
+    """Return what a row is found by: the reward, the number format it runs in, the picture, the prompt."""
     formats = sorted({str(p.dtype) for m in reward.modules.values() for p in m.parameters()})
     head = json.dumps([reward.name, reward.fingerprint, *formats]).encode()
     return [
@@ -206,7 +213,7 @@ def _digests(reward: Reward, keys: Sequence[str], prompts: Sequence[str]) -> lis
 
 
 def _columns(text: object, reward: Reward) -> dict[str, float] | None:
-    """A stored row, if it is what `store` writes."""
+    """Return a stored row, if it is what `store` writes."""
     try:
         found = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

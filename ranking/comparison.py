@@ -49,7 +49,7 @@ def difference(
 
 
 def paired(before: ScoreTable, after: ScoreTable) -> tuple[ScoreTable, ScoreTable]:
-    """Both tables in the order of `before`, row for row of one prompt and one seed.
+    """Bring both tables into the order of `before`, row for row of one prompt and one seed.
 
     Raises InputError when a picture of one has no partner in the other.
     """
@@ -73,7 +73,7 @@ def paired(before: ScoreTable, after: ScoreTable) -> tuple[ScoreTable, ScoreTabl
 
 
 def compare(before: ScoreTable, after: ScoreTable) -> list[Difference]:
-    """The difference of every reward that both tables have, the main one first.
+    """Compute the difference of every reward that both tables have, the main one first.
 
     Raises InputError when they were not scored with the same main reward, or are no pairs.
     """
@@ -85,7 +85,7 @@ def compare(before: ScoreTable, after: ScoreTable) -> list[Difference]:
 
 
 def in_words(found: Difference) -> str:
-    """One line: means, change with its interval, win rate with its interval."""
+    """Say in one line: means, change with its interval, win rate with its interval."""
     change = f"{found.change:+.3g}"
     if math.isfinite(found.change_low):
         change += f" ({found.change_low:+.3g} to {found.change_high:+.3g})"
@@ -97,7 +97,7 @@ def in_words(found: Difference) -> str:
 
 
 def best_examples(before: ScoreTable, after: ScoreTable, count: int) -> list[int]:
-    """`count` rows spread evenly over the order of change, the largest gain first and the largest loss last."""
+    """Choose `count` rows at even places in the order of change, the largest gain first and the largest loss last."""
     change = (after.scores[after.main] - before.scores[before.main]).tolist()
     order: Sequence[int] = sorted(range(len(change)), key=lambda i: (-change[i], i))
     if len(order) <= count:

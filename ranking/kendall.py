@@ -13,7 +13,7 @@ _ROWS = 1024  # compared with all others at once
 
 
 def agreement(a: torch.Tensor, b: torch.Tensor, groups: Sequence[Hashable] | None = None) -> float | None:
-    """Kendall's tau-b of two scores: 1 the same order, -1 the reverse, about 0 unrelated.
+    """Compute Kendall's tau-b of two scores: 1 the same order, -1 the reverse, about 0 unrelated.
 
     Only pairs inside a group are compared; ties count as Kendall 1945 has them ("The treatment of ties in
     ranking problems", Biometrika 33). None where one of the two gives no pair different scores.
@@ -22,7 +22,7 @@ def agreement(a: torch.Tensor, b: torch.Tensor, groups: Sequence[Hashable] | Non
     """
     a, b = a.detach().double().cpu(), b.detach().double().cpu()
     labels = group_numbers([None] * len(a) if groups is None else groups)
-    agree = differ_a = differ_b = 0
+    agree = differ_a = differ_b = 0.0
     for first in range(0, len(a), _ROWS):
         rows = slice(first, first + _ROWS)
         together = labels[rows, None] == labels[None]
@@ -39,12 +39,12 @@ def agreement(a: torch.Tensor, b: torch.Tensor, groups: Sequence[Hashable] | Non
 def agreements(
     columns: Mapping[str, torch.Tensor], groups: Sequence[Hashable] | None = None
 ) -> dict[tuple[str, str], float | None]:
-    """`agreement` of every two columns of scores, by their names."""
+    """Compute `agreement` of every two columns of scores, by their names."""
     return {(x, y): agreement(columns[x], columns[y], groups) for x, y in combinations(columns, 2)}
 
 
 def sampled(groups: Sequence[Hashable], most: int) -> list[int]:
-    """At most `most` rows for `agreement` to compare, all where they are no more than that.
+    """Choose at most `most` rows for `agreement` to compare, all where they are no more than that.
 
     Only pairs inside a group count, so a group of one is left out, and of the others as many are taken, evenly, as
     have room for a pair; of each every n-th row.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .order import rank
+from ..core.groups import rank
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 def score(
     reward: Reward, prompt: str, picture: Image.Image | Path | str | Sequence[Image.Image | Path | str]
 ) -> float | list[float]:
-    """The score of a picture or picture file, or a list of them for a list.
+    """Score a picture or picture file, or a list of them.
 
     Raises InputError for a file that cannot be opened.
     """
-    if isinstance(picture, (list, tuple)):
-        return inference_rank(reward, prompt, picture)[1]
-    return inference_rank(reward, prompt, [picture])[1][0]
+    if isinstance(picture, (str, Path)) or not isinstance(picture, Sequence):
+        return inference_rank(reward, prompt, [picture])[1][0]
+    return inference_rank(reward, prompt, picture)[1]
 
 
 def inference_rank(
     reward: Reward, prompt: str, pictures: Sequence[Image.Image | Path | str]
 ) -> tuple[list[int], list[float]]:
-    """Ranks (1 is best; equal scores share the better one) and scores of pictures for one prompt."""
+    """Return ranks (1 is best; equal scores share the better one) and scores of pictures for one prompt."""
     scores = reward.picture_columns(list(pictures), prompt)[reward.name]
     return rank(scores).tolist(), scores.tolist()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -15,9 +14,9 @@ from PIL import Image
 
 from ..core.errors import InputError
 from ..core.progress import Place, Progress, Within, stay
-from ..images.convert import check_images, to_pil
-from ..images.decode import PictureError, decode_file
-from ..images.pictures import FilePictures, Pictures, TensorPictures, as_pictures
+from ..images.decode import PictureError
+from ..images.pictures import Pictures, as_pictures
+from ..images.prefetch import prefetched
 from ..rewards.reward import Reward, one_prompt_each
 from .cache import ScoreCache
 from .table import ScoreTable
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 
 _PIECE_CPU, _PIECE_GPU = 8, 64  # pictures between two saves of their scores
 _PIECE_PIXELS = 2**26  # and at most this many pixels, 200 MB of 8-bit RGB
-_READERS = 4  # threads that decode the next piece while one is scored
-
 _REMARKS = 20  # lines; a folder may hold ten thousand long prompts
 
 Columns = dict[str, float]
@@ -80,7 +77,7 @@ def score_pictures(
         InputError: pictures or prompts that cannot be scored; no picture left.
         NonFiniteError, OutOfMemoryError: as the reward does.
     """
-    pictures = as_pictures(check_images(pictures) if isinstance(pictures, torch.Tensor) else pictures)
+    pictures = as_pictures(pictures)
     if not len(pictures):
         raise InputError("images", "no pictures", "There is nothing to score.")
     texts = one_prompt_each(prompts, len(pictures))
@@ -109,11 +106,8 @@ def score_pictures(
 
 
 def _remarks(reward: Reward, prompts: Sequence[str]) -> tuple[str, ...]:
-    """What the rewards say of the prompts: once for each, however many pieces were scored."""
-    distinct = list(dict.fromkeys(prompts))
-    lines = [
-        f"{one.name}: {line}" for one in reward.leaves if one.remarks is not None for line in one.remarks(distinct)
-    ]
+    """Return what the rewards do not read of the prompts: once for each, however many pieces were scored."""
+    lines = [f"{name}: {line}" for name, said in reward.overflows(prompts).items() for line in said]
     more = [f"and {len(lines) - _REMARKS:,} more such prompts"] if len(lines) > _REMARKS else []
     return (*lines[:_REMARKS], *more)
 
@@ -133,7 +127,7 @@ def _check_prompts(reward: Reward, pictures: Pictures, texts: Sequence[str]) -> 
 
 
 class _Read(NamedTuple):
-    """One picture made ready: its key, its pixels where it is a file, or why it cannot be used."""
+    """One picture made ready: its key, its pixels where it is of no batch, or why it cannot be used."""
 
     key: str
     picture: Image.Image | None
@@ -153,23 +147,20 @@ class _LastHeld(Within):
             super().advance(count)
 
 
+@dataclass(eq=False)
 class _Work:
     """One call's pictures, and what became of them."""
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        texts: list[str],
-        reward: Reward,
-        cache: ScoreCache | None,
-        place: Place,
-        placed: ExitStack,
-        progress: Progress,
-    ) -> None:
-        self.pictures, self.texts, self.reward, self.cache, self.progress = pictures, texts, reward, cache, progress
-        self.broken: dict[int, str] = {}
-        self.asked: set[int] = set()  # pictures that some reward had to look at
-        self._place, self._placed, self._is_placed = place, placed, False
+    pictures: Pictures
+    texts: list[str]
+    reward: Reward
+    cache: ScoreCache | None
+    place: Place
+    placed: ExitStack
+    progress: Progress
+    broken: dict[int, str] = field(default_factory=dict)
+    asked: set[int] = field(default_factory=set)  # pictures that some reward had to look at
+    is_placed: bool = False
 
     def score(self) -> dict[str, torch.Tensor]:
         """Score every picture: columns, `reward.name` first, float32 (B,), NaN where a file is broken."""
@@ -200,31 +191,22 @@ class _Work:
             self._recall(reward, cache, found)
         left = [i for i, row in enumerate(found) if row is None and i not in self.broken]
         self.progress.advance(len(found) - len(left))
-        if left and not self._is_placed:
-            self._placed.enter_context(self._place(self.reward.modules.values()))
-            self._is_placed = True
-        reward = replace(reward, remarks=None)  # `score_pictures` has them, once for all pieces
+        if left and not self.is_placed:
+            self.placed.enter_context(self.place(self.reward.modules.values()))
+            self.is_placed = True
+        silent = reward.silent  # `score_pictures` has the remarks, once for all pieces
         pieces = list(_pieces(self.pictures, left, reward))
-        with ThreadPoolExecutor(_READERS, "tastemaker-read") as readers:
-            ahead = self._read(readers, pieces[0], keyed=cache is not None) if pieces else []
-            try:
-                for number, piece in enumerate(pieces):
-                    ready, ahead = [future.result() for future in ahead], []
-                    if number + 1 < len(pieces):
-                        ahead = self._read(readers, pieces[number + 1], keyed=cache is not None)
-                    self._score(reward, cache, piece, ready, found)
-            finally:
-                for future in ahead:
-                    future.cancel()
+        with closing(prefetched(lambda i: self._read(i, keyed=cache is not None), pieces)) as ready:
+            for piece, read in ready:
+                self._score(silent, cache, piece, read, found)
         return found
 
     def _recall(self, reward: Reward, cache: ScoreCache, found: list[Columns | None]) -> None:
         """Fill in what is known without reading a file."""
         cache.recall_keys(self.pictures)
-        if not isinstance(self.pictures, FilePictures):
-            return
-        known = [i for i, file in enumerate(self.pictures.files) if file in self.pictures.keys]
-        self._fill(reward, cache, known, [self.pictures.key(i) for i in known], found)
+        keys = {i: self.pictures.content_key(i) for i in range(len(self.pictures))}
+        known = {i: key for i, key in keys.items() if key is not None}
+        self._fill(reward, cache, list(known), list(known.values()), found)
 
     def _fill(
         self, reward: Reward, cache: ScoreCache, index: Sequence[int], keys: Sequence[str], found: list[Columns | None]
@@ -234,8 +216,14 @@ class _Work:
             if row is not None:
                 found[i] = row
 
-    def _read(self, readers: ThreadPoolExecutor, piece: Sequence[int], *, keyed: bool) -> list[Future[_Read]]:
-        return [readers.submit(_ready, self.pictures, i, keyed) for i in piece]
+    def _read(self, i: int, *, keyed: bool) -> _Read:
+        """Read key and pixels of one picture; runs beside the scoring."""
+        try:
+            key = self.pictures.key(i) if keyed else ""
+            in_memory = self.pictures.batch() is not None
+            return _Read(key, None if in_memory else self.pictures.decode(i, keep_mode=True), "")
+        except PictureError as e:
+            return _Read("", None, str(e))
 
     def _score(
         self,
@@ -266,10 +254,11 @@ class _Work:
         self, reward: Reward, index: list[int], opened: list[Image.Image | None], progress: Progress
     ) -> list[Columns]:
         texts = [self.texts[i] for i in index]
-        if isinstance(self.pictures, TensorPictures):
-            columns = reward.columns(self.pictures.images[index], texts, progress=progress)
+        batch = self.pictures.batch()
+        if batch is not None:
+            columns = reward.columns(batch[index], texts, progress=progress)
         else:
-            columns = reward.picture_columns(opened, texts, progress=progress)
+            columns = reward.picture_columns([one for one in opened if one is not None], texts, progress=progress)
         lists = {name: column.tolist() for name, column in columns.items()}
         return [{name: column[i] for name, column in lists.items()} for i in range(len(index))]
 
@@ -289,16 +278,3 @@ def _pieces(pictures: Pictures, index: Sequence[int], reward: Reward) -> Iterato
         pixels += height * width
     if piece:
         yield piece
-
-
-def _ready(pictures: Pictures, i: int, keyed: bool) -> _Read:
-    """Key and pixels of one picture; runs beside the scoring."""
-    try:
-        key = pictures.key(i) if keyed else ""
-        if isinstance(pictures, TensorPictures):
-            return _Read(key, None, "")
-        if isinstance(pictures, FilePictures):
-            return _Read(key, decode_file(pictures.path(i), keep_mode=True), "")
-        return _Read(key, to_pil(pictures.picture(i)), "")
-    except PictureError as e:
-        return _Read("", None, str(e))

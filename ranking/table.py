@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..core.errors import InputError
+from ..core.groups import best_first, group_sizes, rank, select_top
 from ..images.pictures import Pictures, as_pictures, stacked
-from .order import best_first, group_sizes, rank, select_top
 from .selection import BUCKETS, RankOptions, bucket_of_ranks, bucket_of_scores
 
 
@@ -55,11 +55,11 @@ class ScoreTable:
 
     @property
     def images(self) -> torch.Tensor:
-        """The pictures as one batch (B, H, W, 3). Raises InputError when their sizes differ."""
+        """Stack the pictures into one batch (B, H, W, 3). Raises InputError when their sizes differ."""
         return stacked(self.pictures)
 
     def rows(self, index: Sequence[int]) -> ScoreTable:
-        """Some rows, in the order given."""
+        """Return some rows, in the order given."""
         index = list(index)
         return replace(
             self,

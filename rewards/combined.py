@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..core.errors import InputError
+from ..core.groups import group_numbers
 from ..core.progress import Progress, Scaled
 from ..images.convert import check_images
 from .reward import Reward
@@ -23,7 +24,7 @@ from .statistics import Statistics
 if TYPE_CHECKING:
     from PIL import Image
 
-MODES = ("standardised", "batch", "ranks")
+MODES = ("ranks", "batch", "standardised")
 GROUPS = ("prompt", "all")
 MAX_WEIGHT = 100.0
 
@@ -36,13 +37,13 @@ def combine(
     statistics: Mapping[str, Statistics] | None = None,
     name: str = "combined",
 ) -> CombinedReward:
-    """One reward of several: the sum of weight x comparable score.
+    """Make one reward of several: the sum of weight x comparable score.
 
     Args:
         weighted: rewards and their weights; a negative weight punishes.
-        mode: what makes scores comparable. `"standardised"`: less the reward's usual mean over its usual
-            spread, so that a picture's score does not depend on the others. `"batch"`: the mean and spread of
-            the group at hand. `"ranks"`: the place in the group, 0 worst to 1 best, equal scores in the middle.
+        mode: what makes scores comparable. `"standardised"`: (score - mean) / std of the reward's usual scores, so
+            that a picture's score does not depend on the others. `"batch"`: the same with the mean and std of the
+            group at hand. `"ranks"`: the place in the group, 0 worst to 1 best, equal scores in the middle.
         group_by: the groups of `"batch"` and `"ranks"`: pictures of one `"prompt"`, or `"all"` scored together.
         statistics: for rewards that have none of their own, or instead of them, by name.
         name: of the sum's column.
@@ -104,26 +105,17 @@ class CombinedReward(Reward):
         return self.rewards
 
     @property
+    def silent(self) -> CombinedReward:
+        return replace(self, rewards=tuple(reward.silent for reward in self.rewards))
+
+    @property
     def relative(self) -> bool:
         return self.mode != "standardised" or any(reward.relative for reward in self.rewards)
-
-    def __call__(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> torch.Tensor:
-        """The combined scores, float32 (B,); takes and raises what every reward's call does."""
-        return self.columns(images, prompts, progress=progress)[self.name]
-
-    def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Every member's own scores, and of members that are combined theirs: a name -> float32 (B,)."""
-        columns = self.columns(images, prompts, progress=progress)
-        return {name: scores for name, scores in columns.items() if name != self.name}
 
     def columns(
         self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, torch.Tensor]:
-        """The combined scores first, then the parts: a name -> float32 (B,)."""
+        """Return the combined scores first, then those of the members, however deep: a name -> float32 (B,)."""
         texts = self._texts(prompts, len(check_images(images)))
         return self._joined(lambda reward, part: reward.columns(images, texts, progress=part), texts, progress)
 
@@ -134,7 +126,7 @@ class CombinedReward(Reward):
         *,
         progress: Progress | None = None,
     ) -> dict[str, torch.Tensor]:
-        """`columns` of PIL pictures or picture files; each reward opens them anew."""
+        """Return `columns` of PIL images or image files; each reward opens them anew."""
         texts = self._texts(prompts, len(pictures))
 
         def of(reward: Reward, part: Progress) -> dict[str, torch.Tensor]:
@@ -143,7 +135,7 @@ class CombinedReward(Reward):
         return self._joined(of, texts, progress)
 
     def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
-        """The combined scores of members' scores by name, one prompt each: float32 (B,)."""
+        """Sum members' scores by name, one prompt each: the combined scores, float32 (B,)."""
         groups = list(prompts) if self.group_by == "prompt" else [None] * len(prompts)
         sums = torch.zeros(len(prompts), dtype=torch.float64)
         for reward, weight, statistics in zip(self.rewards, self.weights, self.used, strict=True):
@@ -182,27 +174,25 @@ def _not_alone(images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
 def in_groups(
     scores: torch.Tensor, groups: Sequence[Hashable], made: Callable[[torch.Tensor], torch.Tensor]
 ) -> torch.Tensor:
-    """`made` of the scores of each group by itself. Shape: (B,), B labels -> (B,)."""
-    rows: dict[Hashable, list[int]] = {}
-    for index, label in enumerate(groups):
-        rows.setdefault(label, []).append(index)
+    """Apply `made` to the scores of each group by itself. Shape: (B,), B labels -> (B,)."""
+    numbers = group_numbers(groups)
     result = torch.empty_like(scores)
-    for index in rows.values():
-        result[index] = made(scores[index])
+    for rows in numbers.argsort(stable=True).split(numbers.bincount().tolist()):
+        result[rows] = made(scores[rows])
     return result
 
 
 def standard_scores(scores: torch.Tensor) -> torch.Tensor:
-    """Scores less their mean over their spread (of the population); 0 where all are the same. (B,) -> (B,)."""
+    """Compute z-scores by the population's standard deviation; 0 where all are the same. (B,) -> (B,)."""
     centred = scores - scores.mean()
-    spread = centred.square().mean().sqrt()
-    # a spread of rounding only says nothing
+    std = centred.square().mean().sqrt()
+    # one of rounding only says nothing
     floor = 1e-9 * max(1.0, float(scores.abs().max()))
-    return centred / spread if float(spread) > floor else torch.zeros_like(scores)
+    return centred / std if float(std) > floor else torch.zeros_like(scores)
 
 
 def places(scores: torch.Tensor) -> torch.Tensor:
-    """The share of the others that each score is above, equal ones counting half: 0 worst, 1 best.
+    """Return the share of the others that each score is above, equal ones counting half: 0 worst, 1 best.
 
     One score alone has the middle, 0.5. Shape: (B,) -> (B,).
     """
@@ -214,15 +204,15 @@ def places(scores: torch.Tensor) -> torch.Tensor:
 
 
 def measured(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str], source: str) -> Statistics:
-    """Mean and spread of a reward's scores of images (B, H, W, 3), at least two; `source` says which they are.
+    """Measure mean and standard deviation of a reward's scores of images (B, H, W, 3), at least two.
 
-    Raises InputError when all scores are the same.
+    `source` says which images they are. Raises InputError when all scores are the same.
     """
     scores = reward(images, prompts).double()
     std = float(scores.std()) if len(scores) > 1 else 0.0
     if not std > 0:
         raise InputError(
-            "images", len(scores), f"{reward.name} gives them no different scores, so they have no spread."
+            "images", len(scores), f"{reward.name} gives them no different scores: their standard deviation is 0."
         )
     return Statistics(float(scores.mean()), std, source)
 
@@ -245,12 +235,15 @@ def _check_statistics(names: Sequence[str], known: Mapping[str, Statistics]) -> 
             raise InputError(
                 "mode",
                 "standardised",
-                f"No mean and spread are known of {name}. Pick batch or ranks, or, in the library, give statistics.",
+                f"No mean and standard deviation are known of {name}. Pick batch or ranks, or, in the library, give "
+                "statistics.",
             )
         mean, std = known[name].mean, known[name].std
         if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
             raise InputError(
-                "statistics", (mean, std), f"The mean and spread of {name} must be numbers, spread above 0."
+                "statistics",
+                (mean, std),
+                f"The mean and standard deviation of {name} must be numbers, the latter above 0.",
             )
 
 
@@ -271,8 +264,8 @@ def _gradient(
 def _meaning(mode: str, names: Sequence[str], weights: Sequence[float]) -> str:
     terms = " + ".join(f"{weight:g} x {name}" for name, weight in zip(names, weights, strict=True))
     how = {
-        "standardised": "each less its usual mean over its usual spread",
-        "batch": "each less the mean over the spread of its group",
+        "standardised": "each as (score - usual mean) / usual standard deviation",
+        "batch": "each as (score - mean) / standard deviation of its group",
         "ranks": "each as its place in its group, 0 worst to 1 best",
     }
     return f"{terms}, {how[mode]}."

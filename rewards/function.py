@@ -27,15 +27,15 @@ def custom(
     modules: Mapping[str, nn.Module] | None = None,
     batch_size: int | None = None,
 ) -> Reward:
-    """A `Reward` of a function of images (B, H, W, 3) in [0, 1] and B prompts to B numbers, higher better.
+    """Make a `Reward` of a function of images (B, H, W, 3) in [0, 1] and B prompts to B numbers, higher better.
 
     Args:
         name: of the score's column.
         function: returns a tensor, an array or a list of B numbers.
         needs_prompt: whether an empty prompt is an error.
         meaning: range and meaning in one line.
-        version: names this function wherever scores are kept. Without one, scores are kept by nobody beyond
-            this reward's life, since two functions of one name cannot be told apart.
+        version: names this function wherever scores are kept. Without one, scores are not cached across instances,
+            since two functions of one name cannot be told apart.
         differentiable: whether gradients flow through it to the images.
         modules: networks it uses, so that the host can move them.
         batch_size: pictures at once; None: found by itself.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from ..core.errors import InputError, NonFiniteError
 from ..core.memory import in_parts
 from ..core.progress import Progress
 from ..core.texts import check_prompts
-from ..images.convert import check_images, from_pil, open_picture
+from ..images.convert import check_images, from_pil, in_threads, open_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ScoreFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 PictureFunction = Callable[["Sequence[Image.Image]", Sequence[str]], torch.Tensor]
+OverflowFunction = Callable[[str], list[str]]
 
 _FIRST_BATCH, _LARGEST_BATCH = 8, 256  # where the batch size is found by itself
 
@@ -40,13 +41,13 @@ class Reward:
         needs_prompt: whether an empty prompt makes no sense to it.
         meaning: range and meaning of a score in one line.
         fingerprint: names the weights it was read from and the settings that change its scores.
-        modules: the networks it uses, for whoever manages memory.
+        modules: the networks it uses, for the host's memory manager.
         batch_size: pictures scored at once; None: found by itself.
         gradient_score: like `score`, with gradients that reach the images; None: it has none.
         picture_score: PIL pictures of any sizes and as many prompts to (B,); None: through `score`.
-        remarks: what to say of prompts that it does not read whole, a line each; None: nothing.
+        overflow: what to say of a prompt that it does not read whole, a line each; None: nothing.
         source: paper and weights.
-        statistics: mean and spread of its scores, for combining; None: not known.
+        statistics: mean and standard deviation of its scores, for combining; None: not known.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Reward:
     batch_size: int | None = None
     gradient_score: ScoreFunction | None = None
     picture_score: PictureFunction | None = None
-    remarks: Callable[[Sequence[str]], list[str]] | None = None
+    overflow: OverflowFunction | None = None
     source: str = ""
     statistics: Statistics | None = None
 
@@ -83,6 +84,11 @@ class Reward:
         return tuple(leaf for member in self.members for leaf in member.leaves) or (self,)
 
     @property
+    def silent(self) -> Reward:
+        """The same reward, which logs nothing of prompts that it does not read whole: a caller reports them itself."""
+        return replace(self, overflow=None)
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The columns its scores come in: its own, then those of its members, however deep."""
         return (self.name, *(name for member in self.members for name in member.column_names))
@@ -105,6 +111,19 @@ class Reward:
             NonFiniteError: a score that is NaN or infinite, by reward, image and prompt.
             OutOfMemoryError: not even one picture fits.
         """
+        return self.columns(images, prompts, progress=progress)[self.name]
+
+    def total(self, columns: Mapping[str, torch.Tensor], prompts: Sequence[str]) -> torch.Tensor:
+        """Return the reward's own scores, given `columns` by name and one prompt each: float32 (B,)."""
+        return columns[self.name]
+
+    def columns(
+        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Return the score and what it was made of: `name` first, then those of its members, each float32 (B,).
+
+        Takes and raises what `__call__` does.
+        """
         images = check_images(images)
         texts = self._texts(prompts, len(images))
         height, width = images.shape[1:3]
@@ -112,22 +131,7 @@ class Reward:
         def work(rows: slice) -> torch.Tensor:
             return self.score(images[rows], texts[rows])
 
-        return self._in_batches(work, texts, f"one picture of {width} x {height}", progress)
-
-    def parts(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """What a combined reward's scores were made of: a name -> float32 (B,). Empty for a single reward."""
-        return {}
-
-    def columns(
-        self, images: torch.Tensor, prompts: str | Sequence[str], *, progress: Progress | None = None
-    ) -> dict[str, torch.Tensor]:
-        """The score, then the parts it was made of: `name` first, each float32 (B,).
-
-        Takes and raises what `__call__` does.
-        """
-        return {self.name: self(images, prompts, progress=progress)}
+        return {self.name: self._in_batches(work, texts, f"one picture of {width} x {height}", progress)}
 
     def picture_columns(
         self,
@@ -136,14 +140,12 @@ class Reward:
         *,
         progress: Progress | None = None,
     ) -> dict[str, torch.Tensor]:
-        """`columns` of PIL pictures or picture files, of any sizes, at most a batch of them open at once.
+        """Return `columns` of PIL images or image files, of any sizes, at most a batch of them open at once.
 
         Raises InputError for a file that cannot be opened, and what `__call__` does.
         """
         if not pictures:
             raise InputError("pictures", 0, "There are none.")
-        from ..images.convert import in_threads
-
         texts = self._texts(prompts, len(pictures))
 
         def work(rows: slice) -> torch.Tensor:
@@ -156,7 +158,7 @@ class Reward:
         return {self.name: self._in_batches(work, texts, "one picture", progress)}
 
     def with_gradient(self, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
-        """Scores that gradients flow through to the images, in one batch. Shape: (B, H, W, 3) -> (B,).
+        """Score with gradients that flow to the images, in one batch. Shape: (B, H, W, 3) -> (B,).
 
         The resizing is torch's antialiased bicubic and the pixels are not rounded to 8 bits, so scores
         differ a little from `__call__`'s. Raises InputError for a reward that has no gradients.
@@ -166,19 +168,29 @@ class Reward:
         images = check_images(images)
         return self.gradient_score(images, self._texts(prompts, len(images))).float()
 
+    def overflows(self, prompts: Sequence[str]) -> dict[str, list[str]]:
+        """Return what to say of prompts that are not read whole: a single reward's name -> lines, each prompt once."""
+        distinct = list(dict.fromkeys(prompts))
+        lines = {
+            one.name: [line for prompt in distinct for line in one.overflow(prompt)]
+            for one in self.leaves
+            if one.overflow is not None
+        }
+        return {name: said for name, said in lines.items() if said}
+
     def _texts(self, prompts: str | Sequence[str], count: int) -> list[str]:
         texts = one_prompt_each(prompts, count)
         if self.needs_prompt:
             check_not_empty(self.name, texts)
-        if self.remarks is not None:
-            for line in self.remarks(list(dict.fromkeys(texts))):
+        if not self.members:  # each of them sees the same prompts
+            for line in self.overflows(texts).get(self.name, ()):
                 log.warning("%s: %s", self.name, line)
         return texts
 
     def _in_batches(
         self, work: Callable[[slice], torch.Tensor], texts: Sequence[str], each: str, progress: Progress | None
     ) -> torch.Tensor:
-        """Scores of all rows, `work` taking as many at once as are set, or as fit."""
+        """Score all rows, `work` taking as many at once as are set, or as fit."""
         on_gpu = any(p.device.type != "cpu" for m in self.modules.values() for p in m.parameters())
         size = self.batch_size or _FIRST_BATCH
         largest = _LARGEST_BATCH if self.batch_size is None and on_gpu else None  # a CPU gains nothing
@@ -195,22 +207,24 @@ class Reward:
         return torch.cat(scores)
 
 
-def check_scores(name: str, scores: torch.Tensor, texts: Sequence[str], first: int = 0) -> torch.Tensor:
-    """One finite score for each text, or NonFiniteError naming the reward `name` and the first bad one.
+def check_scores(
+    name: str, scores: torch.Tensor, texts: Sequence[str], first: int = 0, *, of: str = "", then: str = ""
+) -> torch.Tensor:
+    """Return one finite score for each text, or raise NonFiniteError naming the reward `name` and the first bad one.
 
-    `first` is how many images came before these.
+    `first` is how many images came before these; `of` words how many there are in all, `then` what came of it.
     """
     if scores.shape != (len(texts),):
         raise NonFiniteError(f"{name} returned scores of shape {tuple(scores.shape)} for {len(texts)} images.")
     bad = torch.nonzero(~torch.isfinite(scores)).flatten().tolist()
     if bad:
         number, value = first + bad[0] + 1, scores[bad[0]].item()
-        raise NonFiniteError(f"{name} scored image {number} as {value} (prompt {texts[bad[0]]!r}).")
+        raise NonFiniteError(f"{name} scored picture {number}{of} as {value} (prompt {texts[bad[0]]!r}).{then}")
     return scores
 
 
 def check_not_empty(name: str, texts: Sequence[str]) -> None:
-    """Raises InputError when one of the texts is blank, for the reward `name` that compares with it."""
+    """Raise InputError when one of the texts is blank, for the reward `name` that compares with it."""
     empty = [i for i, text in enumerate(texts) if not text.strip()]
     if empty:
         raise InputError(
@@ -222,7 +236,7 @@ def check_not_empty(name: str, texts: Sequence[str]) -> None:
 
 
 def one_prompt_each(prompts: str | Sequence[str], count: int) -> list[str]:
-    """`count` prompts from one or from `count`. Raises InputError."""
+    """Return `count` prompts from one or from `count`. Raises InputError."""
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     check_prompts(texts)
     if len(texts) == 1:

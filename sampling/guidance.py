@@ -39,7 +39,7 @@ def size_ids(model: DiffusionModel, height: int, width: int, options: SampleOpti
     the refiner's aesthetic score, which is low for the row that guidance leads away from.
     """
     row = [options.original_height or height, options.original_width or width, options.crop_top, options.crop_left]
-    if model.architecture == "sdxl-refiner":
+    if model.spec.refines:
         return [*row, options.negative_aesthetic_score if negative else options.aesthetic_score]
     return [*row, height, width]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core.errors import InputError, OutOfMemoryError
-from ..core.free_memory import free_bytes
+from ..core.memory import free_bytes
 from ..core.settings import MAX_SEED
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
@@ -42,7 +42,7 @@ def prompts_each(model: DiffusionModel, prompts: str | Sequence[str], negative_p
 
 def check_refiner(model: DiffusionModel, refiner: DiffusionModel | None) -> None:
     """Raise InputError unless a refiner can go on where the model stops, and the model can start."""
-    if model.architecture == "sdxl-refiner" and refiner is not None:
+    if model.spec.refines and refiner is not None:
         raise InputError("refiner", refiner.name, f"{model.name} is a refiner itself: connect the base model as model.")
     if refiner is None:
         return

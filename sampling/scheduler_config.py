@@ -150,8 +150,7 @@ def _own_scheduler(config: Mapping[str, Any]) -> Any:
     """Make the model's own scheduler with diffusers. Raises ModelFileError."""
     import diffusers
 
-    name = config.get("_class_name")
-    check_scheduler_class(name)
+    name = check_scheduler_class(config.get("_class_name"))
     _check_values(config)
     check_solver_options(config)
     cls = getattr(diffusers, name, None)
@@ -179,7 +178,7 @@ def _made(cls: type, config: Mapping[str, Any]) -> Any:
 
 
 def _arguments(cls: type) -> Mapping[str, Any]:
-    return inspect.signature(cls.__init__).parameters
+    return inspect.signature(cls).parameters
 
 
 def _check_values(config: Mapping[str, Any]) -> None:

@@ -78,13 +78,13 @@ def make_environment() -> None:
 
 
 def install_reference() -> None:
-    """The library that FID is compared with, in a folder of its own without its `tests`; the tests look there."""
+    """Install the library that FID is compared with into a folder of its own, without its `tests`."""
     pip("install", "--no-deps", "--upgrade", "--target", str(REFERENCES), REFERENCE)
     shutil.rmtree(REFERENCES / "tests", ignore_errors=True)
 
 
 def ask(code: str, python: Path = PYTHON) -> str:
-    """What the environment's Python prints for a line of code; empty when it fails."""
+    """Return what the environment's Python prints for a line of code; empty when it fails."""
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -127,7 +127,7 @@ def install_torchaudio(python: Path = PYTHON) -> None:
 
 
 def without_torch(requirements: str) -> list[str]:
-    """A requirements file without torch, torchvision, torchaudio and comments."""
+    """Return a requirements file without torch, torchvision, torchaudio and comments."""
     lines = [line.split("#")[0].strip() for line in requirements.splitlines()]
     return [line for line in lines if (line and not line.startswith("torch")) or line.startswith("torchsde")]
 

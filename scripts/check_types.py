@@ -18,7 +18,7 @@ def linked() -> None:
     """Make the link `.cache/typed/tastemaker`."""
     link = ROOT / ".cache" / "typed" / "tastemaker"
     link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
+    if link.resolve() != ROOT.resolve():  # a copy of the repository, `.cache/` included, has the first one's link
         link.unlink(missing_ok=True)
         link.symlink_to(ROOT, target_is_directory=True)
 

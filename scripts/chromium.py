@@ -29,7 +29,7 @@ def _playwrights() -> str | None:
 
 
 def find_or_get() -> str | None:
-    """A Chromium, installing Debian's as root, else Playwright's; None where neither can be had."""
+    """Return a Chromium, installing Debian's as root, else Playwright's; None where neither can be had."""
     found = find()
     if found:
         return found

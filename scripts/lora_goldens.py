@@ -61,7 +61,7 @@ def randomize(module: nn.Module) -> None:
 
 @torch.no_grad()
 def computed(forward: Any, layer: nn.Module) -> torch.Tensor:
-    """The weight a linear map computes with, from its answers to unit inputs."""
+    """Return the weight a linear map computes with, from its answers to unit inputs."""
     shape = layer.weight.shape
     units = torch.eye(shape[1:].numel()).reshape(-1, *shape[1:])
     zero = forward(torch.zeros_like(units[:1]))

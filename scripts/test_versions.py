@@ -25,13 +25,13 @@ TESTS = ("tests/loaders", "tests/sampling", "tests/rewards")
 
 
 def requirements(end: str) -> list[str]:
-    """The lines of requirements.txt, pinned to their floors for the lowest end."""
+    """Return the lines of requirements.txt, pinned to their floors for the lowest end."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
     return [line.replace(">=", "==") for line in lines] if end == "lowest" else lines
 
 
 def environment(end: str) -> Path:
-    """The Python of an end's environment, made when it is not there or its requirements have changed."""
+    """Return the Python of an end's environment, made when it is not there or its requirements have changed."""
     folder = ROOT / ".cache" / f"versions-{end}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     wanted = [TORCH, *BESIDE, *requirements(end)]
@@ -51,7 +51,7 @@ def environment(end: str) -> Path:
 
 
 def versions(python: Path, names: tuple[str, ...] = SHOWN) -> dict[str, str]:
-    """The installed versions of packages in an environment."""
+    """Return the installed versions of packages in an environment."""
     code = f"from importlib.metadata import version\nfor n in {names!r}: print(version(n))"
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
     return dict(zip(names, done.stdout.split(), strict=True))

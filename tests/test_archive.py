@@ -97,3 +97,31 @@ def test_links_and_pictures_of_the_readme_exist(name: str) -> None:
         link = target[0] or target[1]
         if not link.startswith(("http", "mailto")):
             assert (ROOT / link).exists(), f"{name} names {link}"
+
+
+def _named_paths(text: str) -> set[str]:
+    """Return what stands in code spans and looks like a file or folder of the repository."""
+    spans = set(
+        re.findall(r"`([\w.*<>-]+(?:/[\w.*<>-]*)+|\w+\.(?:py|js|md|toml))`", re.sub(r"```.*?```", "", text, flags=re.S))
+    )
+    here = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != ".cache"}
+    return {span for span in spans if span.split("/")[0] in here or ("/" not in span and span.endswith(".py"))}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_files_and_folders_that_the_pages_name_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    files = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    for span in _named_paths(text):
+        there = span in files if "/" not in span else any(ROOT.glob(re.sub("<[^>]*>", "*", span).rstrip("/")))
+        assert there, f"{name} names {span}"
+
+
+def test_where_is_what_leads_to_definitions() -> None:
+    """Each row of the table names a file and what is defined in it."""
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Where is what")[1].split("\n## ")[0]
+    rows = re.findall(r"^\|[^|]+\| `([^`]+)` \| `(\w+)` \|$", table, re.MULTILINE)
+    assert len(rows) == table.count("\n| ") - 1  # the heading
+    for file, name in rows:
+        defined = rf"^\s*(?:export )?(?:def|class|function) {name}\b|^(?:export const )?{name}\b.*="
+        assert re.search(defined, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), f"{file} has no {name}"

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, ModelFileError, TastemakerError
+from ..loaders.formats.precision import DTYPES
 from .config import FineTuneConfig
 from .presets import preset
 
@@ -49,7 +50,6 @@ log = logging.getLogger("tastemaker.training")
 
 REQUIRED = ("model", "reward", "prompts", "run_folder")
 OPTIONAL = ("preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
-DTYPES = ("float32", "bfloat16", "float16")
 MAX_FILE_BYTES = 16 * 2**20
 LONGEST_WAIT = timedelta(days=2)  # of one process for the others
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ..core.errors import InputError, NonFiniteError
+from ..core.errors import InputError
+from ..rewards.reward import check_scores
 
 ROUNDING = 1e-6  # standard deviations below this share of the largest score are rounding; float32 has 1.2e-7
 
@@ -27,14 +28,8 @@ def check_rewards(rewards: torch.Tensor, name: str, prompts: Sequence[str]) -> t
     found = tuple(rewards.shape) if isinstance(rewards, torch.Tensor) else type(rewards).__name__
     if found != (len(prompts),):
         raise InputError("reward", found, f"{name} must give one score for each of the {len(prompts)} pictures.")
-    rewards = rewards.detach().double().cpu()
-    bad = (~rewards.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        raise NonFiniteError(
-            f"{name} scored picture {bad[0] + 1} of {len(prompts)} as {rewards[bad[0]].item()} "
-            f"(prompt {prompts[bad[0]]!r}). Training stopped, and nothing was learned from it."
-        )
-    return rewards
+    then = " Training stopped, and nothing was learned from it."
+    return check_scores(name, rewards.detach().double().cpu(), prompts, of=f" of {len(prompts)}", then=then)
 
 
 def normalised(rewards: torch.Tensor, reference: torch.Tensor, min_spread: float = 0.0) -> torch.Tensor:

@@ -5,8 +5,8 @@ Legend: N pictures, D features, S the side a network sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +19,16 @@ from ...core.assets import asset_folder
 from ...core.errors import InputError
 from ...core.memory import in_parts
 from ...core.progress import Place, Progress, stay
-from ...images.convert import to_pil
-from ...images.decode import PictureError, decode_file
-from ...images.pictures import FilePictures, Pictures
+from ...images.decode import PictureError
+from ...images.pictures import Pictures
+from ...images.prefetch import prefetched
 from ...loaders.formats.fingerprint import fingerprint
 from ...rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from ..settings import EXTRACTORS, RESIZES
-from .inception import FEATURES, SIDE, find_inception, load_inception
-from .resize import resized
+from .inception_file import FEATURES, SIDE, find_inception, load_inception
+from .resize import resize_picture
 
 _BATCH_CPU, _BATCH_GPU = 16, 64
-_READERS = 4  # threads that decode and resize the next batch while one is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +53,12 @@ class Extractor:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What must be the same for features to be comparable."""
+        """Say what must be the same for features to be comparable."""
         return {"extractor": self.name, "fingerprint": self.fingerprint, "resize": self.resize}
 
     @property
     def key(self) -> str:
-        """A folder's name for its features."""
+        """Name the folder of its features."""
         return f"{self.name}-{self.resize}-{self.fingerprint}"
 
 
@@ -81,7 +80,7 @@ def load_extractor(
     resize: str = "clean",
     device: torch.device | str | None = None,
 ) -> Extractor:
-    """A feature network by name, in float32: half precision moves FID.
+    """Load a feature network by name, in float32: half precision moves FID.
 
     Args:
         name: `"inception-v3"`, what papers use, or `"tiny-vision"`, which ships with the pack and knows only the
@@ -101,20 +100,25 @@ def load_extractor(
         print_ = fingerprint(path.parent, [path])
         network = load_inception(path)
         return Extractor(
-            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resized(p, SIDE, resize)
+            name, print_, resize, FEATURES, network.to(device or "cpu"), lambda p: resize_picture(p, SIDE, resize)
         )
-    from ...rewards.models.imagereward import load_network
+    return _tiny_vision(device)
+
+
+def _tiny_vision(device: torch.device | str | None) -> Extractor:
+    from ...loaders.formats.weights import read_json
+    from ...rewards.models._blip_models import load_imagereward
 
     folder = asset_folder("tiny-imagereward")
-    whole = load_network(folder, torch.float32)
-    size, width = whole.image_size, int(whole.vision.config.hidden_size)
     file = folder / "ImageReward.safetensors"
+    whole = load_imagereward(file, torch.float32, read_json(folder / "config.json")["vit"])
+    size, width = whole.image_size, int(whole.vision.config.hidden_size)
 
     def prepare(picture: Image.Image) -> torch.Tensor:
         return pil_pixels([picture], size, CLIP_MEAN, CLIP_STD)[0]
 
     network = _TinyVision(whole.vision).to(device or "cpu").eval()
-    return Extractor(name, fingerprint(folder, [file]), "crop", width, network, prepare)
+    return Extractor("tiny-vision", fingerprint(folder, [file]), "crop", width, network, prepare)
 
 
 class FeatureRows(NamedTuple):
@@ -122,8 +126,8 @@ class FeatureRows(NamedTuple):
 
     Attributes:
         features: float32 (K, D) of those that could be read.
-        kept: their K places among the N, in order.
-        broken: (place, why) of the others.
+        kept: their K indices among the N, in order.
+        broken: (index, why) of the others.
     """
 
     features: torch.Tensor
@@ -151,12 +155,14 @@ def read_features(
     found: list[torch.Tensor] = []
     progress = progress or Progress()
     progress.phase("reading", len(pictures))
-    with place([extractor.network]), ThreadPoolExecutor(_READERS, "tastemaker-features") as readers, torch.no_grad():
+    with place([extractor.network]), torch.no_grad(), ExitStack() as stack:
         device = next(extractor.network.parameters()).device
         size = batch_size or (_BATCH_CPU if device.type == "cpu" else _BATCH_GPU)
-        for first, ready in _ahead(pictures, extractor, size, readers):
+        starts = [range(first, min(first + size, len(pictures))) for first in range(0, len(pictures), size)]
+        batches = prefetched(lambda i: _ready(pictures, i, extractor), starts)
+        for places, ready in stack.enter_context(closing(batches)):
             good = []
-            for i, one in enumerate(ready, first):
+            for i, one in zip(places, ready, strict=True):
                 if isinstance(one, str):
                     broken.append((i, one))
                 else:
@@ -178,31 +184,8 @@ def _compute(extractor: Extractor, pixels: torch.Tensor, device: torch.device) -
     )
 
 
-def _ahead(
-    pictures: Pictures, extractor: Extractor, size: int, readers: ThreadPoolExecutor
-) -> Iterator[tuple[int, list[torch.Tensor | str]]]:
-    """(first, a batch made ready), the next one in the making."""
-    starts = range(0, len(pictures), size)
-
-    def ask(first: int) -> list[Future[torch.Tensor | str]]:
-        places = range(first, min(first + size, len(pictures)))
-        return [readers.submit(_ready, pictures, i, extractor) for i in places]
-
-    waiting = ask(0) if starts else []
-    try:
-        for first in starts:
-            ready = [future.result() for future in waiting]
-            waiting = ask(first + size) if first + size < len(pictures) else []
-            yield first, ready
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 def _ready(pictures: Pictures, i: int, extractor: Extractor) -> torch.Tensor | str:
     try:
-        files = isinstance(pictures, FilePictures)
-        picture = decode_file(pictures.path(i)) if files else to_pil(pictures.picture(i))
-        return extractor.prepare(picture)
+        return extractor.prepare(pictures.decode(i))
     except PictureError as e:
         return str(e)

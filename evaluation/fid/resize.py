@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 
 
-def resized(picture: Image.Image, side: int, how: str) -> torch.Tensor:
-    """An 8-bit RGB picture as float32 (3, side, side) from 0 to 255."""
+def resize_picture(picture: Image.Image, side: int, how: str) -> torch.Tensor:
+    """Return an 8-bit RGB picture as float32 (3, side, side) from 0 to 255."""
     if how == "clean":
         return _clean(picture, side)
-    pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32)).permute(2, 0, 1)
+    pixels = rearrange(torch.from_numpy(np.asarray(picture, dtype=np.float32)), "h w c -> c h w")
     return legacy_bilinear(pixels, side)
 
 
@@ -31,18 +32,18 @@ def _clean(picture: Image.Image, side: int) -> torch.Tensor:
 
 
 def legacy_bilinear(pixels: torch.Tensor, side: int) -> torch.Tensor:
-    """Pixel i of the result lies at i * old / new of the picture. (..., H, W) -> (..., side, side)."""
+    """Resize: pixel i of the result lies at i * old / new of the picture. (..., H, W) -> (..., side, side)."""
     height, width = pixels.shape[-2:]
-    low_y, high_y, share_y = _places(height, side)
-    low_x, high_x, share_x = _places(width, side)
+    low_y, high_y, part_y = _neighbours(height, side)
+    low_x, high_x, part_x = _neighbours(width, side)
     upper, lower = pixels[..., low_y, :], pixels[..., high_y, :]
-    upper = upper[..., low_x] + (upper[..., high_x] - upper[..., low_x]) * share_x
-    lower = lower[..., low_x] + (lower[..., high_x] - lower[..., low_x]) * share_x
-    return upper + (lower - upper) * share_y[:, None]
+    upper = upper[..., low_x] + (upper[..., high_x] - upper[..., low_x]) * part_x
+    lower = lower[..., low_x] + (lower[..., high_x] - lower[..., low_x]) * part_x
+    return upper + (lower - upper) * part_y[:, None]
 
 
-def _places(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of each new pixel: the old ones on both sides, and how far between them it lies. In float32, as there."""
+def _neighbours(old: int, new: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return of each new pixel the old ones on both sides, and how far between them it lies. In float32, as there."""
     at = torch.arange(new, dtype=torch.float32) * torch.tensor(old / new, dtype=torch.float32)
     low = at.long()
     return low, (low + 1).clamp_max(old - 1), at - low

@@ -40,11 +40,13 @@ class FeatureStatistics:
     def covariance(self) -> torch.Tensor:
         """(D, D), unbiased. Raises InputError for fewer than two pictures."""
         if self.count < 2:
-            raise InputError("pictures", self.count, "A set of pictures needs at least two; FID compares their spread.")
+            raise InputError(
+                "pictures", self.count, "A set of pictures needs at least two; FID compares their covariances."
+            )
         return self.scatter / (self.count - 1)
 
-    def merged(self, other: FeatureStatistics) -> FeatureStatistics:
-        """The statistics of both sets together (Chan, Golub & LeVeque 1979). `about` stays this one's."""
+    def merge(self, other: FeatureStatistics) -> FeatureStatistics:
+        """Return the statistics of both sets together (Chan, Golub & LeVeque 1979). `about` stays this one's."""
         count = self.count + other.count
         apart = other.mean - self.mean
         mean = self.mean + apart * (other.count / count)
@@ -53,7 +55,7 @@ class FeatureStatistics:
 
 
 def statistics_of(batches: Iterable[torch.Tensor], about: Mapping[str, Any] | None = None) -> FeatureStatistics:
-    """Statistics of features that come in batches (B, D) of any size; the same bits whatever their sizes.
+    """Compute statistics of features that come in batches (B, D) of any size; the same bits whatever their sizes.
 
     Raises InputError where there is no row at all, or one holds NaN or infinity.
     """
@@ -64,7 +66,7 @@ def statistics_of(batches: Iterable[torch.Tensor], about: Mapping[str, Any] | No
     def add(chunk: torch.Tensor) -> None:
         nonlocal total
         part = _of_chunk(chunk, about or {})
-        total = part if total is None else total.merged(part)
+        total = part if total is None else total.merge(part)
 
     for batch in batches:
         waiting.append(batch)
@@ -147,12 +149,15 @@ def _check(mean: torch.Tensor, scatter: torch.Tensor, count: object) -> None:
         raise ValueError("its numbers are larger than any features")
     if not torch.allclose(scatter, scatter.T, rtol=0, atol=_ROUNDING * largest):
         raise ValueError("its covariance is not symmetric")
-    if float(torch.linalg.eigvalsh(scatter)[0]) < -_ROUNDING * largest * len(mean):
+    # a matrix has no eigenvalue below -r where adding r to its diagonal leaves it positive definite: of 2,048 features
+    # Cholesky says so in 0.2 s of one core, the eigenvalues themselves in 0.6 s
+    allowed = _ROUNDING * largest * len(mean) * torch.eye(len(mean), dtype=torch.float64)
+    if largest and torch.linalg.cholesky_ex(scatter + allowed).info:
         raise ValueError("it has a negative variance, so it is no covariance")
 
 
 def check_comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    """Raises InputError unless two sets of features came from the same network and the same resizing."""
+    """Raise InputError unless two sets of features came from the same network and the same resizing."""
     for key in ("extractor", "fingerprint", "resize"):
         if first.get(key) != second.get(key):
             raise InputError(

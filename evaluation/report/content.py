@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from ...core.errors import InputError
+from ...core.groups import best_first
 from ...plots.theme import BACKGROUND
 from ...ranking.comparison import Difference, compare, in_words
-from ...ranking.order import best_first
 from ...ranking.output.sheet import sheet
 from ...ranking.table import ScoreTable
 from ..fid.distance import Estimate
@@ -58,7 +58,7 @@ def make_report(evaluations: Sequence[Evaluation]) -> Report:
 
 
 def check_alike(evaluations: Sequence[Evaluation]) -> None:
-    """Raises InputError where models were not measured alike (network, reference, prompts): no table mixes them."""
+    """Raise InputError where models were not measured alike (network, reference, prompts): no table mixes them."""
     first = evaluations[0]
     for other in evaluations[1:]:
         if other.protocol != first.protocol:
@@ -74,7 +74,7 @@ def check_alike(evaluations: Sequence[Evaluation]) -> None:
 
 
 def pair_differences(evaluations: Sequence[Evaluation]) -> tuple[Difference, ...]:
-    """Win rates of the second model over the first, for the same prompts and seeds; none where they are no pairs."""
+    """Return win rates of the second model over the first, for the same prompts and seeds; none without pairs."""
     if len(evaluations) != 2:
         return ()
     first, second = (evaluation.table for evaluation in evaluations)
@@ -100,8 +100,8 @@ def _pair_record(found: Difference) -> dict[str, Any]:
 # --- the table --------------------------------------------------------------------------------
 
 
-def shown(estimate: Estimate | None) -> str:
-    """A figure with its interval: `12.3 (11.8 to 12.9)`."""
+def format_estimate(estimate: Estimate | None) -> str:
+    """Return a figure with its interval: `12.3 (11.8 to 12.9)`."""
     if estimate is None:
         return ""
     if not math.isfinite(estimate.low):
@@ -110,7 +110,7 @@ def shown(estimate: Estimate | None) -> str:
 
 
 def table_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows: a row a section and model, a column a figure."""
+    """Return heading and rows: a row a section and model, a column a figure."""
     names = figures(evaluations)
     heading = ["", "model", "pictures", *(f"{n}{' (lower is better)' if n in LOWER_IS_BETTER else ''}" for n in names)]
     rows = []
@@ -120,12 +120,12 @@ def table_rows(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[
             if values:
                 counts = [estimate.count for n, estimate in values.items() if n != DIVERSITY]  # which counts prompts
                 count = max(counts, default=evaluation.about.get("pictures", 0))
-                rows.append([section, evaluation.title, f"{count:,}", *(shown(values.get(n)) for n in names)])
+                rows.append([section, evaluation.title, f"{count:,}", *(format_estimate(values.get(n)) for n in names)])
     return heading, rows
 
 
 def as_text(evaluations: Sequence[Evaluation], pairs: Sequence[Difference]) -> str:
-    """The table in Markdown, then what to know about it."""
+    """Write the table in Markdown, then what to know about it."""
     heading, rows = table_rows(evaluations)
     lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in (heading, *rows)]
     lines.insert(1, "|" + " --- |" * len(heading))
@@ -137,7 +137,7 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def inert(text: str) -> str:
+def inert_markdown(text: str) -> str:
     """Return Markdown in which titles and reasons of strangers stay text: no HTML, no link and no picture."""
     for character in "&<>[]`":  # & first, of which the others are made; none of them is in our own layout
         text = text.replace(character, f"&#{ord(character)};")
@@ -145,7 +145,7 @@ def inert(text: str) -> str:
 
 
 def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference]) -> list[str]:
-    """What stands below the table: pairs, how it was measured, what to be careful about, what could not be read."""
+    """List what stands below the table: pairs, how it was measured, what to be careful about, what is not in it."""
     notes = [f"{evaluations[1].title} against {evaluations[0].title}, pair by pair. {in_words(p)}" for p in pairs]
     first = evaluations[0].about
     if first.get("reference"):
@@ -171,7 +171,7 @@ def report_notes(evaluations: Sequence[Evaluation], pairs: Sequence[Difference])
 
 
 def contact_sheets(evaluation: Evaluation) -> list[tuple[str, Image.Image]]:
-    """(title, picture) for each reward: the best and the worst of a model's pictures."""
+    """Return (title, picture) for each reward: the best and the worst of a model's pictures."""
     table = evaluation.table
     if table is None:
         return []
@@ -179,35 +179,32 @@ def contact_sheets(evaluation: Evaluation) -> list[tuple[str, Image.Image]]:
 
 
 def best_and_worst(table: ScoreTable, reward: str, title: str) -> Image.Image:
-    """The best of a table by one reward above its worst, each with its place among all. RGB."""
+    """Draw the best of a table by one reward above its worst, each with its rank among all. RGB."""
     order = best_first(table.scores[reward], None)
     count = min(SHOWN, max(1, len(order) // 2))
-    ranks = torch.empty(len(order), dtype=torch.long)
-    ranks[torch.tensor(order)] = torch.arange(1, len(order) + 1)
+    ranks = torch.tensor(order).argsort() + 1
     ranked = replace(table, main=reward, ranks=ranks, scores={reward: table.scores[reward]}, group_by="all")
-    parts = [
-        sheet(ranked.rows(order[:count]), columns=count, title=f"{title}: the best by {reward}"),
-        sheet(ranked.rows(order[-count:]), columns=count, title=f"the worst, of {len(order):,}"),
-    ]
-    if len(order) == 1:
-        parts = parts[:1]
-    canvas = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), BACKGROUND)
-    y = 0
-    for part in parts:
-        canvas.paste(part, (0, y))
-        y += part.height
-    return canvas
+    parts = [sheet(ranked.rows(order[:count]), columns=count, title=f"{title}: the best by {reward}")]
+    if len(order) > 1:
+        parts.append(sheet(ranked.rows(order[-count:]), columns=count, title=f"the worst, of {len(order):,}"))
+    return _stack(parts, 0)
 
 
 def overview(report: Report, most: int = 8) -> Image.Image:
-    """The chart above the contact sheets, at most so many of them. RGB, as wide as the chart."""
+    """Draw the chart above the contact sheets, at most so many of them. RGB, as wide as the chart."""
     width, gap = report.chart.width, 12
     parts = [report.chart]
     for _, picture in report.sheets[:most]:
         scale = min(1.0, (width - 2 * gap) / picture.width)
         size = round(picture.width * scale), round(picture.height * scale)
         parts.append(picture.resize(size, Image.Resampling.LANCZOS) if scale < 1 else picture)
-    canvas = Image.new("RGB", (width, sum(p.height + gap for p in parts) - gap), BACKGROUND)
+    return _stack(parts, gap)
+
+
+def _stack(parts: Sequence[Image.Image], gap: int) -> Image.Image:
+    """Put pictures below each other."""
+    height = sum(p.height + gap for p in parts) - gap
+    canvas = Image.new("RGB", (max(p.width for p in parts), height), BACKGROUND)
     y = 0
     for part in parts:
         canvas.paste(part, (0, y))

@@ -13,14 +13,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from ...core.files import sweep
 from ...images.prompts import SHEET_KEY
-from ..blocks import written
+from ..blocks import write_file
 from ..result import Evaluation
-from .content import Report, inert
+from .content import Report, inert_markdown
 from .page import report_page
 
 
 def png(picture: Image.Image, kind: str) -> bytes:
-    """A sheet as PNG, marked so that nobody ranks it as a picture."""
+    """Return a sheet as PNG, marked so that nobody ranks it as a picture."""
     about = PngInfo()
     about.add_text(SHEET_KEY, json.dumps({"kind": kind}))
     data = io.BytesIO()
@@ -34,12 +34,12 @@ def save_report(report: Report, evaluations: Sequence[Evaluation], folder: Path,
     files = {
         folder / f"{stem}.html": report_page(report, evaluations).encode("utf-8"),
         folder / f"{stem}.json": json.dumps(report.record, indent=2, allow_nan=False).encode(),
-        folder / f"{stem}.md": (inert(report.text) + "\n").encode("utf-8"),
+        folder / f"{stem}.md": (inert_markdown(report.text) + "\n").encode("utf-8"),
         folder / f"{stem}_chart.png": png(report.chart, "chart"),
     }
     for number, (_, picture) in enumerate(report.sheets, 1):
         files[folder / f"{stem}_sheet_{number:02d}.png"] = png(picture, "best and worst")
     sweep(folder)
     for path, data in files.items():
-        written(path, data)
+        write_file(path, data)
     return list(files)

@@ -13,9 +13,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from ...core.errors import InputError
+from ...core.texts import spreadsheet_text
 from ...plots.canvas import Canvas
 from ...plots.theme import BLUE, DIM, TEXT, TRACK
 from ...ranking.intervals import Interval
+from .rows import VoteRow
 from .statistics import (
     Duel,
     RewardAgreement,
@@ -29,10 +31,8 @@ from .statistics import (
     voter_agreement,
     wins_table,
 )
-from .store import VoteRow
 from .votes import FIRST, QUESTIONS, SECOND, choice_of
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 WIDTH, GAP = 900, 16
 _LINE, _HEAD = 44, 38
 MAX_DRAWN = 200  # lines
@@ -56,41 +56,36 @@ class Answer(NamedTuple):
 
 
 def answers(rows: Sequence[VoteRow]) -> list[Answer]:
-    """The result of each question that was voted on. Raises InputError without a vote."""
+    """Return the result of each question that was voted on. Raises InputError without a vote."""
     if not rows:
         raise InputError("study", "no votes", "There is no vote in it yet: vote, and run the graph to store them.")
-    return [_answer(q, [row for row in rows if row.question == q]) for q in QUESTIONS if _asked(rows, q)]
-
-
-def _asked(rows: Sequence[VoteRow], question: str) -> bool:
-    return any(row.question == question for row in rows)
+    asked = {row.question for row in rows}
+    return [_answer(q, [row for row in rows if row.question == q]) for q in QUESTIONS if q in asked]
 
 
 def _answer(question: str, rows: list[VoteRow]) -> Answer:
     names, wins = wins_table(rows)
-    strengths = bradley_terry(names, wins) if len(names) > 2 else []
-    pairs = len({row.pair.key for row in rows})
     return Answer(
-        question,
-        len(rows),
-        pairs,
-        duels(rows),
-        strengths,
-        voter_agreement(rows),
-        reward_agreement(rows),
-        left_share(rows),
+        question=question,
+        votes=len(rows),
+        pairs=len({row.pair.key for row in rows}),
+        duels=duels(rows),
+        strengths=bradley_terry(names, wins) if len(names) > 2 else [],
+        voters=voter_agreement(rows),
+        rewards=reward_agreement(rows),
+        left=left_share(rows),
     )
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
-def in_words(study: str, rows: Sequence[VoteRow]) -> str:
-    """The whole result in plain lines: what was counted, and how, beside every figure."""
+def summary(study: str, rows: Sequence[VoteRow]) -> str:
+    """Write the whole result in plain lines: what was counted, and how, beside every figure."""
     found = answers(rows)
     by_voter = Counter(row.voter for row in rows)
     voters = ", ".join(f"{name} ({count})" for name, count in sorted(by_voter.items()))
-    lines = [f"Study {study}: {len(rows)} votes by {len(by_voter)} {_s('voter', len(by_voter))}: {voters}"]
+    lines = [f"Study {study}: {len(rows)} votes by {_count(len(by_voter), 'voter')}: {voters}"]
     for answer in found:
         lines += ["", f"{answer.question}: {QUESTIONS[answer.question]}"]
         lines += [f"- {line}" for line in _lines(answer)]
@@ -152,40 +147,35 @@ def _count(count: int, one: str, many: str = "") -> str:
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def _s(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
-
-
 # --- a table of every vote ------------------------------------------------------------------------
 
 
 def votes_csv(rows: Sequence[VoteRow]) -> str:
-    """Every vote, sides resolved, as CSV with a head line. Texts cannot become formulas."""
+    """Write every vote, sides resolved, as CSV with a head line. Texts cannot become formulas."""
     rewards = sorted({name for row in rows for name in row.pair.scores})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["question", "voter", "time", "prompt", "seed", "left", "right", "choice", "winner"]
     scored = [f"{side} {name}" for name in rewards for side in ("left", "right")]
-    writer.writerow([*head, "left picture", "right picture", *map(_plain, scored)])
+    writer.writerow([*head, "left picture", "right picture", *map(spreadsheet_text, scored)])
     for row in rows:
         writer.writerow(_cells(row, rewards))
     return text.getvalue()
 
 
 def _cells(row: VoteRow, rewards: Sequence[str]) -> list[object]:
-    pair, turn = row.pair, slice(None, None, -1 if row.second_left else 1)
+    pair = row.pair
+    left, right = (1, 0) if row.second_left else (0, 1)
     winner = {FIRST: pair.models[0], SECOND: pair.models[1]}.get(row.pick, "")
     when = datetime.fromtimestamp(row.at / 1000, timezone.utc).isoformat(timespec="seconds")
     words = [row.question, row.voter, when, pair.prompt, "" if pair.seed is None else str(pair.seed)]
-    words += [*pair.models[turn], choice_of(row.pick, row.second_left), winner, *pair.pictures[turn]]
+    words += [pair.models[left], pair.models[right], choice_of(row.pick, row.second_left), winner]
+    words += [pair.pictures[left], pair.pictures[right]]
     scores: list[object] = []
     for name in rewards:
-        scores += pair.scores[name][turn] if name in pair.scores else ("", "")
-    return [*map(_plain, words), *scores]
-
-
-def _plain(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text
+        both = pair.scores.get(name)
+        scores += ["", ""] if both is None else [both[left], both[right]]
+    return [*map(spreadsheet_text, words), *scores]
 
 
 # --- a picture ------------------------------------------------------------------------------------

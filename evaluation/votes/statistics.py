@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ranking.intervals import Z95, Interval, wilson_interval
-from .store import VoteRow
+from .rows import VoteRow
 from .votes import FIRST, SECOND, SKIP, TIE
 
 _ROUNDS, _CLOSE = 100_000, 1e-12  # of the strengths' iteration
@@ -71,12 +71,12 @@ class RewardAgreement(NamedTuple):
 
 
 def odds(rate: Interval) -> Interval:
-    """p / (1 - p) of a share and of its interval's ends; infinite where the share is 1."""
+    """Return p / (1 - p) of a share and of its interval's ends; infinite where the share is 1."""
     return Interval(*(p / (1 - p) if p < 1 else math.inf for p in rate))
 
 
 def duels(rows: Iterable[VoteRow]) -> list[Duel]:
-    """One for each two models that met. Those without a vote that decides are left to `skips` alone."""
+    """Compare each two models that met. Those without a vote that decides are left to `skips` alone."""
     met: dict[tuple[str, str], list[VoteRow]] = {}
     for row in rows:
         met.setdefault(row.pair.models, []).append(row)
@@ -98,7 +98,7 @@ def _duel(models: tuple[str, str], rows: list[VoteRow]) -> Duel | None:
 
 
 def _pair_shares(rows: Iterable[VoteRow]) -> dict[str, float]:
-    """Of each pair that was judged, how much of the win its first model has: the mean of 1, 1/2 for a tie, 0."""
+    """Return the first model's part of each judged pair: the mean of 1 for a win, 1/2 for a tie, 0 for a loss."""
     worth = {FIRST: 1.0, TIE: 0.5, SECOND: 0.0}
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -108,7 +108,7 @@ def _pair_shares(rows: Iterable[VoteRow]) -> dict[str, float]:
 
 
 def wins_table(rows: Iterable[VoteRow]) -> tuple[list[str], np.ndarray]:
-    """Names of the models, and (M, M) how often the row's model won against the column's; a pair adds 1 in all."""
+    """Return the models' names, and (M, M) how often the row's model beat the column's; a pair adds 1 in all."""
     rows = list(rows)
     shares = _pair_shares(rows)
     models = {row.pair.key: row.pair.models for row in rows if row.pair.key in shares}
@@ -122,7 +122,7 @@ def wins_table(rows: Iterable[VoteRow]) -> tuple[list[str], np.ndarray]:
 
 
 def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | None:
-    """Strengths p_i with P(i beats j) = p_i / (p_i + p_j), strongest first (Bradley & Terry 1952).
+    """Estimate strengths p_i with P(i beats j) = p_i / (p_i + p_j), strongest first (Bradley & Terry 1952).
 
     The maximum of the likelihood by Hunter's minorise-maximise steps (Annals of Statistics 32, 2004):
     p_i <- W_i / sum_j n_ij / (p_i + p_j). Intervals are log p +- 1.96 standard errors, from the inverse of the
@@ -131,7 +131,7 @@ def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | No
     None where there is no maximum (Ford 1957): some models never lost to the others, or never met them.
     Shape: `wins` (M, M), zero on the diagonal; M is at least 2.
     """
-    if not _connected(wins):
+    if not _is_connected(wins):
         return None
     count, met = len(names), wins + wins.T
     p = np.full(count, 1 / count)
@@ -154,8 +154,8 @@ def bradley_terry(names: Sequence[str], wins: np.ndarray) -> list[Strength] | No
     return sorted(found, key=lambda strength: -strength.share)
 
 
-def _connected(wins: np.ndarray) -> bool:
-    """Whether from every model a chain of wins leads to every other."""
+def _is_connected(wins: np.ndarray) -> bool:
+    """Say whether from every model a chain of wins leads to every other."""
     reach = (wins > 0) | np.eye(len(wins), dtype=bool)
     for _ in range(len(wins)):
         reach = (reach.astype(int) @ reach.astype(int)) > 0
@@ -163,7 +163,7 @@ def _connected(wins: np.ndarray) -> bool:
 
 
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
-    """(observed - expected) / (1 - expected) agreement of two voters (Cohen 1960).
+    """Return (observed - expected) / (1 - expected), the agreement of two voters (Cohen 1960).
 
     None for no item, and where both gave one answer throughout, so that chance alone would make them agree.
     """
@@ -177,9 +177,10 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
 
 
 def fleiss_kappa(counts: Sequence[Sequence[int]]) -> float | None:
-    """The same for n voters (Fleiss 1971). `counts` (N items, K answers): how many gave each; every row sums to n.
+    """Return the same for n voters (Fleiss 1971).
 
-    None for no item, and where all gave one answer throughout.
+    `counts` (N items, K answers) says how many gave each; every row sums to n. None for no item, and where
+    all gave one answer throughout.
     """
     if not counts:
         return None
@@ -191,7 +192,7 @@ def fleiss_kappa(counts: Sequence[Sequence[int]]) -> float | None:
 
 
 def voter_agreement(rows: Iterable[VoteRow]) -> VoterAgreement | None:
-    """How far the voters agree on first, second and tie; None with fewer than two. Skips are no answer."""
+    """Measure how far the voters agree on first, second and tie; None with fewer than two. Skips are no answer."""
     answers: dict[str, dict[str, str]] = {}
     for row in rows:
         if row.pick != SKIP:
@@ -219,7 +220,7 @@ def _same_side(voters: Sequence[dict[str, str]]) -> float | None:
 
 
 def reward_agreement(rows: Iterable[VoteRow]) -> list[RewardAgreement]:
-    """How often each reward prefers what a voter chose, best first: how ImageReward's authors judge rewards.
+    """Measure how often each reward prefers what a voter chose, best first: how ImageReward's authors judge rewards.
 
     Ties and skips are left out; equal scores are half an agreement (preference accuracy of Xu et al. 2023,
     arXiv:2304.05977).
@@ -240,6 +241,6 @@ def reward_agreement(rows: Iterable[VoteRow]) -> list[RewardAgreement]:
 
 
 def left_share(rows: Iterable[VoteRow]) -> tuple[Interval, int] | None:
-    """How often the left picture was chosen, of the votes that chose a side: far from half, the study has a bias."""
+    """Measure how often the left picture was chosen, of the votes for a side: far from half, the study has a bias."""
     lefts = [(row.pick == SECOND) == row.second_left for row in rows if row.pick in (FIRST, SECOND)]
     return (wilson_interval(sum(lefts), len(lefts)), len(lefts)) if lefts else None

@@ -10,9 +10,9 @@ import json
 import os
 import secrets
 import sqlite3
-import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -21,12 +21,11 @@ from typing import NamedTuple
 from ...core.errors import TastemakerError
 from ...core.files import open_regular, unwritable
 from ...core.sqlite_tables import check_tables
-from .votes import FIRST, RETRACTED, SECOND, SKIP, TIE, Ballot, Cast, Pair, picked
+from .rows import DAMAGED, PICKS, VoteRow, is_time, read_scores, read_vote
+from .votes import RETRACTED, Ballot, CastVote, Pair, pick_of
 
 _APPLICATION, _VERSION = 0x7A57E507, 1
 _SECRET_BYTES = 32
-_LATEST = 2**53  # milliseconds; the page's numbers end there
-_PICKS = (FIRST, SECOND, TIE, SKIP, RETRACTED)
 _WAIT_SECONDS = 10.0  # for another voter's run
 _SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value);
@@ -60,22 +59,11 @@ class StoredVote(NamedTuple):
     at: int
 
 
-class Stored(NamedTuple):
+class StoreResult(NamedTuple):
     """What became of some votes: those now in the file (or there is a later one), and those of no ballot of it."""
 
-    kept: list[Cast]
+    kept: list[CastVote]
     unknown: int
-
-
-class VoteRow(NamedTuple):
-    """A vote with all that belongs to it, sides resolved."""
-
-    pair: Pair
-    voter: str
-    question: str
-    pick: str
-    second_left: bool
-    at: int
 
 
 class Study:
@@ -113,14 +101,14 @@ class Study:
 
     @property
     def secret(self) -> bytes:
-        """What this study's sides are drawn from: made at its first run, never shown."""
+        """Return what this study's sides are drawn from: made at its first run, never shown."""
         found = self._rows("SELECT value FROM meta WHERE name = 'secret'")
         value = found[0][0] if found else None
         if not isinstance(value, bytes) or len(value) != _SECRET_BYTES:
             raise self._error(ValueError("its secret is gone or damaged"))
         return value
 
-    def store(self, votes: Sequence[Cast], now: float | None = None) -> Stored:
+    def store(self, votes: Sequence[CastVote], now: float | None = None) -> StoreResult:
         """Keep votes, each where its ballot belongs: whoever voted then, and on what. The later vote counts.
 
         A vote stored twice is stored once. A time after `now` (seconds; a page's clock may be wrong) counts as now.
@@ -137,7 +125,7 @@ class Study:
                     continue
                 kept.append(vote)
                 pair, voter, question, second_left = ballot
-                pick = vote.choice if vote.choice == RETRACTED else picked(vote.choice, bool(second_left))
+                pick = vote.choice if vote.choice == RETRACTED else pick_of(vote.choice, bool(second_left))
                 row = (pair, voter, question, vote.token, vote.choice, pick, min(vote.at, latest), _now())
                 file.execute(
                     "INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (pair, voter, question) DO UPDATE "
@@ -145,7 +133,7 @@ class Study:
                     "stored = excluded.stored WHERE excluded.at >= votes.at AND excluded.pick != votes.pick",
                     row,
                 )
-        return Stored(kept, unknown)
+        return StoreResult(kept, unknown)
 
     def add_pairs(self, pairs: Iterable[Pair]) -> None:
         """Keep pairs; of one that is known, add the scores that are new."""
@@ -159,7 +147,7 @@ class Study:
                     row = (key, pair.prompt, seed, *pair.models, *pair.pictures, scores, _now())
                     file.execute("INSERT INTO pairs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                     continue
-                scores = json.dumps({**_stored_scores(known[0]), **pair.scores}, allow_nan=False)
+                scores = json.dumps({**read_scores(known[0]), **pair.scores}, allow_nan=False)
                 if scores != known[0]:
                     file.execute("UPDATE pairs SET scores = ? WHERE key = ?", (scores, key))
 
@@ -178,14 +166,14 @@ class Study:
     # --- reading ------------------------------------------------------------------------------
 
     def votes_of(self, voter: str, question: str) -> dict[str, StoredVote]:
-        """A voter's votes on one question, by pair; one taken back is there with the pick RETRACTED."""
+        """Return a voter's votes on one question, by pair; one taken back is there with the pick RETRACTED."""
         rows = self._rows("SELECT pair, pick, at FROM votes WHERE voter = ? AND question = ?", voter, question)
-        if not all(isinstance(pair, str) and pick in _PICKS and _is_time(at) for pair, pick, at in rows):
+        if not all(isinstance(pair, str) and pick in PICKS and is_time(at) for pair, pick, at in rows):
             raise self._error(ValueError("a vote in it is damaged"))
         return {pair: StoredVote(pick, at) for pair, pick, at in rows}
 
     def rows(self) -> list[VoteRow]:
-        """Every vote that stands, in the order of voting."""
+        """Return every vote that stands, in the order of voting."""
         found = self._rows(
             "SELECT p.prompt, p.seed, p.first, p.second, p.first_picture, p.second_picture, p.scores, v.voter, "
             "v.question, v.pick, b.second_left, v.at FROM votes v JOIN pairs p ON p.key = v.pair "
@@ -193,15 +181,14 @@ class Study:
             RETRACTED,
         )
         try:
-            return [_row(*one) for one in found]
-        except _DAMAGED as e:
+            return [read_vote(one) for one in found]
+        except DAMAGED as e:
             raise self._error(ValueError(f"a vote in it is damaged: {str(e)[:100]}")) from e
 
     # --- the file -----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        file = self._file
-        assert file is not None
+        file = self._connection
         file.execute("BEGIN IMMEDIATE" if self._create else "BEGIN")
         found = [file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         empty = not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -215,14 +202,31 @@ class Study:
         check_tables(file, _SCHEMA.split(";"))
         file.execute("COMMIT")
 
-    def _transaction(self) -> _Transaction:
-        assert self._file is not None
-        return _Transaction(self)
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._file is not None  # it is used in a `with` block
+        return self._file
 
-    def _rows(self, query: str, *values: object) -> list[tuple]:
-        assert self._file is not None
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Keep all of it or nothing, and turn errors into StudyError."""
+        file = self._connection
         try:
-            return self._file.execute(query, values).fetchall()
+            file.execute("BEGIN IMMEDIATE")
+            yield file
+            file.execute("COMMIT")
+        except BaseException as e:
+            with suppress(sqlite3.Error):
+                file.execute("ROLLBACK")
+            if isinstance(e, (sqlite3.Error, OSError, *DAMAGED)) and not isinstance(e, TastemakerError):
+                raise self._error(e) from e
+            raise
+
+    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        try:
+            cursor = self._connection.cursor()
+            cursor.row_factory = sqlite3.Row
+            return cursor.execute(query, values).fetchall()
         except (sqlite3.Error, OSError) as e:
             raise self._error(e) from e
 
@@ -239,75 +243,5 @@ class Study:
             file.close()
 
 
-class _Transaction:
-    """All of it or nothing, and errors as StudyError."""
-
-    def __init__(self, study: Study) -> None:
-        self._study, self._file = study, study._file
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._file.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as e:
-            raise self._study._error(e) from e
-        return self._file
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._file.execute("COMMIT" if error is None else "ROLLBACK")
-        except sqlite3.Error as e:
-            if error is None:
-                raise self._study._error(e) from e
-        if isinstance(error, (sqlite3.Error, OSError, *_DAMAGED)) and not isinstance(error, TastemakerError):
-            raise self._study._error(error) from error
-
-
-# what a value raises that is not as it was written
-_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
-
-
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _row(
-    prompt: str,
-    seed: str | None,
-    first: str,
-    second: str,
-    first_picture: str,
-    second_picture: str,
-    scores: str,
-    voter: str,
-    question: str,
-    pick: str,
-    second_left: int,
-    at: int,
-) -> VoteRow:
-    texts = (prompt, first, second, first_picture, second_picture, voter, question)
-    if not all(isinstance(text, str) and "\0" not in text for text in texts):
-        raise ValueError("a name or prompt is no text")
-    if pick not in _PICKS or second_left not in (0, 1) or not _is_time(at):
-        raise ValueError("a pick, a side or a time makes no sense")
-    both = {name: (one, other) for name, (one, other) in _stored_scores(scores).items()}
-    number = None if seed is None else int(seed)
-    pair = Pair(prompt, number, (first, second), (first_picture, second_picture), both)
-    return VoteRow(pair, voter, question, pick, bool(second_left), at)
-
-
-def _is_time(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _LATEST
-
-
-def _stored_scores(text: object) -> dict[str, list[float]]:
-    """reward -> [first's score, second's] as they were stored. Raises one of `_DAMAGED` for anything else."""
-    found = json.loads(text) if isinstance(text, str) else None
-    if not isinstance(found, dict):
-        raise ValueError("scores are no record")
-    for pair in found.values():
-        numbers = isinstance(pair, list) and len(pair) == 2 and all(type(v) in (int, float) for v in pair)
-        if not numbers or not all(abs(v) <= sys.float_info.max for v in pair):
-            raise ValueError("a score is no number")
-    return {name: [float(v) for v in pair] for name, pair in found.items()}

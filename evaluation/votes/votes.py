@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...core.errors import InputError
+from ...core.files import parse_json
 
 QUESTIONS = {"aesthetics": "Which picture looks better?", "alignment": "Which picture fits the text better?"}
 CHOICES = ("left", "right", "tie", "skip")
@@ -21,7 +22,7 @@ MAX_PAIRS = 500  # shown to a voter at once
 MAX_VOTES = 5000  # in the widget
 MAX_VOTES_CHARACTERS = 400_000
 MAX_MODEL_NAME = 64
-_LATEST = 2**53  # milliseconds; the page's numbers end there
+LATEST = 2**53  # milliseconds; the page's numbers end there
 _TOKEN_LENGTH = 32
 _TOKEN = re.compile(rf"[0-9a-f]{{{_TOKEN_LENGTH}}}")
 
@@ -45,9 +46,9 @@ class Pair:
 
     @property
     def key(self) -> str:
-        """What a pair is known by: equal for equal prompt, seed, models and pictures, whatever its scores."""
-        told = [self.prompt, None if self.seed is None else str(self.seed), *self.models, *self.pictures]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        """The pair's name: equal for equal prompt, seed, models and pictures, whatever its scores."""
+        parts = [self.prompt, None if self.seed is None else str(self.seed), *self.models, *self.pictures]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class Ballot(NamedTuple):
@@ -58,8 +59,8 @@ class Ballot(NamedTuple):
     second_left: bool
 
 
-class Cast(NamedTuple):
-    """A vote as the page tells it: which ballot, left, right, tie, skip or none, and when (ms since 1970)."""
+class CastVote(NamedTuple):
+    """A vote as the page sends it: which ballot, left, right, tie, skip or none, and when (ms since 1970)."""
 
     token: str
     choice: str
@@ -67,53 +68,55 @@ class Cast(NamedTuple):
 
 
 def check_model_name(name: object, value: object) -> str:
-    """A model's name for the results, without outer spaces. `name` is the input's. Raises InputError."""
+    """Return a model's name for the results, without outer spaces. `name` is the input's. Raises InputError."""
     text = value.strip() if isinstance(value, str) else ""
     if not text or len(text) > MAX_MODEL_NAME or not text.isprintable():
         raise InputError(str(name), value, f"Name the model in one line, at most {MAX_MODEL_NAME} characters.")
     return text
 
 
-def drawn(secret: bytes, *parts: str | int) -> bytes:
-    """32 bytes that nobody can foresee without the secret, always the same for the same parts (HMAC-SHA-256)."""
+def draw(secret: bytes, *parts: str | int) -> bytes:
+    """Draw 32 bytes that nobody can foresee without the secret, always the same for the same parts (HMAC-SHA-256)."""
     return hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256).digest()
 
 
-def shuffled(secret: bytes, pairs: Sequence[str], *, seed: int, voter: str, question: str, count: int) -> list[Ballot]:
-    """`count` of the pairs, in a voter's order, sides thrown by a coin.
+def shuffle_ballots(
+    secret: bytes, pairs: Sequence[str], *, seed: int, voter: str, question: str, count: int
+) -> list[Ballot]:
+    """Return `count` of the pairs as ballots, in a voter's order, sides randomised.
 
     Which pairs are drawn depends on the seed alone, so that all voters judge the same; order and sides are each
     voter's own. Neither can be told from what is returned without the secret: every draw is an HMAC.
     """
-    chosen = sorted(pairs, key=lambda key: drawn(secret, "sample", seed, key))[:count]
+    chosen = sorted(pairs, key=lambda key: draw(secret, "sample", seed, key))[:count]
     voter_parts = (seed, voter, question)
-    chosen.sort(key=lambda key: drawn(secret, "order", *voter_parts, key))
+    chosen.sort(key=lambda key: draw(secret, "order", *voter_parts, key))
     return [
         Ballot(
-            drawn(secret, "token", *voter_parts, key).hex()[:_TOKEN_LENGTH],
+            draw(secret, "token", *voter_parts, key).hex()[:_TOKEN_LENGTH],
             key,
-            bool(drawn(secret, "side", *voter_parts, key)[0] & 1),
+            bool(draw(secret, "side", *voter_parts, key)[0] & 1),
         )
         for key in chosen
     ]
 
 
-def picked(choice: str, second_left: bool) -> str:
-    """What a choice of sides means: first, second, tie or skip."""
+def pick_of(choice: str, second_left: bool) -> str:
+    """Return what a choice of sides means: first, second, tie or skip."""
     if choice in (TIE, SKIP):
         return choice
     return SECOND if (choice == "left") == second_left else FIRST
 
 
 def choice_of(pick: str, second_left: bool) -> str:
-    """The other way: where the picked model stands on a ballot."""
+    """Return the choice that a pick was: where the picked model stands on a ballot."""
     if pick in (TIE, SKIP):
         return pick
     return "left" if (pick == SECOND) == second_left else "right"
 
 
-def parse_votes(text: object) -> list[Cast]:
-    """The votes widget: `{"version": 1, "votes": [[token, choice, milliseconds], ...]}`; empty is no vote.
+def parse_votes(text: object) -> list[CastVote]:
+    """Read the votes widget: `{"version": 1, "votes": [[token, choice, milliseconds], ...]}`; empty is no vote.
 
     Raises InputError for anything else: the widget can be set by whoever shares the workflow.
     """
@@ -124,8 +127,8 @@ def parse_votes(text: object) -> list[Cast]:
     if not text.strip():
         return []
     try:
-        found = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
-    except (ValueError, RecursionError) as e:
+        found = parse_json(text)
+    except ValueError as e:
         raise _no_votes(text) from e
     if not isinstance(found, dict) or set(found) != {"version", "votes"} or not _is_int(found["version"], 1, 1):
         raise _no_votes(text)
@@ -138,28 +141,18 @@ def parse_votes(text: object) -> list[Cast]:
     return votes
 
 
-def _cast(row: Any) -> Cast:
+def _cast(row: Any) -> CastVote:
     if not isinstance(row, list) or len(row) != 3:
         raise _no_votes(row)
     token, choice, at = row
     known = isinstance(token, str) and _TOKEN.fullmatch(token) and choice in (*CHOICES, RETRACTED)
-    if not known or not isinstance(choice, str) or not _is_int(at, 0, _LATEST):
+    if not known or not isinstance(choice, str) or not _is_int(at, 0, LATEST):
         raise _no_votes(row)
-    return Cast(token, choice, at)
+    return CastVote(token, choice, at)
 
 
 def _is_int(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def _without_repeats(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(entries)) != len(entries):
-        raise ValueError("a key twice")
-    return dict(entries)
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(text)
 
 
 def _no_votes(found: object) -> InputError:

@@ -26,7 +26,7 @@ def check_values(config: Mapping[str, Any], cls: type, where: str) -> None:
     them, as the classes take one for each level. Null is refused where the network computes with it; elsewhere
     published configs have it (`"attention_head_dim": null`), or the constructor refuses it.
     """
-    for key, parameter in inspect.signature(cls.__init__).parameters.items():
+    for key, parameter in inspect.signature(cls).parameters.items():
         if key in config:
             _check(key, config[key], parameter.default, where)
 
@@ -64,7 +64,7 @@ def _check(key: str, value: Any, default: Any, where: str) -> None:
 
 
 def _entries(value: Any) -> Iterator[Any]:
-    """The values in lists in lists, or the one that is none."""
+    """Yield the values in lists in lists, or the one that is none."""
     if isinstance(value, (list, tuple)):
         for entry in value:
             yield from _entries(entry)

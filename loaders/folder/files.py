@@ -69,12 +69,13 @@ def _is_utf8(name: str) -> bool:
 
 def _walk(folder: Path) -> list[tuple[Path, list[str]]]:
     """(folder, names of what is in it that is no folder) of every folder looked into."""
-    seen, left = [], [(folder, 0)]
+    seen: list[tuple[Path, list[str]]] = []
+    left = [(folder, 0)]
     while left:
         place, depth = left.pop()
         if depth > MAX_DEPTH or len(seen) > MAX_FILES:
             raise ModelFileError(f"{folder.name} holds more folders than any model does.")
-        names = []
+        names: list[str] = []
         with os.scandir(place) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):

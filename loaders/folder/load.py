@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import ModelFileError
+from ..architecture import ARCHITECTURES, ArchitectureSpec
+from ..formats.component import modern_names, read_component
 from ..formats.fingerprint import fingerprint, varied
 from ..formats.precision import vae_dtype
-from ..formats.weights import fill, modern_names, read_component
-from ..layout.architectures import BASE_SIZE_NUMBERS, REFINER_SIZE_NUMBERS
-from ..model import Architecture, DiffusionModel
+from ..formats.weights import fill
+from ..model import DiffusionModel
 from ..native_size import apply_native_size, known_size
 from .files import model_files, part_folder
 from .rules import check_folder, component_config, scheduler_config, text_encoder_config
@@ -41,11 +42,8 @@ def load_folder(
     """
     architecture, index = check_folder(folder)
     config = with_prediction(scheduler_config(folder), prediction)
-    if architecture == "ddpm":
-        modules, tokenizers = _ddpm_modules(folder, dtype), ()
-    else:
-        modules = _sdxl_modules(folder, architecture, dtype, runs_on)
-        tokenizers = _tokenizers(folder, modules)
+    spec = ARCHITECTURES[architecture]
+    modules = _ddpm_modules(folder, dtype) if spec.latent_scale is None else _sdxl_modules(folder, spec, dtype, runs_on)
     for module in modules.values():
         module.requires_grad_(False).eval().to(device=device)
     size = known_size(name, architecture)
@@ -57,17 +55,17 @@ def load_folder(
         name=name,
         architecture=architecture,
         modules=modules,
-        tokenizers=tokenizers,
+        tokenizers=_tokenizers(folder, spec, modules),
         scheduler_config=config,
         fingerprint=print_,
-        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", architecture == "sdxl")),
+        zero_empty_prompt=bool(index.get("force_zeros_for_empty_prompt", spec.zero_empty_prompt)),
     )
 
 
 def _sdxl_modules(
-    folder: Path, architecture: Architecture, dtype: torch.dtype, runs_on: torch.device
+    folder: Path, spec: ArchitectureSpec, dtype: torch.dtype, runs_on: torch.device
 ) -> dict[str, nn.Module]:
-    """The modules of SDXL or of its refiner, which has no first text encoder."""
+    """Return the modules of SDXL or of its refiner, which has no first text encoder."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -79,15 +77,15 @@ def _sdxl_modules(
         "unet": _diffusers_module(folder, "unet", UNet2DConditionModel, dtype),
         "vae": _diffusers_module(folder, "vae", AutoencoderKL, for_vae),
     }
-    if architecture == "sdxl":
+    if "text_encoder" in spec.text_encoders:
         modules["text_encoder"] = _text_encoder(folder, "text_encoder", CLIPTextModel, dtype)
     modules["text_encoder_2"] = _text_encoder(folder, "text_encoder_2", CLIPTextModelWithProjection, dtype)
-    _check_conditioning(folder.name, architecture, {name: module.config for name, module in modules.items()})
+    _check_conditioning(folder.name, spec, {name: module.config for name, module in modules.items()})
     return modules
 
 
 def _check_latents(name: str, config: Mapping[str, Any]) -> None:
-    """Raises ModelFileError for a VAE whose latents are made ready by more than one factor: SDXL's has no more."""
+    """Raise ModelFileError for a VAE whose latents are made ready by more than one factor: SDXL's has no more."""
     extra = [key for key in ("latents_mean", "latents_std", "shift_factor") if config.get(key) not in (None, 0)]
     if extra:
         raise ModelFileError(
@@ -97,8 +95,8 @@ def _check_latents(name: str, config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_conditioning(name: str, architecture: Architecture, configs: dict[str, Any]) -> None:
-    """Raises ModelFileError unless the UNet reads what this architecture's other parts give it."""
+def _check_conditioning(name: str, spec: ArchitectureSpec, configs: dict[str, Any]) -> None:
+    """Raise ModelFileError unless the UNet reads what this architecture's other parts give it."""
     unet, pooled = configs["unet"], configs["text_encoder_2"].projection_dim
     if unet.addition_embed_type != "text_time":
         raise ModelFileError(f"{name}'s UNet has no SDXL size conditioning (addition_embed_type).")
@@ -107,22 +105,19 @@ def _check_conditioning(name: str, architecture: Architecture, configs: dict[str
         raise ModelFileError(f"{name} is {kind}: its UNet reads {unet.in_channels} channels.")
     if unet.out_channels != unet.in_channels:
         raise ModelFileError(f"{name}'s UNet reads {unet.in_channels} channels and makes {unet.out_channels}.")
-    numbers = BASE_SIZE_NUMBERS if architecture == "sdxl" else REFINER_SIZE_NUMBERS
-    wanted = pooled + numbers * (unet.addition_time_embed_dim or 0)
+    wanted = pooled + spec.size_numbers * (unet.addition_time_embed_dim or 0)
     if unet.projection_class_embeddings_input_dim != wanted:
         raise ModelFileError(
             f"{name}'s UNet reads {unet.projection_class_embeddings_input_dim} added numbers; with its text encoders "
-            f"it is {'an SDXL base' if architecture == 'sdxl' else 'an SDXL refiner'}, which reads {wanted}."
+            f"it is {'an SDXL refiner' if spec.refines else 'an SDXL base'}, which reads {wanted}."
         )
 
 
-def _tokenizers(folder: Path, modules: Mapping[str, nn.Module]) -> tuple[Any, ...]:
-    """A tokenizer for each text encoder there is."""
-    pairs = (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2"))
-    made = {t: clip_tokenizer(folder / t, modules[e].config.vocab_size) for e, t in pairs if e in modules}
-    lengths = {
-        t: min(made[t].model_max_length, modules[e].config.max_position_embeddings) for e, t in pairs if e in modules
-    }
+def _tokenizers(folder: Path, spec: ArchitectureSpec, modules: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return a tokenizer for each text encoder there is."""
+    pairs = spec.text_encoders.items()
+    made = {t: clip_tokenizer(folder / t, modules[e].config.vocab_size) for e, t in pairs}
+    lengths = {t: min(made[t].model_max_length, modules[e].config.max_position_embeddings) for e, t in pairs}
     if len(set(lengths.values())) > 1:
         said = " and ".join(f"{length} ({name})" for name, length in lengths.items())
         raise ModelFileError(
@@ -140,7 +135,7 @@ def _ddpm_modules(folder: Path, dtype: torch.dtype) -> dict[str, nn.Module]:
 
 
 def _check_channels(name: str, component: str, config: Mapping[str, Any], wanted: int) -> None:
-    """Raises ModelFileError unless a part reads and makes so many channels; the libraries' own default is 3."""
+    """Raise ModelFileError unless a part reads and makes so many channels; the libraries' own default is 3."""
     found = config.get("in_channels", 3), config.get("out_channels", 3)
     if found != (wanted, wanted):
         raise ModelFileError(

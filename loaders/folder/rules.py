@@ -12,45 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import ModelFileError
+from ..architecture import ARCHITECTURES, Architecture, ArchitectureSpec
 from ..formats.limits import check_sizes
 from ..formats.weights import read_json
-from ..model import Architecture
 from .config_values import check_clip_values, check_values
 from .files import model_files, part_folder
-from .schedulers import BETA_SCHEDULERS, check_scheduler_class
+from .schedulers import check_scheduler_class
 
-_CLIP_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast")
-# component -> (library, class names)
-_COMPONENTS: dict[Architecture, dict[str, tuple[str, tuple[str, ...]]]] = {
-    "sdxl": {
-        "unet": ("diffusers", ("UNet2DConditionModel",)),
-        "vae": ("diffusers", ("AutoencoderKL",)),
-        "text_encoder": ("transformers", ("CLIPTextModel",)),
-        "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
-        "tokenizer": ("transformers", _CLIP_TOKENIZERS),
-        "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", BETA_SCHEDULERS),
-    },
-    "sdxl-refiner": {
-        "unet": ("diffusers", ("UNet2DConditionModel",)),
-        "vae": ("diffusers", ("AutoencoderKL",)),
-        "text_encoder_2": ("transformers", ("CLIPTextModelWithProjection",)),
-        "tokenizer_2": ("transformers", _CLIP_TOKENIZERS),
-        "scheduler": ("diffusers", BETA_SCHEDULERS),
-    },
-    "ddpm": {
-        "unet": ("diffusers", ("UNet2DModel",)),
-        "scheduler": ("diffusers", BETA_SCHEDULERS),
-    },
-}
-_FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
-_PIPELINES: dict[str, Architecture] = {
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusionXLImg2ImgPipeline": "sdxl",
-    "DDPMPipeline": "ddpm",
-    "DDIMPipeline": "ddpm",
-    "PNDMPipeline": "ddpm",
-}
 # what a CLIP text encoder's config says, and what old and new transformers write beside it
 _CLIP_KEYS = (
     *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers"),
@@ -64,7 +32,7 @@ _CLIP_NOTES = (
 
 
 def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
-    """Check a model folder against the lists above. Returns its architecture and its index.
+    """Check a model folder against what is known of its architecture. Return that and the folder's index.
 
     Raises ModelFileError saying what the folder is or what it holds that no model should.
     """
@@ -74,40 +42,51 @@ def check_folder(folder: Path) -> tuple[Architecture, dict[str, Any]]:
     if not (folder / "model_index.json").is_file():
         raise _no_index(folder)
     index = read_json(folder / "model_index.json")
+    spec = _named_architecture(folder, index)
+    for name in spec.components:
+        _check_component(folder, index, name, spec)
+    for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, (str, dict)):
+            raise ModelFileError(f"{folder.name}/model_index.json has the unknown setting {name}: {str(value)[:80]!r}.")
+        unused = name.startswith("_") or name in spec.components or not isinstance(value, list)
+        if not unused and value != [None, None]:
+            raise ModelFileError(f"{folder.name}/model_index.json names an unknown component {name}: {value!r}.")
+    return spec.name, index
+
+
+def _named_architecture(folder: Path, index: dict[str, Any]) -> ArchitectureSpec:
+    """Return the architecture whose pipeline an index names. Raises ModelFileError."""
     pipeline = index.get("_class_name")
-    if not isinstance(pipeline, str) or pipeline not in _PIPELINES:
+    possible = [spec for spec in ARCHITECTURES.values() if pipeline in spec.pipelines]
+    if not possible:
         raise ModelFileError(
             f"{folder.name} is a {pipeline!r}; models of the SDXL architecture (StableDiffusionXLPipeline) "
             "and unconditional ones (DDPMPipeline) can be loaded."
         )
-    architecture = _PIPELINES[pipeline]
-    if architecture == "sdxl" and index.get("text_encoder") == [None, None]:
-        architecture = "sdxl-refiner"  # the same pipelines; what tells it is that it has one encoder
-    expected = _COMPONENTS[architecture]
-    for name, (library, classes) in expected.items():
-        found = index.get(name)
-        if name == "scheduler" and isinstance(found, list) and found[:1] == ["diffusers"]:
-            _check_scheduler(folder, found[-1])
-        if isinstance(found, list) and _is_own_code(folder, found[:1]):
-            raise ModelFileError(
-                f"{folder.name}/model_index.json names program code of its own ({found[0]}.py) as its {name}: it is "
-                "never run, so the model cannot be loaded."
-            )
-        if not (isinstance(found, list) and len(found) == 2 and found[0] == library and found[1] in classes):
-            raise ModelFileError(
-                f"{folder.name}/model_index.json names {found!r} as its {name}; "
-                f"a {pipeline} has {library} {' or '.join(classes[:2])}."
-            )
-        # the oldest DDPMs have the files of both their parts beside the index
-        if not (folder / name).is_dir() and not (architecture == "ddpm" and (folder / _FLAT[name]).is_file()):
-            raise ModelFileError(f"{folder.name} has no {name} folder. Download the model again.")
-    for name, value in index.items():
-        if not name.startswith("_") and isinstance(value, (str, dict)):
-            raise ModelFileError(f"{folder.name}/model_index.json has the unknown setting {name}: {str(value)[:80]!r}.")
-        unused = name.startswith("_") or name in expected or not isinstance(value, list)
-        if not unused and value != [None, None]:
-            raise ModelFileError(f"{folder.name}/model_index.json names an unknown component {name}: {value!r}.")
-    return architecture, index
+    # of those with the same pipelines, the parts that an index has none of decide: refiners have one encoder
+    without = {name for name, found in index.items() if found == [None, None]}
+    return next((spec for spec in possible if not without & spec.text_encoders.keys()), possible[0])
+
+
+def _check_component(folder: Path, index: dict[str, Any], name: str, spec: ArchitectureSpec) -> None:
+    """Raise ModelFileError unless an index names this component's class, and the folder has it."""
+    library, classes = spec.components[name]
+    found = index.get(name)
+    if name == "scheduler" and isinstance(found, list) and found[:1] == ["diffusers"]:
+        _check_scheduler(folder, found[-1])
+    if isinstance(found, list) and _is_own_code(folder, found[:1]):
+        raise ModelFileError(
+            f"{folder.name}/model_index.json names program code of its own ({found[0]}.py) as its {name}: it is "
+            "never run, so the model cannot be loaded."
+        )
+    if not (isinstance(found, list) and len(found) == 2 and found[0] == library and found[1] in classes):
+        raise ModelFileError(
+            f"{folder.name}/model_index.json names {found!r} as its {name}; "
+            f"a {index['_class_name']} has {library} {' or '.join(classes[:2])}."
+        )
+    beside = spec.beside_index.get(name)
+    if not (folder / name).is_dir() and not (beside and (folder / beside).is_file()):
+        raise ModelFileError(f"{folder.name} has no {name} folder. Download the model again.")
 
 
 def _is_own_code(folder: Path, module: list[Any]) -> bool:
@@ -124,7 +103,7 @@ _ALONE = {
 
 
 def _no_index(folder: Path) -> ModelFileError:
-    """The error for a folder without an index: what it holds instead, and what to do."""
+    """Return the error for a folder without an index: what it holds instead, and what to do."""
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     named = config.get("_class_name")
     kind = _ALONE.get(named) if isinstance(named, str) else None
@@ -148,7 +127,7 @@ def component_config(folder: Path, component: str, cls: type) -> dict[str, Any]:
     if named != cls.__name__ or "auto_map" in config:
         raise ModelFileError(f"{folder.name}/{component}/config.json is for {named!r}, not {cls.__name__}.")
     config = {k: v for k, v in config.items() if not k.startswith("_")}
-    known = inspect.signature(cls.__init__).parameters
+    known = inspect.signature(cls).parameters
     unknown = sorted(set(config) - set(known))
     if unknown:
         raise ModelFileError(

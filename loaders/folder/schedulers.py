@@ -25,8 +25,11 @@ _EDM = ("EDM", "CosineDPM")
 _FLOW = ("FlowM", "RFScheduler")
 
 
-def check_scheduler_class(name: Any) -> None:
-    """Raise ModelFileError for what is no scheduler of betas, saying what models of it are where that is known."""
+def check_scheduler_class(name: Any) -> str:
+    """Return the name of a scheduler of betas.
+
+    Raises ModelFileError for what is none, saying what models of it are where that is known.
+    """
     if isinstance(name, str) and name.startswith(_EDM):
         raise ModelFileError(
             f"This model's scheduler is {name}: models trained in EDM's scaling (Playground v2.5) are not "
@@ -39,6 +42,7 @@ def check_scheduler_class(name: Any) -> None:
             f"This model's scheduler is {str(name)[:80]!r}, whose noise schedule is not known here. "
             f"Known: {', '.join(BETA_SCHEDULERS)}."
         )
+    return str(name)
 
 
 def with_prediction(config: Mapping[str, Any], choice: str) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def with_prediction(config: Mapping[str, Any], choice: str) -> dict[str, Any]:
 
 
 def flow_error(what: str) -> ModelFileError:
-    """The error for a scheduler config that asks for `what`, which only flow-matching and EDM models have."""
+    """Return the error for a scheduler config that asks for `what`, which only flow-matching and EDM models have."""
     return ModelFileError(
         f"This model's scheduler config says {what}: flow-matching and EDM models are not supported. Pick a model "
         f"that predicts {', '.join(PREDICTION_TYPES)}, such as SDXL or Playground v2."

@@ -2,7 +2,8 @@
 
 `from_pretrained` would follow whatever a stranger's `tokenizer_config.json` and `tokenizer.json` name:
 another class, other files, regular expressions. Of those files only the vocabulary, the merges, the
-special tokens and the length are used; the rest of CLIP's tokenizer is the same everywhere.
+special tokens and the length are used; the rest of CLIP's tokenizer is the same everywhere. Checking them costs 0.05 s
+of CPU: 0.12 s a tokenizer against 0.07 (benchmarks/RESULTS.md).
 
 SDXL's second encoder is padded with id 0, which is `!` in the vocabulary. A `!` in a prompt is another token,
 `!</w>`: it was in training (open_clip knows no special `!`), it is in ComfyUI, and it is here, from folders as from
@@ -16,6 +17,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from ...core.assets import asset_folder
 from ...core.errors import ModelFileError
 from ...core.files import open_regular
 from ..formats.limits import MAX_JSON_BYTES, MAX_VOCABULARY
@@ -25,10 +27,11 @@ _CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast")
 _SPECIAL = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
 _SPECIAL |= {"unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
 _LONGEST = 1024
+_CLIP_VOCABULARY = 49_408
 
 
 def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
-    """The CLIP tokenizer of a folder that holds `vocab.json` and `merges.txt`, or `tokenizer.json`.
+    """Make the CLIP tokenizer of a folder that holds `vocab.json` and `merges.txt`, or `tokenizer.json`.
 
     `vocabulary_size` is the number of rows of the text encoder's embedding: no id may reach beyond.
     Works alike with transformers 4 and 5. Raises ModelFileError.
@@ -59,6 +62,16 @@ def clip_tokenizer(folder: Path, vocabulary_size: int) -> Any:
         raise ModelFileError(f"{where} does not describe a tokenizer: {str(e)[:200]}.") from e
 
 
+def shipped_tokenizers() -> tuple[Any, Any]:
+    """Make CLIP's tokenizer from the pack's own files, as SDXL's two encoders use it.
+
+    The first is padded with the end of text, the second with id 0 (see above). Single files have no tokenizer.
+    """
+    first, second = (clip_tokenizer(asset_folder("clip-tokenizer"), _CLIP_VOCABULARY) for _ in range(2))
+    second.pad_token_id = 0
+    return first, second
+
+
 def _make(folder: Path, where: str, vocab: dict[str, int], merges: list[Any], settings: dict[str, Any]) -> Any:
     from transformers import CLIPTokenizerFast  # the plain one of transformers 4 splits Chinese otherwise
 
@@ -72,6 +85,8 @@ def _make(folder: Path, where: str, vocab: dict[str, int], merges: list[Any], se
 
 
 def _vocabulary(folder: Path, where: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    vocab: Any
+    pairs: Any
     if (folder / "vocab.json").is_file() or not (folder / "tokenizer.json").is_file():
         vocab, pairs = read_json(folder / "vocab.json"), _merge_lines(folder / "merges.txt", where)
     else:

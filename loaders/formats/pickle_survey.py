@@ -105,7 +105,7 @@ class _Machine:
         self.memo: dict[int, Value] = {}
         self.storages: dict[str, tuple[int, int]] = {}
 
-    def step(self, name: str, argument: object) -> None:
+    def step(self, name: str, argument: Any) -> None:
         if name in _INTEGERS:
             if not -_MAX_INTEGER <= argument < _MAX_INTEGER:
                 raise SurveyError("a number in it has over 64 bits")
@@ -201,7 +201,7 @@ class _Machine:
         _hold(target, [state])
 
     def persistent(self) -> None:
-        """A storage: ("storage", its class, name, device, numbers), and in the old format a view, which is none."""
+        """Push a storage: ("storage", its class, name, device, numbers), and of the old format a view, always none."""
         given = self.pop("tuple").content
         kinds = tuple(part.kind for part in given)
         if kinds[:5] != ("text", "name", "text", "text", "int") or kinds[5:] not in ((), ("none",)):
@@ -247,7 +247,7 @@ def _check_tensor(count: int, first: int, sizes: Sequence[Value], strides: Seque
 
 
 def _keys_of_pairs(parts: Sequence[Value]) -> list[object]:
-    """The keys that OrderedDict is called with: none, or, in Python 2, those of a list of pairs."""
+    """Return the keys that OrderedDict is called with: none, or, in Python 2, those of a list of pairs."""
     if not parts:
         return []
     pairs = parts[0].content if len(parts) == 1 and parts[0].kind == "list" else (Value("none"),)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...core.errors import ModelFileError
-from ...core.files import write_atomic
+from .header import describe_file
 from .limits import MAX_COMPONENT_BYTES, MAX_PROGRAM_BYTES
 from .pickle_survey import ForeignCallError, SurveyError, survey
-from .weights import DtypeOf, describe_file, dtype_of, own_copy
+from .tensors import DtypeOf, dtype_of, own_copy
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def _check_numbers(file: BinaryIO, start: int, size: int, storages: list[tuple[i
 
 
 def _check_state(state: Any, where: str, size: int) -> None:
-    """Raises ModelFileError unless this is a dict of names to plain tensors that a file of `size` bytes can hold."""
+    """Raise ModelFileError unless this is a dict of names to plain tensors that a file of `size` bytes can hold."""
     import torch
 
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
@@ -194,17 +194,3 @@ def _check_state(state: Any, where: str, size: int) -> None:
                 f"{where} holds tensors that are together much larger than the file, from {key!r} of shape "
                 f"{tuple(value.shape)} on."
             )
-
-
-def bin_to_safetensors(path: Path) -> Path:
-    """Write the tensors of a `.bin` file into a `.safetensors` file beside it, and return that file.
-
-    The `.bin` stays. Raises ModelFileError for a file that cannot be read, OSError when writing fails.
-    """
-    from safetensors.torch import save
-
-    target = path.with_suffix(".safetensors")
-    if target.exists():
-        raise ModelFileError(f"{target.name} is already there in {path.parent.name}. Remove it to convert again.")
-    write_atomic(target, save(read_pickled(path), metadata={"format": "pt"}))
-    return target

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+DTYPES = ("float32", "float16", "bfloat16")  # what networks can be loaded in, by torch's names
+
 
 def vae_dtype(dtype: torch.dtype, config: Mapping[str, Any], device: torch.device) -> torch.dtype:
-    """The VAE's number format in a model that is loaded as `dtype` and computes on `device`.
+    """Return the VAE's number format in a model that is loaded as `dtype` and computes on `device`.
 
     On a CPU it is float32: one decoding in half saves nothing against the steps before it, and costs up to 2 of 255
     levels (tiny-sdxl). On a GPU SDXL's original VAE overflows float16 (black pictures); its config says so with
@@ -28,7 +30,7 @@ def vae_dtype(dtype: torch.dtype, config: Mapping[str, Any], device: torch.devic
 
 
 def native_bfloat16() -> bool:
-    """Whether the CPU multiplies in bfloat16 by itself. Where it is emulated, it is slower than float32.
+    """Return whether the CPU multiplies in bfloat16 by itself. Where it is emulated, it is slower than float32.
 
     oneDNN's own answer says so on ARM; on x86 it counts emulation too.
     """

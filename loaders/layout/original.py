@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .architectures import UNET, VAE
+from .configs import UNET, VAE
 
 
 class Source(NamedTuple):
@@ -56,7 +56,7 @@ _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 
 def unet_sources(keys: Iterable[str]) -> dict[str, Source]:
-    """Module key -> source, for the keys of a `UNet2DConditionModel` with SDXL's kinds of blocks.
+    """Return module key -> source, for the keys of a `UNet2DConditionModel` with SDXL's kinds of blocks.
 
     Raises KeyError for a key that the original UNet has no name for.
     """
@@ -69,7 +69,7 @@ def unet_sources(keys: Iterable[str]) -> dict[str, Source]:
 def _unet_name(key: str, layers: int, attending: set[int]) -> str:
     """Original name of one UNet key.
 
-    `layers` is the number of resnets of a level on the way down (there is one more on the way up);
+    `layers` is the number of resnets of a level of the down blocks (the up blocks have one more);
     `attending` are the up blocks with attention, whose upsampler is the third part of its block and
     not the second.
     """
@@ -112,7 +112,7 @@ _VAE_MIDDLE = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(
 
 
 def vae_sources(keys: Iterable[str]) -> dict[str, Source]:
-    """Module key -> source, for the keys of an `AutoencoderKL`. Raises KeyError as `unet_sources`.
+    """Return module key -> source, for the keys of an `AutoencoderKL`. Raises KeyError as `unet_sources`.
 
     The original counts the decoder's levels from the picture, diffusers from the latent.
     """
@@ -139,58 +139,17 @@ def _vae_source(key: str, levels: int) -> Source:
     return Source(VAE + key.replace("conv_norm_out", "norm_out"))
 
 
-# --- the text encoders ------------------------------------------------------------------------
-
-_OPEN_CLIP_ENDS = {
-    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
-    "text_model.embeddings.position_embedding.weight": "positional_embedding",
-    "text_model.final_layer_norm.weight": "ln_final.weight",
-    "text_model.final_layer_norm.bias": "ln_final.bias",
-}
-_OPEN_CLIP_LAYER = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-    "self_attn.out_proj": "attn.out_proj",
-}
-_CLIP_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.(.+)\.(weight|bias)")
-_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+# --- the first text encoder -----------------------------------------------------------------------
 
 
 def clip_sources(keys: Iterable[str], prefix: str) -> dict[str, Source]:
-    """Module key -> source, for CLIP-L, which files store as transformers does.
+    """Return module key -> source, for CLIP-L, which files store as transformers does.
 
     `prefix` ends before `embeddings.` and `encoder.`; module keys are with or without `text_model.`
     (transformers 4 and 5). `position_ids`, a count from 0, comes from no file.
     """
     names = (k for k in keys if not k.endswith("position_ids"))
     return {key: Source(prefix + key.removeprefix("text_model.")) for key in names}
-
-
-def open_clip_sources(keys: Iterable[str], prefix: str, *, projection: str) -> dict[str, Source]:
-    """Module key -> source, for OpenCLIP bigG, whose attention is fused.
-
-    `projection` is the name that the file has: `text_projection` (in, out) is the original;
-    `text_projection.weight` (out, in) is what diffusers' `convert_diffusers_to_original_sdxl.py` wrote
-    at first; Playground v2's file fails in diffusers as such a file would (huggingface/diffusers#6183).
-    Raises KeyError as `unet_sources`.
-    """
-    names = (k for k in keys if not k.endswith("position_ids"))
-    return {key: _open_clip_source(key, prefix, projection) for key in names}
-
-
-def _open_clip_source(key: str, prefix: str, projection: str) -> Source:
-    if key == "text_projection.weight":
-        return Source(prefix + projection, transposed=not projection.endswith(".weight"))
-    whole = key if key.startswith("text_model.") else "text_model." + key
-    if layer := _CLIP_LAYER.fullmatch(whole):
-        index, name, end = layer.groups()
-        place = f"{prefix}transformer.resblocks.{index}"
-        if name in _QKV:
-            return Source(f"{place}.attn.in_proj_{end}", third=_QKV.index(name))
-        return Source(f"{place}.{_OPEN_CLIP_LAYER[name]}.{end}")
-    return Source(prefix + _OPEN_CLIP_ENDS[whole])
 
 
 # --- what else such files hold ----------------------------------------------------------------

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...core.errors import ModelFileError
-from ..formats.weights import describe_file, read_safetensors
+from ...core.texts import short, some
+from ..formats.header import read_header
+from ..formats.weights import read_safetensors
 from .keys import KeyName, layer_of, left_out, other_kind, parse_key
 from .layers import FullLayer, Key, Layer, LoraLayer, SetLayer
 from .lycoris import GloraLayer, Ia3Layer, LohaLayer, LokrLayer, OftLayer
@@ -22,7 +23,6 @@ from .peft import AdapterSettings, adapter_settings
 _log = logging.getLogger(__name__)
 
 MAX_KEYS = 50_000  # a LoRA on every layer of SDXL, text encoders too, has about 9,000
-_SHOWN = 5
 _HOST_PREFIX = "diffusion_model."  # ComfyUI's own spelling
 
 # a kind's parts: those that are needed, those that may be there; all may have an alpha, a magnitude and a bias
@@ -46,27 +46,14 @@ def read_layers(path: Path) -> tuple[dict[Key, Layer], tuple[str, ...]]:
 
     Raises ModelFileError for what is no LoRA for SDXL, in words.
     """
-    names, metadata = _header(path)
-    parts, notes = _group(names, path.name)
-    settings = adapter_settings(path, metadata)
+    header = read_header(path)
+    parts, notes = _group(list(header.shapes), path.name)
+    settings = adapter_settings(path, header.notes)
     state = read_safetensors(path)
     layers = {key: _Parts(state, keys, key, settings, path.name).layer() for key, keys in parts.items()}
     if settings.dora and all(layer.magnitude is None for layer in layers.values()):
         raise ModelFileError(f"{path.name} is a DoRA, by its settings, but holds no magnitudes. Download it again.")
     return layers, notes
-
-
-def _header(path: Path) -> tuple[list[str], dict[str, str]]:
-    if not path.is_file():
-        raise ModelFileError(f"There is no LoRA file {path.name}.")
-    kind = describe_file(path)
-    if kind != "safetensors":
-        raise ModelFileError(f"{path.name} is {kind}; a LoRA must be a safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys()), dict(file.metadata() or {})
-    except SafetensorError as e:
-        raise ModelFileError(f"{path.name} is damaged ({e}). Download it again.") from e
 
 
 # --- names to layers ------------------------------------------------------------------------------
@@ -114,12 +101,11 @@ def _refuse(names: list[str], unknown: list[str], some_known: bool, file: str) -
     for name in unknown:
         kind = other_kind(name)
         if kind:
-            raise ModelFileError(f"{file} is {kind}, by its key {_short(name)}, which cannot be used here.")
+            raise ModelFileError(f"{file} is {kind}, by its key {short(name)}, which cannot be used here.")
     origin = origin_of_names(unknown)
     if origin:
-        raise ModelFileError(f"{file} was made for {origin}, not for SDXL, by its key {_short(min(unknown))}.")
-    shown = ", ".join(_short(n) for n in sorted(unknown)[:_SHOWN])
-    shown += f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise ModelFileError(f"{file} was made for {origin}, not for SDXL, by its key {short(min(unknown))}.")
+    shown = some(map(short, unknown))
     if some_known:
         raise ModelFileError(f"{file} has {len(unknown)} keys that are no part of a LoRA for SDXL: {shown}.")
     from ..single_file.identify import identify_shapes
@@ -128,10 +114,6 @@ def _refuse(names: list[str], unknown: list[str], some_known: bool, file: str) -
     if kind == "a LoRA":
         raise ModelFileError(f"{file} holds LoRA layers, but for a model that is not known here (found: {shown}).")
     raise ModelFileError(f"{file} holds no LoRA layers (found: {shown or 'nothing'}). Is it a checkpoint?")
-
-
-def _short(name: str) -> str:
-    return ascii(name if len(name) <= 120 else name[:117] + "...")[1:-1]
 
 
 def _name(key: KeyName) -> str:
@@ -161,7 +143,7 @@ class _Parts:
             return self._lora(common)
         if kind == "LoHa":
             factors = {n: get(f"hada_{n}") for n in LohaLayer.NAMES}
-            return LohaLayer(**factors, alpha=self._alpha(len(factors["w1_b"])), **common)
+            return LohaLayer(**factors, alpha=self._alpha(len(self._tensors["hada_w1_b"])), **common)
         if kind == "LoKr":
             return self._lokr(common)
         if kind == "GLoRA":
@@ -169,9 +151,9 @@ class _Parts:
         if kind == "OFT":
             return self._oft(common)
         if kind == "(IA)^3":
-            return Ia3Layer(get("factors"), bool(self._number("on_input")), **common)
+            return Ia3Layer(self._tensors["factors"], bool(self._number("on_input")), **common)
         if kind == "set":
-            return SetLayer(get("value"), **common)
+            return SetLayer(self._tensors["value"], **common)
         return FullLayer(get("diff"), **common)
 
     def _kind(self) -> str:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..layout.architectures import UNET as PREFIX
+from ..layout.configs import UNET as PREFIX
 from ..layout.original import unet_sources
 
 UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"

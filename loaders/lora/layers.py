@@ -215,7 +215,7 @@ class Lora:
     Attributes:
         name: for messages.
         fingerprint: names the contents; equal contents, equal name.
-        layers: (component, flat name) to layer; `lora.match` finds a model's modules for them.
+        layers: (component, flat name) to layer; `apply.match` finds a model's modules for them.
         notes: what of the file is not used, in words; empty for most.
     """
 

@@ -1,6 +1,6 @@
 """The kinds of layer of the LyCORIS library: LoHa, LoKr, GLoRA, (IA)^3, OFT and BOFT.
 
-Their mathematics and its sources are in `lora_kinds`; what every kind shares is in `lora_layers`.
+Their mathematics and its sources are in `kinds`; what every kind shares is in `layers`.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def _product_shape(core: Tensor | None, a: Tensor | None, b: Tensor | None) -> t
 
 
 def _product(weight: Tensor, core: Tensor | None, a: Tensor | None, b: Tensor | None) -> Tensor:
-    """a @ b, or their Tucker form, as (out, in * kH * kW)."""
+    """Compute a @ b, or their Tucker form, as (out, in * kH * kW)."""
     a, b = like(a, weight), like(b, weight).flatten(1)
     if core is None:
         return a @ b

@@ -7,12 +7,14 @@ diffusers (0.34 and later) writes them as JSON into the file's metadata under `l
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import ModelFileError
+from ...core.files import parse_json
+from ...core.texts import short
+from ..formats.weights import read_json
 from .keys import TEXT, TEXT_2, UNET
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -46,7 +48,7 @@ class AdapterSettings:
         for pattern in patterns:
             plain = pattern.replace(".", "").replace("_", "").isalnum()  # peft takes regular expressions here
             if not plain or pattern.count(".") >= _DEEPEST:
-                raise ModelFileError(f"{self._where} has an alpha_pattern that is no layer's path: {_short(pattern)}.")
+                raise ModelFileError(f"{self._where} has an alpha_pattern that is no layer's path: {short(pattern)}.")
         return {pattern: (place, alpha) for place, (pattern, alpha) in enumerate(patterns.items())}
 
     def alpha(self, component: str, path: str, rank: int) -> float:
@@ -70,16 +72,16 @@ class AdapterSettings:
         return next((self._config[key] for n in names if (key := f"{component}.{n}") in self._config), default)
 
     def _of_path(self, component: str, path: str, value: Any) -> float:
-        """The alpha of a path by `alpha_pattern`, else `value`; checked."""
+        """Return the alpha of a path by `alpha_pattern`, else `value`; checked."""
         patterns = self._alphas.get(component, {})
         parts = path.rsplit(".", _DEEPEST)
         ends = {".".join(parts[i:]) for i in range(len(parts))}
         if found := [patterns[end] for end in ends & patterns.keys()]:
             value = min(found, key=lambda one: one[0])[1]  # of several peft takes the first
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ModelFileError(f"{self._where} has an alpha that is no number: {_short(str(value))}.")
+            raise ModelFileError(f"{self._where} has an alpha that is no number: {short(str(value))}.")
         if not abs(value) <= 1e30:
-            raise ModelFileError(f"{self._where} has an alpha that is out of range: {_short(str(value))}.")
+            raise ModelFileError(f"{self._where} has an alpha that is out of range: {short(str(value))}.")
         return float(value)
 
 
@@ -100,8 +102,8 @@ def adapter_settings(path: Path, metadata: dict[str, str]) -> AdapterSettings:
 
 def _from_metadata(text: str, file: str) -> dict[str, Any]:
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        config = parse_json(text)
+    except ValueError as e:
         raise ModelFileError(f"{file} has adapter metadata that cannot be read as JSON: {str(e)[:200]}.") from e
     if not isinstance(config, dict):
         raise ModelFileError(f"{file} has adapter metadata that is no JSON object.")
@@ -109,18 +111,12 @@ def _from_metadata(text: str, file: str) -> dict[str, Any]:
 
 
 def _from_folder(path: Path) -> dict[str, Any]:
-    """A peft config as `<component>.<field>`; it is for all components that its file has."""
-    from ..formats.weights import read_json
-
+    """Read a peft config as `<component>.<field>`; it is for all components that its file has."""
     config = read_json(path)
     kind = config.get("peft_type", "LORA")
     if kind not in _KINDS:
         raise ModelFileError(
-            f"{ADAPTER_CONFIG} in {path.parent.name} is for an adapter of the kind {_short(str(kind))}. Of peft's "
+            f"{ADAPTER_CONFIG} in {path.parent.name} is for an adapter of the kind {short(str(kind))}. Of peft's "
             f"adapters only {', '.join(_KINDS)} load."
         )
     return {f"{component}.{field}": value for component in (UNET, TEXT, TEXT_2) for field, value in config.items()}
-
-
-def _short(text: str) -> str:
-    return ascii(text if len(text) <= 120 else text[:117] + "...")[1:-1]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import ModelFileError
-from ...core.files import open_regular
-from ..formats.weights import describe_file
-from ..layout.architectures import UNET, VAE, Shapes
+from ..formats.header import Header, read_header
+from ..layout.configs import UNET, VAE, Shapes
 
 MAX_TENSORS = 20_000  # SDXL with an averaged copy has 4,200
 
@@ -21,69 +17,29 @@ _UNKNOWN = "not a known model"
 _LOADABLE = "Models of the SDXL architecture and unconditional ones (DDPM) can be loaded."
 
 
-def read_header(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every tensor of a safetensors file, without reading one.
-
-    Raises ModelFileError saying what the file is when it is no safetensors file or a damaged one.
-    """
-    entries = _read_entries(path)
-    entries.pop("__metadata__", None)
-    if len(entries) > MAX_TENSORS:
-        raise ModelFileError(f"{path.name} holds {len(entries)} tensors: no model file does.")
-    if not all(_is_entry(entry) for entry in entries.values()):
-        raise _damaged(path)
-    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
-
-
-def read_notes(path: Path) -> dict[str, str]:
-    """Return what a safetensors file says of itself (`__metadata__`): texts by name. Raises ModelFileError as above."""
-    notes = _read_entries(path).get("__metadata__")
-    texts = notes.items() if isinstance(notes, dict) else ()
-    return {name: text for name, text in texts if isinstance(text, str)}
-
-
-def _read_entries(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelFileError(f"There is no file {path.name} in {path.parent.name}.")
-    kind = describe_file(path)
-    if kind != "safetensors":
-        raise ModelFileError(f"{path.name} is {kind}; a safetensors file is needed.")
-    with open_regular(path) as file:
-        (length,) = struct.unpack("<Q", file.read(8))  # describe_file has checked it against a limit
-        header = file.read(length)
-    try:
-        entries = json.loads(header.decode("utf-8"))
-    except (ValueError, RecursionError) as e:
-        raise _damaged(path) from e
-    if not isinstance(entries, dict):
-        raise _damaged(path)
-    return entries
-
-
-def _damaged(path: Path) -> ModelFileError:
-    return ModelFileError(f"{path.name} is damaged: its header cannot be read. Download it again.")
-
-
-def _is_entry(entry: object) -> bool:
-    shape = entry.get("shape") if isinstance(entry, dict) else None
-    return isinstance(shape, list) and all(type(side) is int and 0 <= side < 2**48 for side in shape)
+def read_model_header(path: Path) -> Header:
+    """Read a file's header. Raises ModelFileError as `header.read_header`, and for more tensors than models have."""
+    header = read_header(path)
+    if len(header.shapes) > MAX_TENSORS:
+        raise ModelFileError(f"{path.name} holds {len(header.shapes)} tensors: no model file does.")
+    return header
 
 
 def identify(path: Path) -> str:
-    """What a safetensors file is, in words: "SDXL", "SDXL refiner", "a LoRA", "FLUX", "a VAE", ...
+    """Return what a safetensors file is, in words: "SDXL", "SDXL refiner", "a LoRA", "FLUX", "a VAE", ...
 
-    Only the header is read. Raises ModelFileError as `read_header`.
+    Only the header is read. Raises ModelFileError as `read_model_header`.
     """
-    return identify_shapes(read_header(path))
+    return identify_shapes(read_model_header(path).shapes)
 
 
 def identify_shapes(shapes: Shapes) -> str:
-    """What a file with these tensors is; see `identify`."""
+    """Return what a file with these tensors is; see `identify`."""
     return next((kind for kind, matches in _KINDS if matches(shapes)), _UNKNOWN)
 
 
 def refusal(path: Path, kind: str) -> ModelFileError:
-    """The error for a file that is no model this pack can load: what it is and where it belongs."""
+    """Return the error for a file that is no model this pack can load: what it is and where it belongs."""
     if kind == _UNKNOWN:
         return ModelFileError(f"{path.name} is not a known model: none of its tensors have known names. {_LOADABLE}")
     advice = next((text for start, text in _ADVICE if kind.startswith(start)), "")
@@ -128,7 +84,7 @@ def _is_sdxl_unet(shapes: Shapes) -> bool:
 
 
 def _is_bare_unet(shapes: Shapes) -> bool:
-    """The original layout of a UNet by itself, without the prefix it has in a checkpoint."""
+    """Match the original layout of a UNet by itself, without the prefix it has in a checkpoint."""
     return "input_blocks.0.0.weight" in shapes and "out.2.weight" in shapes
 
 

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Mapping
 
-from ..layout.architectures import Shapes
+from ..layout.configs import Shapes
 
 _log = logging.getLogger(__name__)
 

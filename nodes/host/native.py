@@ -1,4 +1,4 @@
-"""The other wing of the door to ComfyUI (`host.py`): its own MODEL, CLIP and VAE, made from our weights.
+"""ComfyUI's own MODEL, CLIP and VAE, made from our weights.
 
 Importing this module imports nothing of the host; its functions do.
 """
@@ -42,7 +42,7 @@ _beside: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
 def native_model(
     owner: Sequence[nn.Module], prediction: str, zero_snr: bool, states: Callable[[], NativeStates]
 ) -> Native:
-    """The host's models of an SDXL model's modules (UNet, text encoders, VAE, in this order).
+    """Return the host's models of an SDXL model's modules (UNet, text encoders, VAE, in this order).
 
     Raises InputError when the host does not know them, or would leave a weight out.
     """
@@ -100,7 +100,7 @@ def native_vae(state: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _check_whole(what: str, given: Mapping[str, torch.Tensor], loaded: Mapping[str, torch.Tensor]) -> None:
-    """The host only logs what it leaves out; a model that lost weights would paint noise."""
+    """Raise InputError where the host did not take all weights as they are: it only logs what it leaves out."""
     odd = sorted(set(given) ^ set(loaded)) or sorted(k for k in given if given[k].shape != loaded[k].shape)
     if odd:
         shown = ", ".join(odd[:5])
@@ -110,7 +110,7 @@ def _check_whole(what: str, given: Mapping[str, torch.Tensor], loaded: Mapping[s
 def native_lora(
     native: Native, state: dict[str, torch.Tensor], strength: float, strength_text: float, *, count: int
 ) -> Native:
-    """The same models with a kohya LoRA as the host's patches: no weight is copied or changed.
+    """Return the same models with a kohya LoRA as the host's patches: no weight is copied or changed.
 
     `count` is how many weights and biases it changes. Raises InputError when the host takes fewer.
     """

@@ -18,7 +18,7 @@ MAX_PAIRS = 64
 
 
 def comparison_sheet(before: ScoreTable, after: ScoreTable, *, pairs: int = 12, columns: int = 3) -> Image.Image:
-    """Draw `pairs` pairs, spread evenly from the largest gain to the largest loss. RGB.
+    """Draw `pairs` pairs, evenly from the largest gain to the largest loss. RGB.
 
     Raises InputError when the tables are no pairs.
     """

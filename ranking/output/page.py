@@ -19,7 +19,7 @@ SIDE = 384  # of the small copies in the page
 
 
 def page(table: ScoreTable, files: list[str] | None = None, *, title: str = "") -> str:
-    """A ranked table as an HTML page: its first 500 pictures, small, with rank, scores, seed and prompt.
+    """Make a ranked table an HTML page: its first 500 pictures, small, with rank, scores, seed and prompt.
 
     Args:
         table: ranked, best first.

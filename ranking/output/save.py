@@ -14,10 +14,11 @@ from PIL.PngImagePlugin import PngInfo
 from ...core.errors import InputError
 from ...core.files import sweep, unwritable, write_atomic
 from ...core.progress import Progress
+from ...core.texts import spreadsheet_text
 from ...images.convert import to_pil
 from ...images.decode import PictureError
 from ...images.limits import MAX_PICTURE_BYTES
-from ...images.pictures import FilePictures
+from ...images.pictures import Pictures
 from ...images.png import SIGNATURE, PngError, with_text
 from ...images.prompts import METADATA_KEY, SHEET_KEY
 from ..table import ScoreTable
@@ -26,7 +27,6 @@ from .sheet import sheet
 
 PARTS = ("pictures", "csv", "json", "sheet", "html")
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SavedTable(NamedTuple):
@@ -108,9 +108,8 @@ def _save_pictures(
     for i, record in enumerate(records):
         seed = "" if record["seed"] is None else f"_seed{record['seed']}"
         name = f"{stem}{i + 1:0{digits}}{seed}"
-        if isinstance(table.pictures, FilePictures):
-            data = _copy(table.pictures, i, record, name)
-        else:
+        data = _copy(table.pictures, i, record, name)
+        if data is None:
             record["file"] = f"{name}.png"
             data = _png(table, i, record, metadata)
         paths.append(folder / record["file"])
@@ -119,10 +118,16 @@ def _save_pictures(
     return paths
 
 
-def _copy(pictures: FilePictures, i: int, record: dict[str, Any], name: str) -> bytes:
-    """A file's bytes as they are, and of a PNG with the record put in. Raises InputError for one that is gone."""
+def _copy(pictures: Pictures, i: int, record: dict[str, Any], name: str) -> bytes | None:
+    """Return a file's bytes as they are, and of a PNG with the record put in; None of a picture in memory.
+
+    Raises InputError for one that is gone.
+    """
     try:
-        with pictures.open(i) as file:
+        file = pictures.open(i)
+        if file is None:
+            return None
+        with file:
             head = file.read(8)
             ending = next((ending for start, ending in _ENDINGS.items() if head.startswith(start)), "")
             record["file"] = name + ending
@@ -146,11 +151,10 @@ def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping
 
 
 def _keyword(key: object) -> str:
-    """A PNG's keyword: 1 to 79 characters of Latin-1 (W3C PNG, 11.3.4.2). Raises InputError for what is none."""
-    good = isinstance(key, str) and 0 < len(key) < 80 and key.isprintable() and all(ord(c) < 256 for c in key)
-    if not good:
-        raise InputError("extra_pnginfo", key, "A name in it cannot stand in a PNG: use 1 to 79 Latin letters.")
-    return key
+    """Return a PNG's keyword: 1 to 79 characters of Latin-1 (W3C PNG, 11.3.4.2). Raises InputError for what is none."""
+    if isinstance(key, str) and 0 < len(key) < 80 and key.isprintable() and all(ord(c) < 256 for c in key):
+        return key
+    raise InputError("extra_pnginfo", key, "A name in it cannot stand in a PNG: use 1 to 79 Latin letters.")
 
 
 def _sheet(table: ScoreTable) -> bytes:
@@ -161,23 +165,19 @@ def _sheet(table: ScoreTable) -> bytes:
 
 
 def to_json(content: Any) -> str:
-    """Strict JSON, readable: NaN is an error, not a word no parser knows."""
+    """Write strict JSON, readable: NaN is an error, not a word no parser knows."""
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(records: list[dict[str, Any]]) -> str:
-    """Columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
+    """Write columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
     names = list(records[0]["scores"]) if records else []
     text = io.StringIO()
     # a line ends as RFC 4180 has it, and what holds either half of that is quoted: neither begins a line of its own
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(_plain, names)])
+    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(spreadsheet_text, names)])
     for record in records:
-        words = [_plain(record.get(key) or "") for key in ("prompt", "file", "name")]
+        words = [spreadsheet_text(record.get(key) or "") for key in ("prompt", "file", "name")]
         row = [record["rank"], record["score"], record["bucket"], record["seed"], *words]
         writer.writerow([*row, *record["scores"].values()])
     return text.getvalue()
-
-
-def _plain(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA_STARTS) else text

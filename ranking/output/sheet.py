@@ -20,7 +20,7 @@ _READERS = 4
 
 
 def _cell_size(table: ScoreTable) -> tuple[int, int]:
-    """(width, height) of a picture on the sheet: of the middle shape and size among those shown."""
+    """Return (width, height) of a picture on the sheet: of the middle shape and size among those shown."""
     sizes = [table.pictures.size(i) for i in range(len(table))]
     side = statistics.median_high(max(size) for size in sizes)
     shape = statistics.median_high(height / width for height, width in sizes)
@@ -43,8 +43,8 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
     longest = max(len(g) for g in groups)
     cell = _Cell(table, show_prompt=not (by_prompt or one_prompt))
     columns = columns or min(longest, 8 if cell.width <= 200 else 5, max(4, math.ceil(math.sqrt(2 * longest))))
-    order = "best first" if by_prompt or table.group_by == "all" else "best of each prompt first"
-    heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, {order}")
+    sorted_by = "best first" if by_prompt or table.group_by == "all" else "best of each prompt first"
+    heading = title or (f'"{table.prompts[0]}"' if one_prompt else f"{len(table)} pictures, {sorted_by}")
     width = GAP + columns * (cell.width + GAP)
     rows = sum(math.ceil(len(g) / columns) for g in groups)
     height = 64 + rows * (cell.height + GAP) + (34 * len(groups) if by_prompt else 0) + GAP // 2
@@ -70,13 +70,13 @@ def sheet(table: ScoreTable, *, columns: int = 0, title: str = "") -> Image.Imag
 
 
 def _groups(table: ScoreTable) -> list[list[int]]:
-    """The rows ranked together: those of each prompt, or all."""
+    """Return the rows ranked together: those of each prompt, or all."""
     prompts = table.prompts if table.group_by == "prompt" else [""] * len(table)
     return [list(g) for _, g in groupby(range(len(table)), key=lambda i: prompts[i])]
 
 
 def _headed(groups: list[list[int]]) -> bool:
-    """Whether each group gets a heading and rows of its own: many small ones would make a strip of a sheet."""
+    """Return whether each group gets a heading and rows of its own: many small ones would make a strip of a sheet."""
     longest = max(len(group) for group in groups)
     return 1 < len(groups) <= 4 * longest and longest > 1
 
@@ -92,7 +92,7 @@ class _Cell:
         self.low, self.high = min(values), max(values)
 
     def small(self, i: int) -> Image.Image:
-        """Picture `i` in its frame; an empty one where its file is gone."""
+        """Return picture `i` in its frame; an empty one where its file is gone."""
         frame = (self.width, self.picture_height)
         try:
             picture = thumbnail(self.table.pictures, i, max(frame))

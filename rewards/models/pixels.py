@@ -1,95 +1,115 @@
-"""From a network that scores pixels to a `Reward`: preprocessing, devices, precision, gradients.
+"""A network that scores pixels: what it is shown, by Pillow's arithmetic on every device, and with gradients.
 
-Legend: B pictures, H W their size, S the network's.
+Legend: B images, H W their size, S the network's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
-from ...images.convert import from_pil
-from ..reward import Reward
-from .preprocess import CLIP_MEAN, CLIP_STD, normalized_pixels, pil_pixels
-from .resample import normalized, passes_vary, pillow_crop, soft_crop, soft_fit
+from ...images.convert import from_pil, to_pil
+from .preprocess import (
+    CLIP_MEAN,
+    CLIP_STD,
+    Channels,
+    normalized,
+    passes_vary,
+    pil_pixels,
+    pillow_crop,
+    soft_crop,
+    soft_fit,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# (normalised pixels (B, 3, S, S), B texts) -> (B,), with gradients
+    from ._text import TextReader
+
+# (normalized pixels (B, 3, S, S), B texts) -> (B,), with gradients
 PixelScores = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class PixelNetwork:
-    """A network and what it wants to see.
+    """A network and what it wants to see: a reward's `Scorer`.
 
     Attributes:
         module: the network; its device is where pixels go.
-        scores: normalised pixels and texts to scores.
+        scores: normalized pixels and texts to scores.
         size: pixels along one side of what it sees.
-        whole: the whole picture with black beside it, instead of the middle square.
-        floor: how the middle is counted (`preprocess.crop_geometry`).
-        rgb_first: RGB is made of a picture before it is resized, not after: another result for palettes,
+        mean, std: of each channel, for normalizing.
+        view: the middle square (`"crop"`), or the whole image with black beside it (`"fit"`).
+        floor: the middle is counted as transformers' image processors do, not as torchvision (`crop_geometry`).
+        rgb_first: RGB is made of an image before it is resized, not after: another result for palettes,
             transparency and two colours.
-        settings: what else decides its scores, for the reward's fingerprint.
+        texts: how it reads prompts; None: it reads none.
     """
 
     module: nn.Module
     scores: PixelScores
     size: int
-    whole: bool = False
+    mean: Channels = CLIP_MEAN
+    std: Channels = CLIP_STD
+    view: Literal["crop", "fit"] = "crop"
     floor: bool = False
     rgb_first: bool = False
-    settings: tuple[str, ...] = ()
+    texts: TextReader | None = None
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The networks, for a memory manager."""
+        return {"network": self.module}
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What else decides its scores, for a reward's fingerprint."""
+        return ("RGB first",) * self.rgb_first + (self.texts.settings if self.texts is not None else ())
+
+    @property
+    def overflow(self) -> Callable[[str], list[str]] | None:
+        """What to say of a prompt that it does not read whole; None where it reads none."""
+        return self.texts.overflow if self.texts is not None else None
 
     @property
     def device(self) -> torch.device:
+        """Where the network is."""
         return next(self.module.parameters()).device
 
     def score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Scores of images (B, H, W, 3) in [0, 1]."""
+        """Score images (B, H, W, 3) in [0, 1]: (B,)."""
         with torch.no_grad():
             return self.scores(self._pixels(images), prompts)
 
     def picture_score(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> torch.Tensor:
-        """Scores of PIL pictures, prepared by Pillow as the references do."""
+        """Score B PIL images, prepared by Pillow as the references do: (B,)."""
         with torch.no_grad():
-            if self.whole:
+            if self.view == "fit":
                 pixels = torch.cat([self._pixels(from_pil(picture)) for picture in pictures])
             else:
                 given = [picture.convert("RGB") if self.rgb_first else picture for picture in pictures]
-                pixels = pil_pixels(given, self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
+                pixels = pil_pixels(given, self.size, self.mean, self.std, self.floor).to(self.device)
             return self.scores(pixels, prompts)
 
     def gradient_score(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Scores with gradients to the images."""
+        """Score images with gradients that reach them: (B, H, W, 3) in [0, 1] -> (B,)."""
         with torch.inference_mode(False), torch.enable_grad():
-            # an inference tensor cannot be saved for the way back; a copy can
+            # an inference tensor cannot be saved for the backward pass; a copy can
             given = images.clone() if images.is_inference() else images
             given = given.to(self.device)
-            pixels = soft_fit(given, self.size) if self.whole else soft_crop(given, self.size, self.floor)
-            return self.scores(normalized(pixels, CLIP_MEAN, CLIP_STD), prompts)
+            pixels = soft_fit(given, self.size) if self.view == "fit" else soft_crop(given, self.size, self.floor)
+            return self.scores(normalized(pixels, self.mean, self.std), prompts)
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
-        if self.whole:
+        if self.view == "fit":
             levels = images.detach().float().to(self.device).clamp(0, 1).mul(255).round() / 255.0
-            return normalized(soft_fit(levels, self.size), CLIP_MEAN, CLIP_STD)
-        if self.device.type == "cpu" or passes_vary(*images.shape[1:3], self.size):
-            return normalized_pixels(images, self.size, CLIP_MEAN, CLIP_STD, self.floor).to(self.device)
-        return normalized(pillow_crop(images.to(self.device), self.size, self.floor) / 255.0, CLIP_MEAN, CLIP_STD)
-
-
-def network_reward(network: PixelNetwork, *, modules: Mapping[str, nn.Module] | None = None, **about: Any) -> Reward:
-    """A `Reward` of a network; `about` are the reward's other fields."""
-    return Reward(
-        score=network.score,
-        picture_score=network.picture_score,
-        gradient_score=network.gradient_score,
-        modules=modules or {"network": network.module},
-        **about,
-    )
+            return normalized(soft_fit(levels, self.size), self.mean, self.std)
+        if self.device.type == "cpu" or passes_vary(images.shape[1], images.shape[2], self.size):
+            pictures = [to_pil(image) for image in images]
+            return pil_pixels(pictures, self.size, self.mean, self.std, self.floor).to(self.device)
+        pixels = pillow_crop(images.to(self.device), self.size, self.floor) / 255.0
+        return normalized(pixels, self.mean, self.std)

@@ -76,7 +76,7 @@ class ComfyClient:
         return json.loads(body) if body else None
 
     def file(self, entry: dict[str, str]) -> bytes:
-        """The contents of a file that a node's `ui` names."""
+        """Return the contents of a file that a node's `ui` names."""
         query = urllib.parse.urlencode(entry)
         with urllib.request.urlopen(f"{self.address}/view?{query}", timeout=60) as answer:
             return answer.read()

@@ -24,7 +24,7 @@ def widget_names(info: dict[str, Any]) -> list[str | None]:
 
 
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """The API form of a workflow. Raises KeyError for a node the server does not know."""
+    """Return the API form of a workflow. Raises KeyError for a node the server does not know."""
     links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     prompt: dict[str, Any] = {}
     for node in workflow["nodes"]:

@@ -101,12 +101,12 @@ def there() -> list[str]:
 
 
 def in_order(version: str) -> tuple[int, ...]:
-    """A key that sorts versions as numbers."""
+    """Return a key that sorts versions as numbers."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def python_of(version: str) -> Path:
-    """The Python of a host's own environment; it need not exist yet."""
+    """Return the Python of a host's own environment; it need not exist yet."""
     return HOSTS_FOLDER / f"{version}-venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 

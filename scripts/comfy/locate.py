@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def find() -> Path | None:
-    """The ComfyUI folder there already is, or None. Exits when COMFYUI_PATH names none."""
+    """Return the ComfyUI folder there already is, or None. Exits when COMFYUI_PATH names none."""
     named = os.environ.get("COMFYUI_PATH")
     if named:
         if not (Path(named) / "main.py").is_file():
@@ -27,7 +27,7 @@ def find() -> Path | None:
 
 
 def find_or_get(python: Path) -> Path:
-    """The ComfyUI folder, downloaded to `.cache/comfyui` when there is none."""
+    """Return the ComfyUI folder, downloaded to `.cache/comfyui` when there is none."""
     found = find()
     if found:
         return found
@@ -40,7 +40,7 @@ def find_or_get(python: Path) -> Path:
 
 
 def host_python() -> str:
-    """The Python that runs ComfyUI: `COMFYUI_PYTHON`, or this one. Exits when that names none."""
+    """Return the Python that runs ComfyUI: `COMFYUI_PYTHON`, or this one. Exits when that names none."""
     named = os.environ.get("COMFYUI_PYTHON")
     if named and not os.access(named, os.X_OK):
         sys.exit(f"[tastemaker] COMFYUI_PYTHON is {named}, which is no program. Point it at the Python of ComfyUI.")

@@ -140,7 +140,7 @@ def _page_arguments() -> list[str]:
 
 
 def _device_arguments() -> list[str]:
-    """`--cpu` where there is no accelerator: ComfyUI does not start without being told."""
+    """`--cpu` where there is no accelerator: ComfyUI does not start without it."""
     import torch
 
     return [] if torch.cuda.is_available() or torch.backends.mps.is_available() else ["--cpu"]

@@ -116,7 +116,7 @@ def write_reward(network, write_vocabulary, vit: dict[str, int], med: dict[str, 
     """`assets/tiny-imagereward`: official key names, `med_config.json`, the ViT's sizes, the words."""
     from safetensors.torch import save_file
 
-    from tastemaker.rewards.models.imagereward import to_official
+    from tastemaker.rewards.models._blip_models import to_official
 
     folder = _fresh("tiny-imagereward")
     write_vocabulary(folder)

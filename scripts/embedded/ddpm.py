@@ -23,7 +23,7 @@ PICTURES = 6000
 
 
 def build():
-    """The untrained UNet2DModel, 2.7 M parameters, attention at 8x8."""
+    """Return the untrained UNet2DModel, 2.7 M parameters, attention at 8x8."""
     from diffusers import UNet2DModel
 
     return UNet2DModel(
@@ -40,7 +40,7 @@ def build():
 
 
 def scheduler():
-    """The scheduler of google/ddpm-church-256, but for what the network predicts."""
+    """Return the scheduler of google/ddpm-church-256, but for what the network predicts."""
     from diffusers import DDPMScheduler
 
     return DDPMScheduler(
@@ -81,7 +81,7 @@ def weights(signal: torch.Tensor) -> torch.Tensor:
 
 
 def matrices(unet: nn.Module) -> list[nn.Parameter]:
-    """The weights inside the network that Muon teaches; the ends and the clock are left to AdamW."""
+    """Return the weights inside the network that Muon teaches; the ends and the clock are left to AdamW."""
     ends = ("conv_in", "conv_out", "time_emb")
     named = [(n, p) for n, p in unet.named_parameters() if p.ndim >= 2 and "time_emb_proj" not in n]
     return [p for n, p in named if not n.startswith(ends)]

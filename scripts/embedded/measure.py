@@ -53,7 +53,7 @@ def agreement(scenes: list[Scene], readings: list[Reading], said: list[tuple[str
 
 
 def measure_checker(count: int = 2000) -> dict[str, Share]:
-    """The checker on pictures as drawn."""
+    """Measure the checker on pictures as drawn."""
     rng = np.random.default_rng(SEED)
     scenes = [random_scene(rng, from_held_out=i % 2 == 0) for i in range(count)]
     pictures = [np.round(draw(s, Jitter.random(rng)) * 255) / 255 for s in scenes]

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tastemaker.rewards.models.bert_text import load_tokenizer, tokenize
-from tastemaker.rewards.models.imagereward import SCORE_MEAN, SCORE_STD, ImageRewardModel
-from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD
+from tastemaker.rewards.models._blip_models import SCORE_MEAN, SCORE_STD, ImageRewardModel
+from tastemaker.rewards.models._text import TextReader, bert_texts
+from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, normalized
 
 from .tokenizers import write_bert_vocabulary
 from .training import Learner, autocast
@@ -60,7 +60,7 @@ _VALUES = {
 
 
 def med_config(vocab_size: int) -> dict[str, object]:
-    """The small model's `med_config.json`."""
+    """Return the small model's `med_config.json`."""
     return {
         "vocab_size": vocab_size,
         "hidden_size": 96,
@@ -75,7 +75,7 @@ def med_config(vocab_size: int) -> dict[str, object]:
 
 
 def altered(scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Scene:
-    """The scene with each of `fields` changed to another value; the two colours stay different."""
+    """Return the scene with each of `fields` changed to another value; the two colours stay different."""
     while True:
         changes = {f: str(rng.choice([v for v in _VALUES[f] if v != getattr(scene, f)])) for f in fields}
         changed = dataclasses.replace(scene, **changes)
@@ -84,7 +84,7 @@ def altered(scene: Scene, fields: Sequence[str], rng: np.random.Generator) -> Sc
 
 
 def unrelated(scene: Scene, rng: np.random.Generator, *, from_held_out: bool) -> Scene:
-    """A random scene with another shape, colour and background."""
+    """Return a random scene with another shape, colour and background."""
     while True:
         other = random_scene(rng, from_held_out=from_held_out)
         if all(getattr(other, f) != getattr(scene, f) for f in ("shape", "colour", "background")):
@@ -158,7 +158,7 @@ def see(network: ImageRewardModel, gallery: Gallery, *, seed: int, device: str, 
         scenes = [gallery.scenes[i] for i in rng.integers(len(gallery.scenes), size=SEEING_BATCH)]
         pictures = np.stack([gallery.show(scene, rng) for scene in scenes])
         pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-        pixels = normalise(torch.cat([_recoloured(pixels[:other]), pixels[other:]]))
+        pixels = normalized(torch.cat([_recoloured(pixels[:other]), pixels[other:]]), CLIP_MEAN, CLIP_STD)
         shift = tuple(int(n) for n in rng.integers(-2, 3, size=2))
         pixels = torch.roll(pixels, shift, dims=(2, 3))
         pixels = (pixels + 0.05 * torch.randn_like(pixels)).to(device)
@@ -264,13 +264,8 @@ def _inside(gallery: Gallery, scene: Scene, fields: Sequence[str], rng: np.rando
 
 def to_pixels(pictures: Sequence[np.ndarray]) -> torch.Tensor:
     """uint8 pictures (64, 64, 3) to normalised (B, 3, 64, 64)."""
-    return normalise(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255)
-
-
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels (B, 3, H, W) in [0, 1] by CLIP's mean and spread."""
-    shift, scale = (torch.tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
-    return (pixels - shift) / scale
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return normalized(pixels, CLIP_MEAN, CLIP_STD)
 
 
 def ranking_loss(scores: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
@@ -283,7 +278,7 @@ def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
     """Return the trained network; writes `vocab.txt` under `folder`."""
     torch.manual_seed(seed)
     vocab_size = write_bert_vocabulary(folder)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = bert_texts(folder)
     network = ImageRewardModel(VIT, med_config(vocab_size))
     _start_wide(network)
     network.to(device)
@@ -296,7 +291,7 @@ def train(folder: Path, *, seed: int, device: str) -> ImageRewardModel:
 
 
 def _take(
-    course: Course, network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str
+    course: Course, network: ImageRewardModel, tokenizer: TextReader, gallery: Gallery, *, seed: int, device: str
 ) -> ImageRewardModel:
     """Train through one course. Returns the average of the weights."""
     torch.manual_seed(seed)
@@ -320,16 +315,16 @@ def _take(
     return learner.average
 
 
-def _inputs(tokenizer, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _inputs(tokenizer: TextReader, fours: Sequence[Four]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pixels (B*4, 3, H, W), token ids and mask (B*4, 35)."""
     pixels = to_pixels([p for four in fours for p in four.pictures])
-    ids, mask = tokenize(tokenizer, [four.said.text for four in fours])
+    ids, mask = tokenizer([four.said.text for four in fours])
     return pixels, ids.repeat_interleave(RANKS, 0), mask.repeat_interleave(RANKS, 0)
 
 
 @torch.no_grad()
-def standardise(network: ImageRewardModel, tokenizer, gallery: Gallery, *, seed: int, device: str) -> None:
-    """Rescale the last layer so that scores of matching and unrelated pictures spread about 0 by 1."""
+def standardise(network: ImageRewardModel, tokenizer: TextReader, gallery: Gallery, *, seed: int, device: str) -> None:
+    """Rescale the last layer so that scores of matching and unrelated pictures have mean 0 and standard deviation 1."""
     rng = np.random.default_rng(seed + 1)
     raw = []
     for _ in range(8):

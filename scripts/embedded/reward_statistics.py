@@ -1,4 +1,4 @@
-"""Measures the mean and spread of tiny-imagereward for `rewards/statistics.py`: prints the line to put there.
+"""Measure mean and standard deviation of tiny-imagereward; print the line for `rewards/models/tiny_imagereward.py`.
 
     python -m scripts.embedded.reward_statistics
 
@@ -30,7 +30,7 @@ def main() -> None:
     half = COUNT // 2
     texts[half:] = texts[half + 1 :] + texts[half : half + 1]
     found = measured(load_reward("tiny-imagereward"), images, texts, SOURCE)
-    print(f'"tiny-imagereward": Statistics({found.mean:.4f}, {found.std:.4f}, {found.source!r}),')
+    print(f"statistics=Statistics({found.mean:.4f}, {found.std:.4f}, {found.source!r}),")
 
 
 if __name__ == "__main__":

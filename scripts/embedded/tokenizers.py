@@ -11,7 +11,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def byte_alphabet() -> list[str]:
-    """The 256 printable stand-ins for bytes that GPT-2's byte-level BPE uses, in CLIP's order."""
+    """Return the 256 printable stand-ins for bytes that GPT-2's byte-level BPE uses, in CLIP's order."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [chr(256 + i) for i in range(256 - len(plain))]
     return [chr(b) for b in plain] + moved
@@ -36,7 +36,7 @@ def _apply(symbols: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 def bpe_merges(words: list[str]) -> list[tuple[str, str]]:
-    """Merges under which each word is one token. Later merges rank lower: they undo no earlier one."""
+    """Return merges under which each word is one token. Later merges rank lower: they undo no earlier one."""
     ranks: dict[tuple[str, str], int] = {}
     for word in words:
         symbols = _apply([*word[:-1], word[-1] + "</w>"], ranks)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ def to_model_range(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[torch.Tensor]:
-    """`steps` index tensors of `size`, epoch after epoch in a new order."""
+    """Yield `steps` index tensors of `size`, epoch after epoch in a new order."""
     generator = torch.Generator().manual_seed(seed)
     queue = torch.empty(0, dtype=torch.long)
     for _ in range(steps):
@@ -97,7 +96,7 @@ def autocast(device: str) -> torch.autocast:
 
 @torch.no_grad()
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The (R, C) matrix with its singular values brought near 1 (0.7 to 1.2): Newton-Schulz, five rounds.
+    """Return the (R, C) matrix with its singular values brought near 1 (0.7 to 1.2): Newton-Schulz, five rounds.
 
     The quintic and its coefficients are those of Jordan et al. 2024, "Muon: an optimizer for hidden
     layers in neural networks".
@@ -182,8 +181,3 @@ class Learner:
     @property
     def average(self) -> nn.Module:
         return self._average.module
-
-
-def save_half(module: nn.Module, folder: Path, *, variant: str | None = None) -> None:
-    """Save a diffusers or transformers module as float16 safetensors."""
-    module.half().save_pretrained(folder, variant=variant, safe_serialization=True)

@@ -11,7 +11,7 @@ STEPS, BATCH, LEARNING_RATE = 2400, 16, 2e-3
 
 
 def build():
-    """The untrained AutoencoderKL: the SDXL VAE's class, 4x down, 0.7 M parameters."""
+    """Return the untrained AutoencoderKL: the SDXL VAE's class, 4x down, 0.7 M parameters."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(

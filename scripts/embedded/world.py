@@ -233,7 +233,7 @@ def combinations() -> list[tuple[str, str, str]]:
 
 
 def random_scene(rng: np.random.Generator, *, from_held_out: bool) -> Scene:
-    """A scene drawn evenly from the combinations on one side of the split."""
+    """Return a scene drawn evenly from the combinations on one side of the split."""
     table = _split(from_held_out)
     shape, colour, background = table[rng.integers(len(table))]
     size = tuple(SIZES)[rng.integers(len(SIZES))]

@@ -29,7 +29,7 @@ import torch
 
 from scripts.comfy.locate import ROOT
 from scripts.full_size.official import Modules, as_stored, official_modules, original_groups
-from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 
 DTYPE = torch.bfloat16
 _POOL = torch.randn(2**22, generator=torch.Generator().manual_seed(0)).mul_(0.02).to(DTYPE)
@@ -37,7 +37,7 @@ _STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 
 
 def value(part: str, key: str, shape: torch.Size) -> torch.Tensor:
-    """The weights of one module tensor, the same each time; norms scale by 1."""
+    """Return the weights of one module tensor, the same each time; norms scale by 1."""
     if "norm" in key and key.endswith("weight"):
         return torch.ones(shape, dtype=DTYPE)
     start = int.from_bytes(hashlib.sha256(f"{part}:{key}".encode()).digest()[:4], "big") % len(_POOL)
@@ -49,7 +49,7 @@ def value(part: str, key: str, shape: torch.Size) -> torch.Tensor:
 
 
 def write_safetensors(path: Path, shapes: dict[str, torch.Size], tensors: Iterable[torch.Tensor]) -> None:
-    """A bfloat16 safetensors file, written one tensor at a time in the order of `shapes`."""
+    """Write a bfloat16 safetensors file, one tensor at a time in the order of `shapes`."""
     entries: dict[str, Any] = {}
     at = 0
     for name, shape in shapes.items():
@@ -70,7 +70,7 @@ def weights(modules: Modules, part: str) -> dict[str, torch.Size]:
 
 
 def write_file(modules: Modules, path: Path) -> None:
-    """The model as one file in the original layout, with the scale that no module here uses."""
+    """Write the model as one file in the original layout, with the scale that no module here uses."""
     shapes = {part: weights(modules, part) for part in modules}
     groups = {
         name: sorted(entries, key=lambda entry: entry[2].third or 0)
@@ -92,7 +92,7 @@ def write_file(modules: Modules, path: Path) -> None:
 
 
 def write_folder(modules: Modules, folder: Path) -> None:
-    """The model as a diffusers folder with `fp16` file names."""
+    """Write the model as a diffusers folder with `fp16` file names."""
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionXLPipeline",
         "scheduler": ["diffusers", "EulerAncestralDiscreteScheduler"],
@@ -143,7 +143,7 @@ class Memory:
 
 
 def digest(module: torch.nn.Module) -> str:
-    """A hash of a module's names and weights."""
+    """Return a hash of a module's names and weights."""
     found = hashlib.sha256()
     for key, tensor in module.state_dict().items():
         found.update(key.encode())

@@ -33,8 +33,8 @@ def computing_in_float32(unet: nn.Module) -> nn.Module:
 
 def make_model() -> Any:
     from tastemaker.loaders import DiffusionModel
-    from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
-    from tastemaker.loaders.single_file.load import tokenizers
+    from tastemaker.loaders.folder.tokenizer import shipped_tokenizers
+    from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 
     parts = modules()
     for i, module in enumerate(parts.values()):
@@ -42,12 +42,13 @@ def make_model() -> Any:
     for name in ("vae", "text_encoder", "text_encoder_2"):
         parts[name].float()
     computing_in_float32(parts["unet"])
-    return DiffusionModel("full-size", "sdxl", parts, tokenizers(), SDXL_SCHEDULER, "f" * 16)
+    return DiffusionModel("full-size", "sdxl", parts, shipped_tokenizers(), SDXL_SCHEDULER, "f" * 16)
 
 
 def make_lora(model: Any) -> Any:
     """Rank 2 on every attention projection of the UNet and every layer of the text encoders."""
-    from tastemaker.loaders.lora.apply import LoraLayer, make_lora
+    from tastemaker.loaders.lora.layers import LoraLayer
+    from tastemaker.loaders.lora.read import make_lora
 
     generator = torch.Generator().manual_seed(9)
     layers = {}
@@ -63,7 +64,7 @@ def make_lora(model: Any) -> Any:
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest difference as a share of the expected values' spread."""
+    """Return the largest difference over the standard deviation of the expected values."""
     return float((found.float() - expected.float()).abs().max() / expected.float().std())
 
 
@@ -132,7 +133,7 @@ def compare(model: Any, native: Any) -> dict[str, float]:
         "pooled": error(found_pooled, pooled),
         "network": error(implied, (x - clean) / sigma),
         "latents": error(latents, clean),
-        "spread of the network's output": float(output.std()),
+        "standard deviation of the network's output": float(output.std()),
     }
 
 
@@ -150,6 +151,7 @@ def main() -> None:
     from comfy.cli_args import args
 
     args.bf16_unet = True
+    from tastemaker.loaders import with_lora
     from tastemaker.nodes import host
     from tastemaker.nodes.native import to_native
 
@@ -158,16 +160,14 @@ def main() -> None:
     with host.loading():
         native = to_native(model)
         report("base", compare(model, native))
-        changed = model.with_lora(make_lora(model), 0.8, 0.5)
-        with_lora = to_native(changed)
-        patches = len(with_lora.model.patches) + len(with_lora.clip.patcher.patches)
-        shared = (
-            with_lora.model.model is native.model.model and with_lora.clip.patcher.model is native.clip.patcher.model
-        )
+        changed = with_lora(model, make_lora(model), 0.8, 0.5)
+        adapted = to_native(changed)
+        patches = len(adapted.model.patches) + len(adapted.clip.patcher.patches)
+        shared = adapted.model.model is native.model.model and adapted.clip.patcher.model is native.clip.patcher.model
         report("lora", {"layers": len(changed.loras[0].targets), "patches": patches, "weights shared": shared})
-        report("lora", compare(changed, with_lora))
+        report("lora", compare(changed, adapted))
         report("base again", compare(model, native))
-        del with_lora, native
+        del adapted, native
         gc.collect()
         velocity = replace(model, scheduler_config={**model.scheduler_config, "prediction_type": "v_prediction"})
         report("v", compare(velocity, to_native(velocity)))

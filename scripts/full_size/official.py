@@ -13,7 +13,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tastemaker.loaders.layout.original import Source, clip_sources, open_clip_sources, unet_sources, vae_sources
+from tastemaker.loaders.layout.open_clip import open_clip_sources
+from tastemaker.loaders.layout.original import Source, clip_sources, unet_sources, vae_sources
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +104,7 @@ def build(parts: dict[str, dict[str, Any]]) -> Modules:
 
 
 def official_modules(*, refiner: bool = False) -> Modules:
-    """The full-size modules on the meta device: names and shapes, no weights."""
+    """Return the full-size modules on the meta device: names and shapes, no weights."""
     import torch
 
     with torch.device("meta"):
@@ -137,7 +138,7 @@ def original_groups(modules: Modules) -> dict[str, list[tuple[str, str, Source]]
 
 
 def as_stored(tensors: list[torch.Tensor], source: Source) -> torch.Tensor:
-    """Module tensors as the original layout has them."""
+    """Return module tensors as the original layout has them."""
     import torch
 
     if source.third is not None:
@@ -149,7 +150,7 @@ def as_stored(tensors: list[torch.Tensor], source: Source) -> torch.Tensor:
 
 
 def original_state(modules: Modules) -> dict[str, torch.Tensor]:
-    """The weights of such modules under their names in the original layout."""
+    """Return the weights of such modules under their names in the original layout."""
     states = {name: module.state_dict() for name, module in modules.items()}
     state = {}
     for name, entries in original_groups(modules).items():
@@ -162,7 +163,7 @@ def original_state(modules: Modules) -> dict[str, torch.Tensor]:
 
 
 def host_differences(*, refiner: bool = False) -> dict[str, Any]:
-    """What ComfyUI takes a full-size file of ours for, and where its modules' names or shapes differ.
+    """Return what ComfyUI takes a full-size file of ours for, and where its modules' names or shapes differ.
 
     The host builds its own UNet, VAE and text encoders (on the meta device) for the model that it
     detects; their names are compared with ours, both ways.

@@ -13,7 +13,7 @@ NAMES = ("unet", "vae", "text_encoder", "text_encoder_2")
 
 
 def modules(names: Sequence[str] = NAMES) -> dict[str, nn.Module]:
-    """The named components on the meta device, frozen and in eval mode."""
+    """Return the named components on the meta device, frozen and in eval mode."""
     found = official_modules()
     return {name: found[name].requires_grad_(False).eval() for name in names}
 

@@ -26,9 +26,10 @@ from ..comfy.server import ComfyServer
 from .builder import build
 from .evaluation import evaluate_before_after
 from .layout import Frame, Node, lay_out
-from .model import AMBER, BLUE, GREEN, lora, playground_v2, refiner
+from .model import lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
+from .theme import AMBER, BLUE, GREEN
 from .training import ddpo_finetune, ddpo_unconditional
 from .vote import blind_pairs, blind_vote
 

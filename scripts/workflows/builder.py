@@ -65,7 +65,7 @@ def _values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
 
 
 def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any]) -> dict[str, Any]:
-    """A workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
+    """Return a workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
     ids = {id(node): i for i, node in enumerate(nodes, start=1)}
     links, saved = _Links(ids, object_info), []
     for node in nodes:

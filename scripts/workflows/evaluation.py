@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..embedded.world import COLOURS, SHAPES
 from .builder import build
 from .layout import Frame, Node, lay_out
-from .model import AMBER, BLUE, GREEN
-
-SHAPES = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "moon")
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+from .theme import AMBER, BLUE, GREEN
 
 EVALUATE_NOTE = """## Which one is better, and is that sure?
 
 Two settings of one model, measured alike and put side by side:
 
 1. **Load** a model and a reward. **Prompts**: 32 of them, every shape in four colours.
-2. **Sample** paints what both are compared with: the same prompts, other seeds, 12 steps.
+2. **Sample** makes what both are compared with: the same prompts, other seeds, 12 steps.
 3. **Evaluate**, twice: 3 steps, and 8. Each samples four pictures a prompt and finds the mean of the reward,
    **FID** and **KID** (how far from the reference; lower is nearer) and how different the pictures of a prompt are.
 4. **Report** puts them into one table and chart, with 95% intervals, and saves an HTML file to share.
@@ -31,10 +29,10 @@ and a **protocol** such as *mjhq-30k*. The help of **Evaluate** (the ? above the
 
 def _prompts() -> str:
     """Each shape in four colours, on a background that is another colour."""
-    lines = []
+    lines, colours = [], tuple(COLOURS)
     for row, shape in enumerate(SHAPES):
         for column in range(4):
-            colour, background = COLOURS[(2 * column + row) % 8], COLOURS[(2 * column + row + 1 + row % 7) % 8]
+            colour, background = colours[(2 * column + row) % 8], colours[(2 * column + row + 1 + row % 7) % 8]
             lines.append(f"{background} background with a large {colour} {shape} in the middle")
     return "\n".join(lines)
 

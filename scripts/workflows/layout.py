@@ -19,7 +19,7 @@ SLOT = 20
 # As large as a node gets in either renderer, with a picture or a report on it: nothing grows into its neighbour.
 SIZES = {
     "TastemakerLoadModel": (320, 160),
-    "TastemakerLoadLoRA": (320, 170),
+    "TastemakerLoadLoRA": (320, 230),
     "TastemakerLoadReward": (320, 170),
     "TastemakerPrompts": (320, 150),
     "TastemakerCombineRewards": (320, 300),
@@ -74,7 +74,7 @@ class Frame:
 
 
 def box(node: Node) -> Box:
-    """A node's box, title included."""
+    """Return a node's box, title included."""
     (x, y), (width, height) = node.pos, node.size
     return x, y - TITLE, x + width, y + height
 

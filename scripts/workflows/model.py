@@ -6,8 +6,8 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Node, lay_out
+from .theme import AMBER, BLUE, GREEN
 
-BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
 PLAYGROUND, BASE = "playground-v2.fp16.safetensors", "sd_xl_base_1.0.safetensors"
 REFINER, LORA = "sd_xl_refiner_1.0.safetensors", "sd_xl_offset_example-lora_1.0.safetensors"
 LARGE = {"scheduler": "model default", "height": 1024, "width": 1024, "images_per_prompt": 2}
@@ -23,7 +23,7 @@ Painterly pictures of 1024 x 1024 pixels.
    *model default* is the scheduler it was made with.
 4. **Save Image** puts them into `output/tastemaker`.
 
-Try a **negative_prompt** such as *blurry, text*. Weigh a word like this: *(golden light:1.3)*.
+Try a **negative_prompt** such as *blurry, text*. Give a word more weight like this: *(golden light:1.3)*.
 
 Each picture has a seed of its own: the first is the number in **seed**, the next is one more. So a
 good one can be made again: set **seed** to its number and **images_per_prompt** to 1, and leave
@@ -128,7 +128,7 @@ def _side_by_side(
         title="Image Stitch: left without, right with",
     )
     save = _save(name, stitch, "IMAGE")
-    note = Node("MarkdownNote", {"text": text}, size=(340, 540))
+    note = Node("MarkdownNote", {"text": text}, size=(340, 490))
     groups = lay_out(
         [[note, *chosen], [first], [second], [stitch, save]],
         [

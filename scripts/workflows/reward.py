@@ -6,8 +6,7 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Node, lay_out
-
-BLUE, GREEN, AMBER = "#3f789e", "#3f6f4f", "#8a6d3b"
+from .theme import AMBER, BLUE, GREEN
 
 FOLDER_NOTE = """## The best of a folder
 

@@ -31,7 +31,7 @@ PROMPT = "a large red heart on a blue background\na small yellow star on a purpl
 
 
 def with_stand_ins(workflow: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a workflow that asks for small models, pictures of their own size, and prompts they know.
+    """Return a copy of a workflow that asks for small models, pictures of their own size, and prompts they know.
 
     One that asks for no large model is copied as it is.
     """
@@ -110,7 +110,7 @@ def _size_embedding(number: float, width: int) -> torch.Tensor:
 
 
 def write_lora(path: Path) -> None:
-    """A LoRA of random directions for tiny-sdxl's attention, kohya's names: pictures change and stay pictures."""
+    """Write a LoRA of random directions for tiny-sdxl's attention, kohya's names: pictures change and stay pictures."""
     unet = load_file(next((asset_folder("tiny-sdxl") / "unet").glob("*.safetensors")))
     generator, state = torch.Generator().manual_seed(0), {}
     for key, weight in unet.items():

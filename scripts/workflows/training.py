@@ -6,9 +6,8 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Group, Node, lay_out
-from .model import AMBER, BLUE, GREEN
+from .theme import AMBER, BLUE, GREEN, PRACTISED
 
-COLOURS = ("red", "blue", "green", "white", "yellow", "purple", "orange", "pink")
 _GROUNDS = ("red", "blue", "green", "white", "yellow", "purple", "pink")
 _SHAPES = ("circle", "star", "square", "ring", "moon", "triangle")  # hearts and crosses are never practised on
 
@@ -20,7 +19,7 @@ def _at_the_top(colour: str, shape: str, background: str) -> str:
 PRACTICE = "\n".join(  # each colour three times, each shape four times
     _at_the_top(colour, _SHAPES[(i + 2 * k) % 6], _GROUNDS[(i + 2 * k + 1) % 7])
     for k in range(3)
-    for i, colour in enumerate(COLOURS)
+    for i, colour in enumerate(PRACTISED)
 )
 HELD_OUT = "\n".join(
     _at_the_top(*words)
@@ -35,11 +34,11 @@ HELD_OUT = "\n".join(
 FINETUNE_NOTE = """## Teach a model your taste
 
 The small model that comes with the pack gets colours and shapes right, and ignores words for places:
-it paints *at the top* wherever it likes. The reward reads them. So the reward can teach it.
+it puts *at the top* anywhere. The reward reads them. So the reward can teach it.
 
 1. **Load** a model and a reward.
 2. **Prompts**: what to practise on.
-3. **Fine-Tune** paints 128 pictures an epoch, has the reward score them, and makes what led to the
+3. **Fine-Tune** makes 128 pictures an epoch, has the reward score them, and makes what led to the
    better ones more likely (DDPO, reinforcement learning). Watch the curves on the node.
 4. **Sample** the model as it was and as it is, with shapes it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
@@ -58,7 +57,7 @@ When the reward rises and the pictures get worse, read the help of **Fine-Tune**
 
 UNCONDITIONAL_NOTE = """## Teach a model that reads no text
 
-`tiny-ddpm` paints whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
+`tiny-ddpm` draws whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
 **jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
 
 It is the first example of the DDPO paper, and shows learning and its danger alike: after these 8 epochs

@@ -6,7 +6,7 @@ from typing import Any
 
 from .builder import build
 from .layout import Frame, Node, lay_out
-from .model import AMBER, BLUE, GREEN
+from .theme import AMBER, BLUE, GREEN
 
 PROMPTS = """a large red heart on a blue background
 a small yellow star at the top of a purple background
@@ -19,7 +19,7 @@ NOTE = """## A blind vote
 
 Do people see a difference between 6 steps and 25? Ask them, without telling which is which.
 
-1. **Run**. Both **Sample** nodes paint the same prompts from the same seeds.
+1. **Run**. Both **Sample** nodes make pictures of the same prompts from the same seeds.
 2. On **Vote** press **Vote** (or Alt+V). Two pictures fill the screen: left arrow for the left one, right
    arrow for the right one, down for a tie, up or space to skip, backspace to take a vote back.
 3. **Run** again when you are through, or whenever you like: that stores the votes. The result appears once
@@ -71,6 +71,6 @@ def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def blind_pairs(output: dict[str, Any]) -> list[dict[str, str]]:
-    """What Vote shows of two prompts, side by side: the workflow's picture."""
+    """Return what Vote shows of two prompts, side by side: the workflow's picture."""
     of_each_prompt = {row["prompt"]: row for row in output["tastemaker_vote"]}
     return [row[side] for row in list(of_each_prompt.values())[:2] for side in ("left", "right")]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
-from tastemaker.core import free_memory
-from tastemaker.core.free_memory import free_bytes
+from tastemaker.core import memory
+from tastemaker.core.memory import free_bytes
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -17,12 +18,11 @@ MIB = 2**20
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Linux without psutil: 8000 MiB available of which 100 are free, and no groups yet."""
-    monkeypatch.setitem(sys.modules, "psutil", None)
-    (tmp_path / "meminfo").write_text(f"MemFree: {100 * 1024} kB\nMemAvailable:   {8000 * 1024} kB\n")
-    monkeypatch.setattr(free_memory, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(free_memory, "_OWN_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(free_memory, "_CGROUPS", tmp_path / "groups")
+    """Make a system with 8000 MiB available, of which 100 are free, and no groups yet."""
+    found = SimpleNamespace(total=16000 * MIB, available=8000 * MIB, free=100 * MIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: found)
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path / "groups")
     return tmp_path
 
 
@@ -33,15 +33,14 @@ def group(folder: Path, names: tuple[str, str, str], limit: object, usage: int, 
     (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cached}\n")
 
 
-NEW, OLD = free_memory._FILES
+NEW, OLD = memory._FILES
 
 
 def test_cached_files_count_as_free(system: Path) -> None:
     assert free_bytes(CPU) == 8000 * MIB
 
 
-def test_psutil_is_asked_where_it_is() -> None:
-    psutil = pytest.importorskip("psutil")
+def test_the_real_system_is_asked() -> None:
     assert 0 < free_bytes(CPU) <= psutil.virtual_memory().total
 
 

@@ -17,7 +17,8 @@ sys.path.append(str(ROOT / ".venv" / "references"))
 @pytest.fixture(scope="session")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The official file's keys and shapes, as a pickle, with random weights that keep numbers moderate."""
-    from tastemaker.evaluation.fid.inception import FILE_NAMES, Inception
+    from tastemaker.evaluation.fid.inception import Inception
+    from tastemaker.evaluation.fid.inception_file import FILE_NAMES
 
     generator = torch.Generator().manual_seed(0)
     state = {}

@@ -14,7 +14,7 @@ from tastemaker.evaluation.fid.distance import (
     _distance,
     _distance_of_few,
     _root,
-    _weighted,
+    _weighted_moments,
     frechet_distance,
     frechet_interval,
     kernel_distance,
@@ -106,7 +106,7 @@ def test_statistics_are_the_same_bits_for_any_batches() -> None:
 def test_merged_statistics_are_those_of_all() -> None:
     rows = features(700, 12, 3)
     parts = [statistics_of([part]) for part in rows.split([1, 300, 399])]
-    merged = parts[0].merged(parts[1]).merged(parts[2])
+    merged = parts[0].merge(parts[1]).merge(parts[2])
     whole = statistics_of([rows])
     assert merged.count == 700
     assert torch.allclose(merged.mean, whole.mean, rtol=1e-13)
@@ -228,11 +228,11 @@ def test_few_pictures_have_the_same_distance_either_way() -> None:
     other = statistics_of([features(200, 50, 2)])
     root = _root(other.covariance)
     trace = float(torch.trace(other.covariance))
-    mean, spread = _weighted(lambda i: x[i], weights, x[0])
+    mean, covariance = _weighted_moments(lambda i: x[i], weights, x[0])
     repeated = statistics_of([x[[*range(5), *range(7, 20), 3, 3]]])
-    assert torch.allclose(spread, repeated.covariance, rtol=1e-10, atol=1e-12)
+    assert torch.allclose(covariance, repeated.covariance, rtol=1e-10, atol=1e-12)
     wanted = frechet_distance(repeated, other)
-    assert _distance(mean, spread, other.mean, trace, root) == pytest.approx(wanted, rel=1e-9)
+    assert _distance(mean, covariance, other.mean, trace, root) == pytest.approx(wanted, rel=1e-9)
     assert _distance_of_few(lambda i: x[i], weights, other.mean, trace, root) == pytest.approx(wanted, rel=1e-7)
 
 

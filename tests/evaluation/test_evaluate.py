@@ -20,20 +20,20 @@ from tastemaker.evaluation.blocks import BLOCK, Share, StoredFeatures
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.features import load_extractor, read_features
 from tastemaker.evaluation.fid.statistics import load_statistics
-from tastemaker.evaluation.gather import features_folder
 from tastemaker.evaluation.measures import FeatureTensor, distances, diversity, feature_set, mean_interval, means
-from tastemaker.evaluation.pictures import GivenPictures, NamedFiles, SampledPictures
-from tastemaker.evaluation.plan import protocol_reference
 from tastemaker.evaluation.protocols import PromptRow, read_protocol
+from tastemaker.evaluation.references import Reference, protocol_reference
 from tastemaker.evaluation.report.content import make_report
 from tastemaker.evaluation.report.page import report_page
 from tastemaker.evaluation.report.save import save_report
-from tastemaker.evaluation.result import Evaluation, Reference
+from tastemaker.evaluation.result import Evaluation
+from tastemaker.evaluation.run import Run, features_folder
 from tastemaker.evaluation.settings import EvaluationSettings
+from tastemaker.evaluation.sources import GivenPictures, NamedFiles, SampledPictures
 from tastemaker.images.convert import to_pil
 from tastemaker.images.pictures import TensorPictures
 from tastemaker.rewards import Reward
-from tastemaker.sampling.settings import SampleSettings
+from tastemaker.sampling.settings import SampleOptions, SampleSettings
 from tests.conftest import ROOT
 from tests.evaluation.protocol_files import coco, mjhq, picture
 from tests.recorded import Recorded
@@ -75,8 +75,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> NamedFiles:
 
 def run(folder: Path, source: Any, tiny: Any, **more: Any) -> Evaluation | None:
     reference = Reference("others", GivenPictures(batch(40, 1)), ("even",) * 20 + ("odd",) * 20)
-    arguments = {"extractor": tiny, "reference": reference, "rewards": [BRIGHT], "settings": SETTINGS, **more}
-    return evaluate("mine", ROWS, source, folder=folder, protocol="Own prompts", **arguments)
+    what = {"extractor": tiny, "reference": reference, "rewards": [BRIGHT], "settings": SETTINGS}
+    what |= {name: more.pop(name) for name in what if name in more}
+    return evaluate(Run("mine", ROWS, source, folder, "Own prompts", **what), **more)
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -190,18 +191,17 @@ def test_broken_files_are_named_counted_and_in_no_figure(tmp_path: Path, tiny: A
 def test_empty_and_one_picture_sets(tmp_path: Path, tiny: Any) -> None:
     one = [PromptRow("1", "x")]
     with pytest.raises(InputError, match="as many pictures"):
-        evaluate("x", one, NamedFiles(tmp_path, ()), folder=tmp_path / "a", extractor=tiny)
+        evaluate(Run("x", one, NamedFiles(tmp_path, ()), tmp_path / "a", extractor=tiny))
     reference = Reference("others", GivenPictures(batch(5, 1)))
     single = GivenPictures(batch(1, 0))
     with pytest.raises(InputError, match="at least two"):
-        evaluate("x", one, single, folder=tmp_path / "b", extractor=tiny, reference=reference)
-    found = evaluate("x", one, single, folder=tmp_path / "c", rewards=[BRIGHT])
+        evaluate(Run("x", one, single, tmp_path / "b", extractor=tiny, reference=reference))
+    found = evaluate(Run("x", one, single, tmp_path / "c", rewards=[BRIGHT]))
     assert found.sections["overall"]["brightness"].count == 1
     assert make_report([found]).record["models"][0]["sections"]["overall"]["brightness"]["low"] is None
+    asking = replace(BRIGHT, needs_prompt=True)
     with pytest.raises(InputError, match="none|have none"):
-        evaluate(
-            "x", [PromptRow("1", " ")], single, folder=tmp_path / "d", rewards=[replace(BRIGHT, needs_prompt=True)]
-        )
+        evaluate(Run("x", [PromptRow("1", " ")], single, tmp_path / "d", rewards=[asking]))
 
 
 def test_pictures_of_different_sizes_are_measured(tmp_path: Path, tiny: Any) -> None:
@@ -209,16 +209,10 @@ def test_pictures_of_different_sizes_are_measured(tmp_path: Path, tiny: Any) -> 
     for i, size in enumerate([(16, 16), (200, 30), (31, 64), (64, 64)]):
         Image.new("RGB", size, (60 * i, 100, 30)).save(tmp_path / "p" / f"{i}.png")
     source = NamedFiles(tmp_path / "p", tuple(f"{i}.png" for i in range(4)))
-    found = evaluate(
-        "x",
-        [PromptRow(str(i), "x") for i in range(4)],
-        source,
-        folder=tmp_path / "run",
-        extractor=tiny,
-        reference=Reference("others", GivenPictures(batch(9, 1))),
-        rewards=[BRIGHT],
-        settings=SETTINGS,
-    )
+    rows = [PromptRow(str(i), "x") for i in range(4)]
+    reference = Reference("others", GivenPictures(batch(9, 1)))
+    what = {"extractor": tiny, "reference": reference, "rewards": [BRIGHT], "settings": SETTINGS}
+    found = evaluate(Run("x", rows, source, tmp_path / "run", **what))
     assert found.sections["overall"]["FID"].count == 4
 
 
@@ -229,7 +223,7 @@ def test_stored_statistics_serve_as_a_reference(done: tuple[Path, Evaluation], t
     files = NamedFiles(tmp_path, ())
     assert known.count == 40
     assert not len(files)
-    again = run(tmp_path / "run", GivenPictures(batch(COUNT, 0)), tiny, reference=Reference("s", statistics=known))
+    again = run(tmp_path / "run", GivenPictures(batch(COUNT, 0)), tiny, reference=Reference("s", known))
     # the same pictures, decoded from nothing: rounding of the network aside
     assert again.sections["overall"]["FID"].value == pytest.approx(result.sections["overall"]["FID"].value, rel=1e-3)
     assert "KID x1000" not in again.sections["overall"]
@@ -254,7 +248,7 @@ def test_diversity_by_hand() -> None:
 
 
 def test_means_have_students_interval() -> None:
-    """1, 2, 3: mean 2, spread 1, t(2) = 4.303: 2 +- 4.303 / sqrt 3 = 2.484."""
+    """1, 2, 3: mean 2, standard deviation 1, t(2) = 4.303: 2 +- 4.303 / sqrt 3 = 2.484."""
     found = mean_interval([1.0, 2.0, 3.0])
     assert (found.value, found.low, found.count) == (2.0, pytest.approx(2 - 2.484, abs=1e-3), 3)
 
@@ -306,7 +300,7 @@ def test_sampled_pictures_are_the_samplers_and_resume(tmp_path: Path, tiny_sdxl:
         tiny_sdxl, tmp_path / "pictures", prompts, (7, 8, 9), SampleSettings(steps=2, guidance_scale=3.0)
     )
     rows = [PromptRow(str(i), prompt) for i, prompt in enumerate(prompts)]
-    found = evaluate("tiny", rows, source, folder=tmp_path, rewards=[BRIGHT], settings=SETTINGS)
+    found = evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT], settings=SETTINGS))
     wanted = sample(tiny_sdxl, prompts, seeds=(7, 8, 9), steps=2, guidance_scale=3.0, scheduler="ddim").images
     for i in range(3):
         assert (found.table.pictures.picture(i) - wanted[i]).abs().max() <= 0.51 / 255
@@ -317,7 +311,50 @@ def test_sampled_pictures_are_the_samplers_and_resume(tmp_path: Path, tiny_sdxl:
     assert [(tmp_path / "pictures" / f"{i:06d}.png").stat().st_mtime_ns for i in (0, 2)] == times
     other = replace(source, settings=SampleSettings(steps=3, guidance_scale=3.0))
     with pytest.raises(InputError, match="steps"):
-        evaluate("tiny", rows, other, folder=tmp_path, rewards=[BRIGHT])
+        evaluate(Run("tiny", rows, other, tmp_path, rewards=[BRIGHT]))
+
+
+OPTIONS_BEFORE_SPACING = {
+    **{"guidance_rescale": 0.0, "refiner_start": 0.8, "aesthetic_score": 6.0, "negative_aesthetic_score": 2.5},
+    **{"original_height": 0, "original_width": 0, "crop_top": 0, "crop_left": 0},
+    **{"vae_tiling": "off", "at_once": 0, "speed": "exact"},
+}
+
+
+def test_an_evaluation_of_a_version_with_fewer_options_goes_on(tmp_path: Path, tiny_sdxl: Any) -> None:
+    """What was sampled before an option existed was sampled as its default samples."""
+    rows = [PromptRow("0", "a red circle")]
+    source = SampledPictures(
+        tiny_sdxl, tmp_path / "pictures", ("a red circle",), (7,), SampleSettings(steps=1), SampleOptions()
+    )
+    # as the node's folder is named after it: a field that is new may not change it
+    assert source.identity()["options"] == OPTIONS_BEFORE_SPACING
+    assert " ".join(source.identity()["sampling"]) == "scheduler steps guidance_scale eta height width denoise"
+    evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT]))
+    made = (tmp_path / "pictures" / "000000.png").stat().st_mtime_ns
+    config = json.loads((tmp_path / "config.json").read_text())
+    for group, name in (("options", "speed"), ("options", "at_once"), ("sampling", "denoise")):
+        del config["identity"]["source"][group][name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT]))
+    assert (tmp_path / "pictures" / "000000.png").stat().st_mtime_ns == made
+    for options in (SampleOptions(timestep_spacing="trailing"), SampleOptions(at_once=2), None):
+        other = replace(source, options=options)
+        with pytest.raises(InputError, match="another (timestep_spacing|at_once|options)"):
+            evaluate(Run("tiny", rows, other, tmp_path, rewards=[BRIGHT]))
+
+
+def test_an_evaluation_that_states_a_new_option_goes_on(tmp_path: Path, tiny_sdxl: Any) -> None:
+    """One version wrote timestep_spacing at its default too."""
+    rows = [PromptRow("0", "a red circle")]
+    source = SampledPictures(
+        tiny_sdxl, tmp_path / "pictures", ("a red circle",), (7,), SampleSettings(steps=1), SampleOptions()
+    )
+    evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT]))
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["identity"]["source"]["options"]["timestep_spacing"] = "model"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert evaluate(Run("tiny", rows, source, tmp_path, rewards=[BRIGHT])) is not None
 
 
 @pytest.mark.parametrize("name", ["mjhq-30k", "coco-2014"])
@@ -330,16 +367,8 @@ def test_protocols_run_on_folders_of_the_real_layout(tmp_path: Path, tiny: Any, 
     for i in range(len(rows)):
         picture(i + 500).save(mine / f"{i:06d}.png")
     source = NamedFiles(mine, tuple(f"{i:06d}.png" for i in range(len(rows))))
-    found = evaluate(
-        "mine",
-        rows,
-        source,
-        folder=tmp_path / "run",
-        extractor=tiny,
-        reference=reference,
-        rewards=[BRIGHT],
-        settings=SETTINGS,
-    )
+    what = {"extractor": tiny, "reference": reference, "rewards": [BRIGHT], "settings": SETTINGS}
+    found = evaluate(Run("mine", rows, source, tmp_path / "run", **what))
     assert found.sections["overall"]["FID"].value > 0
     assert len(found.sections) == (11 if name == "mjhq-30k" else 1)
 
@@ -351,7 +380,7 @@ def two(done: tuple[Path, Evaluation], title: str = "theirs") -> list[Evaluation
     first = done[1]
     table = replace(first.table, seeds=tuple(range(COUNT)))
     better = replace(table, scores={n: c + 0.01 for n, c in table.scores.items()})
-    sections = {s: {n: e._replace(value=e.value + 1) for n, e in v.items()} for s, v in first.sections.items()}
+    sections = {s: {n: replace(e, value=e.value + 1) for n, e in v.items()} for s, v in first.sections.items()}
     return [replace(first, table=table), replace(first, title=title, table=better, sections=sections)]
 
 
@@ -506,14 +535,8 @@ def test_inception_measures_a_run(tmp_path: Path, inception_file: Path) -> None:
     extractor = load_extractor("inception-v3", folders=[inception_file.parent])
     assert extractor.fingerprint == load_extractor("inception-v3", folders=[inception_file.parent]).fingerprint
     rows = [PromptRow(str(i), "x") for i in range(3)]
-    found = evaluate(
-        "x",
-        rows,
-        GivenPictures(batch(3, 0)),
-        folder=tmp_path,
-        extractor=extractor,
-        reference=Reference("others", GivenPictures(batch(3, 1))),
-        settings=EvaluationSettings(resamples=0),
-    )
+    reference, settings = Reference("others", GivenPictures(batch(3, 1))), EvaluationSettings(resamples=0)
+    what = {"extractor": extractor, "reference": reference, "settings": settings}
+    found = evaluate(Run("x", rows, GivenPictures(batch(3, 0)), tmp_path, **what))
     assert found.sections["overall"]["FID"].value > 0
     assert found.about["features"]["resize"] == "clean"

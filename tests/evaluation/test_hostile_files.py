@@ -15,18 +15,19 @@ from safetensors.torch import load_file, save, save_file
 
 from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.evaluation import gather
-from tastemaker.evaluation.blocks import BLOCK, load_scores, save_features, save_scores
+from tastemaker.evaluation.blocks import BLOCK, BlockScores, load_scores, save_features, save_scores
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.features import FeatureRows, load_extractor
 from tastemaker.evaluation.fid.statistics import FORMAT, load_statistics, save_statistics, statistics_of
-from tastemaker.evaluation.gather import features_folder
-from tastemaker.evaluation.pictures import GivenPictures
 from tastemaker.evaluation.protocols import PromptRow
-from tastemaker.evaluation.report.content import inert
-from tastemaker.evaluation.result import Evaluation, Reference
+from tastemaker.evaluation.references import Reference
+from tastemaker.evaluation.report.content import inert_markdown
+from tastemaker.evaluation.result import Evaluation
+from tastemaker.evaluation.run import Run, features_folder
 from tastemaker.evaluation.settings import EvaluationSettings
+from tastemaker.evaluation.sources import GivenPictures
 from tastemaker.evaluation.votes.store import Study, StudyError
-from tastemaker.evaluation.votes.votes import Cast, shuffled
+from tastemaker.evaluation.votes.votes import CastVote, shuffle_ballots
 from tastemaker.images.pictures import TensorPictures
 from tastemaker.rewards import Reward
 from tests.evaluation.test_votes import pairs
@@ -48,16 +49,8 @@ def batch(seed: int, count: int = 6) -> TensorPictures:
 
 def run(folder: Path, tiny: Any, kept: Path | None = None) -> Evaluation | None:
     reference = Reference("others", GivenPictures(batch(1)), folder=kept)
-    return evaluate(
-        "mine",
-        ROWS,
-        GivenPictures(batch(0)),
-        folder=folder,
-        extractor=tiny,
-        reference=reference,
-        rewards=[BRIGHT],
-        settings=SETTINGS,
-    )
+    what = {"extractor": tiny, "reference": reference, "rewards": [BRIGHT], "settings": SETTINGS}
+    return evaluate(Run("mine", ROWS, GivenPictures(batch(0)), folder, **what))
 
 
 @pytest.mark.parametrize("name", ["features", "scores", "reference"])
@@ -108,7 +101,7 @@ def test_a_full_disk_is_said_in_words(tmp_path: Path, tiny: Any, monkeypatch: py
         with pytest.raises(InputError, match="No space left") as caught:
             run(tmp_path / f"full{left}", tiny)
         assert str(tmp_path) not in str(caught.value)
-    assert gather.written is blocks.written
+    assert gather.write_file is blocks.write_file
 
 
 @pytest.mark.parametrize("content", ['{"identity": [1]}', "[" * 100_000, '{"identity": 5}'], ids=["list", "deep", "5"])
@@ -158,8 +151,8 @@ def test_a_config_that_is_no_file_is_said_at_once(tmp_path: Path, tiny: Any, kin
 )
 def test_scores_nobody_wrote_are_made_again(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = Path(os.path.realpath(tmp_path))
-    save_scores(folder, 0, [0, 1], {"r": [0.5, 1.0]}, [[2, "is broken"]])
-    assert load_scores(folder, 0)["broken"] == [(2, "is broken")]
+    save_scores(folder, 0, BlockScores([0, 1], {"r": [0.5, 1.0]}, [(2, "is broken")]))
+    assert load_scores(folder, 0).broken == [(2, "is broken")]
     record = json.loads((folder / "000000.json").read_text())
     (folder / "000000.json").write_text(json.dumps(record | change))
     assert load_scores(folder, 0) is None
@@ -167,7 +160,7 @@ def test_scores_nobody_wrote_are_made_again(tmp_path: Path, change: dict[str, An
 
 def test_places_of_another_block_are_no_block(tmp_path: Path) -> None:
     folder = Path(os.path.realpath(tmp_path))
-    save_scores(folder, 1, [BLOCK], {"r": [0.5]}, [])
+    save_scores(folder, 1, BlockScores([BLOCK], {"r": [0.5]}, []))
     assert load_scores(folder, 1) is not None
     os.replace(folder / "000001.json", folder / "000000.json")
     assert load_scores(folder, 0) is None
@@ -209,6 +202,8 @@ def stored(path: Path, count: Any = 8, **change: torch.Tensor) -> None:
     ("what", "change"),
     [
         ("negative variance", {"scatter": -torch.eye(3, dtype=torch.float64)}),
+        # eigenvalues 3, -1 and 1, though no number on its diagonal is negative
+        ("negative variance", {"scatter": torch.eye(3).double() + torch.tensor([[0.0, 2, 0], [2, 0, 0], [0, 0, 0]])}),
         ("not symmetric", {"scatter": torch.arange(9, dtype=torch.float64).reshape(3, 3) + 9 * torch.eye(3)}),
         ("larger than", {"mean": torch.full((3,), 1e300, dtype=torch.float64)}),
         ("larger than", {"scatter": 1e300 * torch.eye(3, dtype=torch.float64)}),
@@ -235,11 +230,16 @@ def test_few_pictures_of_many_features_are_a_covariance(tmp_path: Path) -> None:
     assert load_file(tmp_path / "s.safetensors")["mean"].shape == (300,)
 
 
+def test_the_same_picture_twice_is_a_covariance_of_zeros(tmp_path: Path) -> None:
+    save_statistics(tmp_path / "s.safetensors", statistics_of([torch.ones(2, 3)]))
+    assert not load_statistics(tmp_path / "s.safetensors").scatter.any()
+
+
 # --- reports ----------------------------------------------------------------------------------
 
 
 def test_markdown_of_a_report_holds_no_html_and_no_link() -> None:
-    text = inert("| <script>x</script> | ![a](http://b) &lt; `c` |")
+    text = inert_markdown("| <script>x</script> | ![a](http://b) &lt; `c` |")
     assert text == "| &#60;script&#62;x&#60;/script&#62; | !&#91;a&#93;(http://b) &#38;lt; &#96;c&#96; |"
 
 
@@ -251,10 +251,10 @@ def study(tmp_path: Path) -> Path:
     path = tmp_path / "s.sqlite"
     with Study(path) as file:
         some = pairs(3)
-        drawn = shuffled(file.secret, [p.key for p in some], seed=1, voter="ann", question="aesthetics", count=3)
+        drawn = shuffle_ballots(file.secret, [p.key for p in some], seed=1, voter="ann", question="aesthetics", count=3)
         file.add_pairs(some)
         file.add_round(drawn, voter="ann", question="aesthetics", seed=1)
-        file.store([Cast(ballot.token, "left", 5) for ballot in drawn])
+        file.store([CastVote(ballot.token, "left", 5) for ballot in drawn])
         assert len(file.rows()) == 3
     return path
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tastemaker.core.errors import ModelFileError
+from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.evaluation.fid.features import load_extractor
-from tastemaker.evaluation.fid.inception import COMMAND, FILE_NAMES, find_inception, load_inception
-from tastemaker.evaluation.fid.resize import legacy_bilinear, resized
+from tastemaker.evaluation.fid.inception_file import COMMAND, FILE_NAMES, find_inception, load_inception
+from tastemaker.evaluation.fid.resize import legacy_bilinear, resize_picture
+from tests.conftest import ROOT
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -28,7 +31,7 @@ def test_features_are_those_of_torch_fidelity(inception_file: Path) -> None:
     pixels = torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in pictures])
     with torch.no_grad():
         wanted = theirs(pixels)[0]
-        found = load_inception(inception_file)(torch.stack([resized(p, 299, "legacy") for p in pictures]))
+        found = load_inception(inception_file)(torch.stack([resize_picture(p, 299, "legacy") for p in pictures]))
     assert found.shape == (2, 2048)
     # the batch normalisation is folded into the weights: rounding only
     assert torch.allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
@@ -58,7 +61,7 @@ def test_clean_resizing_is_bicubic_of_floats(size: tuple[int, int]) -> None:
         np.asarray(Image.fromarray(array[:, :, c]).resize((299, 299), Image.Resampling.BICUBIC)).clip(0, 255)
         for c in range(3)
     ]
-    found = resized(picture, 299, "clean")
+    found = resize_picture(picture, 299, "clean")
     assert np.array_equal(found.numpy(), np.stack(planes))
     assert size == (299, 299) or (found != found.round()).any()
 
@@ -129,3 +132,28 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
     torch.save({"Conv2d_1a_3x3.conv.weight": Evil()}, path)
     with pytest.raises(ModelFileError, match="refused"):
         load_inception(path)
+
+
+@pytest.mark.parametrize("how", ["missing", "of another torch"])
+def test_without_torchvision_the_error_says_what_to_install(
+    inception_file: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "tastemaker.evaluation.fid.inception", raising=False)
+    if how == "missing":
+        monkeypatch.setitem(sys.modules, "torchvision.models.inception", None)  # makes importing it an ImportError
+    else:
+
+        class Torn:
+            def __getattr__(self, name: str) -> object:
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+        monkeypatch.setitem(sys.modules, "torchvision.models.inception", Torn())
+    with pytest.raises(InputError, match="pip install torchvision"):
+        load_extractor("inception-v3", folders=[inception_file.parent])
+    assert load_extractor("tiny-vision").features  # which needs none
+
+
+def test_nothing_but_the_network_imports_torchvision() -> None:
+    code = "import sys, tastemaker.evaluation.fid.features; print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert done.stdout.strip() == "False"

@@ -11,10 +11,11 @@ import torch
 from scripts.embedded.world import Jitter, caption, draw, random_scene
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.features import load_extractor
-from tastemaker.evaluation.pictures import GivenPictures, SampledPictures
 from tastemaker.evaluation.protocols import PromptRow
-from tastemaker.evaluation.result import Reference
+from tastemaker.evaluation.references import Reference
+from tastemaker.evaluation.run import Run
 from tastemaker.evaluation.settings import EvaluationSettings
+from tastemaker.evaluation.sources import GivenPictures, SampledPictures
 from tastemaker.images.pictures import TensorPictures
 from tastemaker.sampling.settings import SampleSettings
 
@@ -37,19 +38,12 @@ def test_figures_order_noise_few_steps_many_steps_and_drawn(tmp_path: Path, tiny
         sources[str(steps)] = SampledPictures(tiny_sdxl, tmp_path / f"p{steps}", texts, tuple(range(count)), settings)
     sources["drawn"] = GivenPictures(TensorPictures(others.float()))
     extractor = load_extractor("tiny-vision")
-    found = {
-        name: evaluate(
-            name,
-            [PromptRow(str(i), text) for i, text in enumerate(texts)],
-            source,
-            folder=tmp_path / name,
-            extractor=extractor,
-            reference=reference,
-            rewards=[tiny_reward],
-            settings=EvaluationSettings(kid_subsets=10, kid_subset_size=30, resamples=0),
-        ).sections["overall"]
-        for name, source in sources.items()
-    }
+    rows = [PromptRow(str(i), text) for i, text in enumerate(texts)]
+    settings = EvaluationSettings(kid_subsets=10, kid_subset_size=30, resamples=0)
+    found = {}
+    for name, source in sources.items():
+        run = Run(name, rows, source, tmp_path / name, "", extractor, reference, [tiny_reward], settings)
+        found[name] = evaluate(run).sections["overall"]
     fid = [found[name]["FID"].value for name in ("noise", "2", "8", "drawn")]
     assert fid == sorted(fid, reverse=True)
     assert found["noise"]["KID x1000"].value > found["2"]["KID x1000"].value > found["8"]["KID x1000"].value

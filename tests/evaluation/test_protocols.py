@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tastemaker.core.errors import InputError, ModelFileError
-from tastemaker.evaluation.plan import finished_names, protocol_reference, read_plan, sampling_for
-from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, chosen, read_protocol
+from tastemaker.evaluation.plan import read_plan, sampling_for
+from tastemaker.evaluation.protocols import MJHQ_CATEGORIES, PromptRow, choose_rows, read_protocol
+from tastemaker.evaluation.references import protocol_reference
+from tastemaker.evaluation.sources import finished_names
 from tests.conftest import OFFICIAL
 from tests.evaluation.protocol_files import coco, mjhq, parti, picture
 
@@ -37,7 +39,7 @@ def test_a_part_of_mjhq_has_as_many_of_each_category(tmp_path: Path) -> None:
 
 def test_a_category_that_runs_out_leaves_its_share_to_the_others() -> None:
     rows = [PromptRow(str(i), "x", "few" if i < 2 else "many") for i in range(10)]
-    taken = chosen(rows, 7, 0)
+    taken = choose_rows(rows, 7, 0)
     assert [row.category for row in taken] == ["few"] * 2 + ["many"] * 5
     assert [int(row.id) for row in taken] == sorted(int(row.id) for row in taken)
 

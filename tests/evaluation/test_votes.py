@@ -15,17 +15,17 @@ import torch
 from PIL import Image
 
 from tastemaker.core.errors import InputError
-from tastemaker.evaluation.votes.pictures import blind, pair_up
+from tastemaker.evaluation.votes.pairs import blind, pair_up
 from tastemaker.evaluation.votes.store import Study, StudyError
 from tastemaker.evaluation.votes.votes import (
     MAX_VOTES,
     MAX_VOTES_CHARACTERS,
-    Cast,
+    CastVote,
     Pair,
     choice_of,
     parse_votes,
-    picked,
-    shuffled,
+    pick_of,
+    shuffle_ballots,
 )
 from tastemaker.ranking.table import ScoreTable
 
@@ -49,8 +49,8 @@ def table(count: int, tint: float = 0.0, *, side: int = 8, width: int = 0, seeds
 
 def test_votes_are_read_as_the_page_writes_them() -> None:
     assert parse_votes("") == parse_votes("  \n") == []
-    assert parse_votes(text([TOKEN, "left", 5])) == [Cast(TOKEN, "left", 5)]
-    assert parse_votes(text([TOKEN, "none", 0])) == [Cast(TOKEN, "none", 0)]
+    assert parse_votes(text([TOKEN, "left", 5])) == [CastVote(TOKEN, "left", 5)]
+    assert parse_votes(text([TOKEN, "none", 0])) == [CastVote(TOKEN, "none", 0)]
 
 
 HOSTILE = [
@@ -104,7 +104,9 @@ def test_anything_else_is_refused_by_name(value: object) -> None:
 
 
 def ballots(secret: bytes = SECRET, **changes: Any) -> list[Any]:
-    return shuffled(secret, KEYS, **{"seed": 1, "voter": "ann", "question": "aesthetics", "count": 400} | changes)
+    return shuffle_ballots(
+        secret, KEYS, **{"seed": 1, "voter": "ann", "question": "aesthetics", "count": 400} | changes
+    )
 
 
 def test_the_same_draw_every_time_and_another_for_everything_else() -> None:
@@ -139,7 +141,7 @@ def test_voters_judge_the_same_draw_of_pairs_each_in_an_order_of_their_own() -> 
     ("tie", True, "tie"), ("skip", False, "skip"),
 ])  # fmt: skip
 def test_a_side_becomes_a_model_and_back(choice: str, second_left: bool, pick: str) -> None:
-    assert picked(choice, second_left) == pick
+    assert pick_of(choice, second_left) == pick
     assert choice_of(pick, second_left) == choice
 
 
@@ -171,7 +173,7 @@ def test_what_cannot_be_voted_on_is_refused() -> None:
     with pytest.raises(InputError, match="seed 1"):
         pair_up(table(2), table(2).rows([0]), "a", "b")
     with pytest.raises(InputError, match="nothing to vote on"):
-        pair_up(table(0), table(0), "a", "b")
+        pair_up(table(2).rows([]), table(2).rows([]), "a", "b")
     nan = ScoreTable(torch.zeros(1, 4, 4, 3), ("a",), (1,), {"r": torch.tensor([float("nan")])}, "r")
     with pytest.raises(InputError, match="no number"):
         pair_up(nan, nan, "a", "b")
@@ -219,7 +221,7 @@ def pairs(count: int = 3) -> list[Pair]:
 
 def begin(study: Study, voter: str = "ann", count: int = 3) -> list[Any]:
     study.add_pairs(pairs(count))
-    made = shuffled(
+    made = shuffle_ballots(
         study.secret, [p.key for p in pairs(count)], seed=1, voter=voter, question="aesthetics", count=count
     )
     study.add_round(made, voter=voter, question="aesthetics", seed=1, graph='{"1": {}}')
@@ -234,13 +236,17 @@ def path(tmp_path: Path) -> Path:
 def test_a_vote_is_stored_with_its_side_resolved_and_once(path: Path) -> None:
     with Study(path) as study:
         one, other, third = begin(study)
-        votes = [Cast(one.token, "left", 1000), Cast(other.token, "tie", 2000), Cast(third.token, "skip", 3000)]
+        votes = [
+            CastVote(one.token, "left", 1000),
+            CastVote(other.token, "tie", 2000),
+            CastVote(third.token, "skip", 3000),
+        ]
         stored = study.store(votes)
         assert stored.kept == votes
         assert stored.unknown == 0
         assert study.store(votes).kept == votes
         rows = study.rows()
-        assert [r.pick for r in rows] == [picked("left", one.second_left), "tie", "skip"]
+        assert [r.pick for r in rows] == [pick_of("left", one.second_left), "tie", "skip"]
         assert [r.at for r in rows] == [1000, 2000, 3000]
         assert rows[0].pair in pairs()
         assert rows[0].pair.seed >= 2**63
@@ -249,11 +255,11 @@ def test_a_vote_is_stored_with_its_side_resolved_and_once(path: Path) -> None:
 def test_storing_again_changes_not_a_byte(path: Path) -> None:
     with Study(path) as study:
         made = begin(study)
-        study.store([Cast(made[0].token, "left", 1000)])
+        study.store([CastVote(made[0].token, "left", 1000)])
     before = path.read_bytes()
     with Study(path) as study:
         begin(study)
-        study.store([Cast(made[0].token, "left", 1000)])
+        study.store([CastVote(made[0].token, "left", 1000)])
     assert path.read_bytes() == before
 
 
@@ -261,23 +267,23 @@ def test_the_later_vote_counts_and_a_vote_can_be_taken_back(path: Path) -> None:
     with Study(path) as study:
         ballot = begin(study)[0]
         for choice, at in (("left", 2000), ("right", 1000)):  # an old workflow brings an old vote
-            study.store([Cast(ballot.token, choice, at)])
-        assert study.rows()[0].pick == picked("left", ballot.second_left)
-        study.store([Cast(ballot.token, "right", 3000)])
-        assert study.rows()[0].pick == picked("right", ballot.second_left)
-        study.store([Cast(ballot.token, "none", 4000)])
+            study.store([CastVote(ballot.token, choice, at)])
+        assert study.rows()[0].pick == pick_of("left", ballot.second_left)
+        study.store([CastVote(ballot.token, "right", 3000)])
+        assert study.rows()[0].pick == pick_of("right", ballot.second_left)
+        study.store([CastVote(ballot.token, "none", 4000)])
         assert study.rows() == []
         assert study.votes_of("ann", "aesthetics")[ballot.pair].pick == "none"
-        study.store([Cast(ballot.token, "tie", 5000)])
+        study.store([CastVote(ballot.token, "tie", 5000)])
         assert study.rows()[0].pick == "tie"
 
 
 def test_a_clock_that_is_ahead_cannot_lock_a_vote(path: Path) -> None:
     with Study(path) as study:
         ballot = begin(study)[0]
-        study.store([Cast(ballot.token, "left", 2**53)], now=10.0)
+        study.store([CastVote(ballot.token, "left", 2**53)], now=10.0)
         assert study.rows()[0].at == 10_000
-        study.store([Cast(ballot.token, "tie", 11_000)], now=11.0)
+        study.store([CastVote(ballot.token, "tie", 11_000)], now=11.0)
         assert study.rows()[0].pick == "tie"
 
 
@@ -285,9 +291,9 @@ def test_votes_go_to_whoever_was_shown_the_ballot(path: Path) -> None:
     """Changing the voter on the node before votes were stored loses and mixes none."""
     with Study(path) as study:
         ann, bob = begin(study)[0], begin(study, "bob")[0]
-        found = study.store([Cast(ann.token, "left", 1), Cast(bob.token, "tie", 2), Cast(TOKEN, "left", 3)])
+        found = study.store([CastVote(ann.token, "left", 1), CastVote(bob.token, "tie", 2), CastVote(TOKEN, "left", 3)])
         assert found.unknown == 1
-        assert [(r.voter, r.pick) for r in study.rows()] == [("ann", picked("left", ann.second_left)), ("bob", "tie")]
+        assert [(r.voter, r.pick) for r in study.rows()] == [("ann", pick_of("left", ann.second_left)), ("bob", "tie")]
 
 
 def test_a_study_keeps_its_secret_and_two_studies_have_two(path: Path, tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_new_scores_join_a_known_pair(path: Path) -> None:
     with Study(path) as study:
         ballot = begin(study)[0]
         study.add_pairs([Pair(p.prompt, p.seed, p.models, p.pictures, {"new": (1.0, 2.0)}) for p in pairs()])
-        study.store([Cast(ballot.token, "tie", 1)])
+        study.store([CastVote(ballot.token, "tie", 1)])
         assert study.rows()[0].pair.scores == {"r": (0.0, 1.0), "new": (1.0, 2.0)}
 
 
@@ -325,7 +331,7 @@ def test_half_a_batch_of_votes_is_none(path: Path) -> None:
     with Study(path) as study:
         ballot = begin(study)[0]
         with pytest.raises(StudyError):
-            study.store([Cast(ballot.token, "left", 1), Cast(object(), "left", 2)])  # type: ignore[arg-type]
+            study.store([CastVote(ballot.token, "left", 1), CastVote(object(), "left", 2)])  # type: ignore[arg-type]
         assert study.rows() == []
 
 
@@ -363,7 +369,7 @@ def test_voters_who_store_at_once_lose_nothing(path: Path) -> None:
     def vote(name: str) -> None:
         for ballot in made[name]:
             with Study(path) as study:
-                study.store([Cast(ballot.token, "tie", 1)])
+                study.store([CastVote(ballot.token, "tie", 1)])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(vote, names))
@@ -387,8 +393,8 @@ def test_a_file_another_program_holds_is_waited_for_then_told(path: Path, monkey
         other = sqlite3.Connection(str(path), isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StudyError, match="locked"):
-            study.store([Cast(ballot.token, "left", 1)])
+            study.store([CastVote(ballot.token, "left", 1)])
         other.execute("ROLLBACK")
         other.close()
-        study.store([Cast(ballot.token, "left", 1)])
+        study.store([CastVote(ballot.token, "left", 1)])
         assert len(study.rows()) == 1

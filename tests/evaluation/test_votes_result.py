@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tastemaker.core.errors import InputError
-from tastemaker.evaluation.votes.report import answers, chart, in_words, votes_csv
+from tastemaker.evaluation.votes.report import answers, chart, summary, votes_csv
+from tastemaker.evaluation.votes.rows import VoteRow
 from tastemaker.evaluation.votes.statistics import (
     bradley_terry,
     cohen_kappa,
@@ -22,7 +23,6 @@ from tastemaker.evaluation.votes.statistics import (
     voter_agreement,
     wins_table,
 )
-from tastemaker.evaluation.votes.store import VoteRow
 from tastemaker.evaluation.votes.votes import Pair
 from tastemaker.ranking.intervals import Interval, wilson_interval
 
@@ -76,7 +76,7 @@ def test_a_pair_counts_once_however_many_voters_judged_it() -> None:
 
 def test_nothing_but_skips_is_no_duel() -> None:
     assert duels(votes("--")) == []
-    assert "Every pair was skipped" in in_words("s", votes("--"))
+    assert "Every pair was skipped" in summary("s", votes("--"))
 
 
 # --- Bradley-Terry --------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def study() -> list[VoteRow]:
 def test_the_report_says_each_figure_with_its_interval() -> None:
     """Pairs' shares for tuned: 1, 1, 1, 1/2, 1/4: 3.75 of 5. The reward always says tuned: 7 of the 9 sides taken;
     by pair 1, 1, 1, 1/2, 0 of 5."""
-    text = in_words("mine", study())
+    text = summary("mine", study())
     rate, agree = wilson_interval(3.75, 5), wilson_interval(3.5, 5)
     assert "Study mine: 12 votes by 2 voters: ann (7), bob (5)" in text
     assert "tuned against base: 7 wins, 2 losses, 1 tie, 0 skips" in text
@@ -244,13 +244,13 @@ def test_several_models_are_put_in_order() -> None:
     ]
     (answer,) = answers(rows)
     assert [s.model for s in answer.strengths] == ["a", "b", "c"]
-    assert "Bradley-Terry strengths (log, mean 0): a +0.69" in in_words("s", rows)
-    assert "strengths: none" in in_words("s", [*votes("ff", models=("a", "b")), *votes("f", models=("b", "c"))])
+    assert "Bradley-Terry strengths (log, mean 0): a +0.69" in summary("s", rows)
+    assert "strengths: none" in summary("s", [*votes("ff", models=("a", "b")), *votes("f", models=("b", "c"))])
 
 
 def test_no_votes_are_an_error() -> None:
     with pytest.raises(InputError, match="no vote"):
-        in_words("s", [])
+        summary("s", [])
 
 
 def test_every_vote_is_a_row_with_its_sides_and_no_formula() -> None:

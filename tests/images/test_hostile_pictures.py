@@ -87,18 +87,19 @@ def test_texts_that_unpack_without_end_are_not_unpacked_without_end(tmp_path: Pa
 
 def test_a_cancel_works_within_a_file(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(bomb(3))
-    asked = 0
 
-    class Cancelling(Progress):
+    class Cancelled(Progress):
+        calls = 0
+
         def check_cancelled(self) -> None:
-            nonlocal asked
-            asked += 1
-            if asked == 2:
+            self.calls += 1
+            if self.calls == 2:
                 raise KeyboardInterrupt
 
+    progress = Cancelled()
     with pytest.raises(KeyboardInterrupt):
-        read_folder(tmp_path, progress=Cancelling())
-    assert asked == 2
+        read_folder(tmp_path, progress=progress)
+    assert progress.calls == 2  # of the three texts in the file
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

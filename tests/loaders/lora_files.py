@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tastemaker.loaders import DiffusionModel
-from tastemaker.loaders.lora.apply import LoraLayer
+from tastemaker.loaders.lora.layers import LoraLayer
 
 Layers = dict[tuple[str, str], LoraLayer]
 

@@ -1,7 +1,7 @@
 """Small checkpoints in the original SDXL layout, made on the spot, and the folders they equal.
 
-The sizes are written out here by hand, in diffusers' terms: what the loader derives from shapes must
-come to the same.
+The sizes are written out here by hand, in diffusers' terms, over the published configs: what the loader derives
+from shapes must come to the same.
 """
 
 from __future__ import annotations
@@ -13,70 +13,47 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from scripts.full_size import official
 from scripts.full_size.official import build, original_state
-from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 from tests.conftest import ROOT
 
 __all__ = ["CLIP_G", "CLIP_L", "REFINER_UNET", "UNET", "VAE", "modules", "original_state", "save", "save_folder"]
 
-UNET = {
-    "sample_size": 128,
-    "in_channels": 4,
-    "out_channels": 4,
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+UNET = official.BASE_UNET | {
     "block_out_channels": [64, 128, 192],
-    "layers_per_block": 2,
     "transformer_layers_per_block": [1, 1, 2],
     "attention_head_dim": [1, 2, 3],
     "cross_attention_dim": 192,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
     "addition_time_embed_dim": 32,
     "projection_class_embeddings_input_dim": 128 + 6 * 32,
 }
-REFINER_UNET = UNET | {
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+REFINER_UNET = official.REFINER_UNET | {
     "block_out_channels": [64, 128, 192, 192],
     "transformer_layers_per_block": 2,
     "attention_head_dim": [1, 2, 3, 3],
     "cross_attention_dim": 128,
+    "addition_time_embed_dim": 32,
     "projection_class_embeddings_input_dim": 128 + 5 * 32,
 }
-VAE = {
-    "sample_size": 1024,
-    "in_channels": 3,
-    "out_channels": 3,
+VAE = official.VAE | {
     "down_block_types": ["DownEncoderBlock2D"] * 3,
     "up_block_types": ["UpDecoderBlock2D"] * 3,
     "block_out_channels": [32, 64, 64],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "norm_num_groups": 32,
-    "scaling_factor": 0.13025,
-    "force_upcast": True,
 }
-CLIP_L = {
+CLIP_L = official.CLIP_L | {
     "hidden_size": 64,
     "intermediate_size": 96,
     "num_hidden_layers": 3,
     "num_attention_heads": 1,
-    "max_position_embeddings": 77,
-    "vocab_size": 49408,
     "projection_dim": 64,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "pad_token_id": 1,
 }
-CLIP_G = CLIP_L | {
+CLIP_G = official.CLIP_G | {
     "hidden_size": 128,
     "intermediate_size": 160,
+    "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "projection_dim": 128,
-    "hidden_act": "gelu",
 }
 
 State = dict[str, torch.Tensor]

@@ -12,7 +12,7 @@ from diffusers.loaders import single_file_utils as reference
 
 from scripts.full_size.official import BASE_UNET
 from tastemaker.loaders import load_diffusion_model
-from tastemaker.loaders.layout.architectures import unet_config
+from tastemaker.loaders.layout.configs import unet_config
 from tastemaker.loaders.layout.original import unet_sources
 from tastemaker.loaders.single_file.identify import identify_shapes
 from tastemaker.sampling import sample

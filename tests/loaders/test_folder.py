@@ -183,10 +183,9 @@ def test_parts_that_no_picture_or_text_fits_are_refused(copy, model: str, part: 
 
 @pytest.mark.parametrize("prompt", ["!", "wow!", "stop!! ! now !", "a cat", "", "<|endoftext|>!"])
 def test_an_exclamation_mark_means_the_same_from_folders_and_single_files(tmp_path, prompt: str) -> None:
-    from tastemaker.loaders.folder.tokenizer import clip_tokenizer
-    from tastemaker.loaders.single_file.load import tokenizers
+    from tastemaker.loaders.folder.tokenizer import clip_tokenizer, shipped_tokenizers
 
-    for single, padding in zip(tokenizers(), ("<|endoftext|>", "!"), strict=True):
+    for single, padding in zip(shipped_tokenizers(), ("<|endoftext|>", "!"), strict=True):
         folder = Path(shutil.copytree(asset_folder("clip-tokenizer"), tmp_path / str(single.pad_token_id)))
         edit(folder / "tokenizer_config.json", pad_token=padding)
         ours = clip_tokenizer(folder, 49408)

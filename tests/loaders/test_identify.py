@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from scripts.full_size import official
 from tastemaker.loaders import ModelFileError, asset_folder, load_diffusion_model
 from tastemaker.loaders.formats.precision import vae_dtype
-from tastemaker.loaders.single_file.identify import identify, identify_shapes, read_header
+from tastemaker.loaders.single_file.identify import identify, identify_shapes, read_model_header
 
 Shapes = dict[str, tuple[int, ...]]
 U = "model.diffusion_model."
@@ -172,7 +172,7 @@ def test_what_is_no_safetensors_file_is_named_before_a_library_sees_it(
 def test_too_many_tensors_are_refused(tmp_path: Path) -> None:
     path = write_header(tmp_path / "many.safetensors", {f"t{i}": (1,) for i in range(20_001)})
     with pytest.raises(ModelFileError, match="20001 tensors"):
-        read_header(path)
+        read_model_header(path)
 
 
 @pytest.mark.parametrize("source", ["no\0name", "x" * 5000])
@@ -188,10 +188,22 @@ def test_vae_precision_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vae_dtype(half, {}, cpu) == full  # absent is true, as in diffusers
     assert vae_dtype(half, {"force_upcast": False}, cpu) == full  # nothing is won by half on a CPU
     assert vae_dtype(brain, {"force_upcast": True}, cpu) == full
-    assert vae_dtype(half, {"force_upcast": False}, cuda) == half  # the VAE that was mended
+    assert vae_dtype(half, {"force_upcast": False}, cuda) == half  # the VAE that was repaired
     assert vae_dtype(brain, {"force_upcast": True}, cuda) == brain
     assert vae_dtype(full, {"force_upcast": True}, cuda) == full
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     assert vae_dtype(half, {"force_upcast": True}, cuda) == brain
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert vae_dtype(half, {"force_upcast": True}, cuda) == full
+
+
+def test_a_file_with_a_number_format_of_the_future_is_named(tmp_path: Path) -> None:
+    """The safetensors library refuses such a file whole, by a format that it does not know."""
+    path = tmp_path / "vae.safetensors"
+    entries = {
+        name: {"dtype": "F3_NEW", "shape": [8], "data_offsets": [3 * i, 3 * i + 3]}
+        for i, name in enumerate(("decoder.conv_in.weight", "decoder.conv_out.weight"))
+    }
+    header = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(6))
+    assert identify(path) == "a VAE"

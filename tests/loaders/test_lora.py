@@ -9,9 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tastemaker.loaders import InputError, ModelFileError, NonFiniteError, applied_loras, lora_state, read_lora
-from tastemaker.loaders.lora.apply import LoraLayer, make_lora, match, merged_bytes
+from tastemaker.loaders import (
+    InputError,
+    ModelFileError,
+    NonFiniteError,
+    applied_loras,
+    lora_state,
+    read_lora,
+    with_lora,
+)
+from tastemaker.loaders.lora.apply import match, merged_bytes
 from tastemaker.loaders.lora.keys import original_paths, parse_key, spellings
+from tastemaker.loaders.lora.layers import LoraLayer
+from tastemaker.loaders.lora.read import make_lora
 from tests.loaders.lora_files import attention_paths, by_hand, dotted_state, random_layers, write
 
 UNET_PATHS = [
@@ -209,7 +219,7 @@ def test_merged_weights_are_the_definition(tiny_sdxl, layers) -> None:
     other = {key: LoraLayer(layer.up, layer.down * 2, 1.0) for key, layer in list(layers.items())[::2]}
     one = make_lora("one", {(c, flat(c, p)): layer for (c, p), layer in layers.items()})
     two = make_lora("two", {(c, flat(c, p)): layer for (c, p), layer in other.items()})
-    model = tiny_sdxl.with_lora(one, 0.7).with_lora(two, -0.3)
+    model = with_lora(with_lora(tiny_sdxl, one, 0.7), two, -0.3)
     expected = by_hand(tiny_sdxl, layers, 0.7)
     for key, value in by_hand(tiny_sdxl, other, -0.3).items():
         base = tiny_sdxl.modules[key[0]].get_submodule(key[1]).weight.double()
@@ -241,7 +251,7 @@ def test_the_network_computes_what_merged_weights_compute(tiny_sdxl, unet_layers
     for (_, path), weight in by_hand(tiny_sdxl, unet_layers, 1.5).items():
         merged.get_submodule(path).weight.data = weight.float()
     lora = make_lora("u", {(c, flat(c, p)): layer for (c, p), layer in unet_layers.items()})
-    model = tiny_sdxl.with_lora(lora, 1.5)
+    model = with_lora(tiny_sdxl, lora, 1.5)
     with torch.no_grad():
         base = tiny_sdxl.unet(*inputs, added_cond_kwargs=added).sample
         expected = merged(*inputs, added_cond_kwargs=added).sample
@@ -257,7 +267,7 @@ def test_nothing_is_left_behind(tiny_sdxl, lora) -> None:
     """The same Parameter objects with the same bits, after a good end and after an error."""
     before = weights_of(tiny_sdxl)
     parameters = [id(p) for m in tiny_sdxl.modules.values() for p in m.parameters()]
-    model = tiny_sdxl.with_lora(lora)
+    model = with_lora(tiny_sdxl, lora)
     with applied_loras(model, ("unet",)):
         assert id(tiny_sdxl.unet.conv_in.weight) not in parameters
     with pytest.raises(KeyboardInterrupt), applied_loras(model, ("unet", "text_encoder")):
@@ -267,7 +277,7 @@ def test_nothing_is_left_behind(tiny_sdxl, lora) -> None:
 
 
 def test_only_the_named_components_change(tiny_sdxl, lora) -> None:
-    model = tiny_sdxl.with_lora(lora)
+    model = with_lora(tiny_sdxl, lora)
     text = tiny_sdxl.modules["text_encoder_2"].text_projection.weight
     unet = tiny_sdxl.unet.conv_in.weight
     with applied_loras(model, ("unet",)):
@@ -281,31 +291,31 @@ def test_only_the_named_components_change(tiny_sdxl, lora) -> None:
 def test_strength_zero_is_the_base_bit_for_bit(tiny_sdxl, lora) -> None:
     unet = tiny_sdxl.unet.conv_in.weight
     text = tiny_sdxl.modules["text_encoder_2"].text_projection.weight
-    with applied_loras(tiny_sdxl.with_lora(lora, 0.0), ("unet", "text_encoder_2")):
+    with applied_loras(with_lora(tiny_sdxl, lora, 0.0), ("unet", "text_encoder_2")):
         assert tiny_sdxl.unet.conv_in.weight is unet
-    with applied_loras(tiny_sdxl.with_lora(lora, 1.0, 0.0), ("unet", "text_encoder_2")):
+    with applied_loras(with_lora(tiny_sdxl, lora, 1.0, 0.0), ("unet", "text_encoder_2")):
         assert tiny_sdxl.unet.conv_in.weight is not unet
         assert tiny_sdxl.modules["text_encoder_2"].text_projection.weight is text
 
 
 def test_handles_share_modules_and_have_names_of_their_own(tiny_sdxl, lora, layers) -> None:
-    first = tiny_sdxl.with_lora(lora)
+    first = with_lora(tiny_sdxl, lora)
     assert first.unet is tiny_sdxl.unet
     assert tiny_sdxl.loras == ()
     others = [
         tiny_sdxl,
         first,
-        first.with_lora(lora),
-        tiny_sdxl.with_lora(lora, 0.5),
-        tiny_sdxl.with_lora(lora, 1.0, 0.5),
+        with_lora(first, lora),
+        with_lora(tiny_sdxl, lora, 0.5),
+        with_lora(tiny_sdxl, lora, 1.0, 0.5),
     ]
     assert len({m.fingerprint for m in others}) == len(others)
     again = make_lora("renamed", dict(lora.layers))
-    assert tiny_sdxl.with_lora(again).fingerprint == first.fingerprint
+    assert with_lora(tiny_sdxl, again).fingerprint == first.fingerprint
     changed = dict(lora.layers)
     key, layer = next(iter(changed.items()))
     changed[key] = LoraLayer(layer.up, layer.down + 1e-6, layer.alpha)
-    assert tiny_sdxl.with_lora(make_lora("my-lora", changed)).fingerprint != first.fingerprint
+    assert with_lora(tiny_sdxl, make_lora("my-lora", changed)).fingerprint != first.fingerprint
 
 
 def test_gradients_and_half_precision(tiny_sdxl, unet_layers) -> None:
@@ -317,7 +327,7 @@ def test_gradients_and_half_precision(tiny_sdxl, unet_layers) -> None:
     base = replace(tiny_sdxl, modules={**tiny_sdxl.modules, "unet": unet})
     lora = make_lora("u", {(c, flat(c, p)): layer for (c, p), layer in unet_layers.items()})
     wanted = by_hand(base, unet_layers, 1.0)["unet", "conv_in"].float().to(torch.bfloat16)
-    with applied_loras(base.with_lora(lora), ("unet",)):
+    with applied_loras(with_lora(base, lora), ("unet",)):
         weight = unet.conv_in.weight
         assert weight.requires_grad
         assert weight.dtype == torch.bfloat16
@@ -338,7 +348,7 @@ def test_tucker_form(tiny_sdxl) -> None:
         for j in range(2):
             outer = up[:, i, 0, 0].double()[:, None, None, None] * down[j, :, 0, 0].double()[None, :, None, None]
             expected += 0.5 * outer * mid[i, j].double()
-    with applied_loras(tiny_sdxl.with_lora(lora), ("unet",)):
+    with applied_loras(with_lora(tiny_sdxl, lora), ("unet",)):
         assert (tiny_sdxl.unet.conv_in.weight.double() - expected).abs().max() < 1e-5
     state = lora_state({("unet", "conv_in"): LoraLayer(up, down, 1.0, mid)})
     ends = ("alpha", "lora_up.weight", "lora_down.weight", "lora_mid.weight")
@@ -346,7 +356,7 @@ def test_tucker_form(tiny_sdxl) -> None:
 
 
 def test_a_model_cannot_be_used_inside_its_own_use(tiny_sdxl, lora) -> None:
-    model = tiny_sdxl.with_lora(lora)
+    model = with_lora(tiny_sdxl, lora)
     before = tiny_sdxl.unet.conv_in.weight
     inner = applied_loras(model, ("unet",))
     with applied_loras(model, ("unet",)), pytest.raises(RuntimeError, match="already runs"), inner:
@@ -357,14 +367,14 @@ def test_a_model_cannot_be_used_inside_its_own_use(tiny_sdxl, lora) -> None:
 def test_an_overflow_names_the_lora(tiny_sdxl) -> None:
     weight = tiny_sdxl.unet.conv_in.weight
     layer = LoraLayer(torch.full((64, 1), 1e30), torch.full((1, 4, 3, 3), 1e30), 1.0)
-    model = tiny_sdxl.with_lora(make_lora("loud", {("unet", "conv_in"): layer}))
+    model = with_lora(tiny_sdxl, make_lora("loud", {("unet", "conv_in"): layer}))
     with pytest.raises(NonFiniteError, match="loud at 1"), applied_loras(model, ("unet",)):
         pass
     assert tiny_sdxl.unet.conv_in.weight is weight
 
 
 def test_memory_is_foreseen(tiny_sdxl, lora) -> None:
-    model = tiny_sdxl.with_lora(lora)
+    model = with_lora(tiny_sdxl, lora)
     text = tiny_sdxl.modules["text_encoder_2"]
     paths = [path for component, path in lora_targets(model) if component == "text_encoder_2"]
     expected = sum(text.get_submodule(p).weight.numel() * 4 for p in paths)
@@ -381,7 +391,7 @@ def test_a_ddpm_takes_a_lora_on_its_unet(tiny_ddpm) -> None:
     layers = random_layers(tiny_ddpm, [("unet", path)])
     lora = make_lora("d", {("unet", path.replace(".", "_")): layers["unet", path]})
     weight = tiny_ddpm.unet.get_submodule(path).weight
-    with applied_loras(tiny_ddpm.with_lora(lora), ("unet", "text_encoder")):
+    with applied_loras(with_lora(tiny_ddpm, lora), ("unet", "text_encoder")):
         assert tiny_ddpm.unet.get_submodule(path).weight is not weight
 
 
@@ -389,7 +399,7 @@ def test_a_ddpm_takes_a_lora_on_its_unet(tiny_ddpm) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 20.5, -21, "1", True], ids=repr)
 def test_bad_strengths(tiny_sdxl, lora, name, value) -> None:
     with pytest.raises(InputError, match=f"^{name}: "):
-        tiny_sdxl.with_lora(lora, **{name: value})
+        with_lora(tiny_sdxl, lora, **{name: value})
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -401,7 +411,7 @@ def test_layers_of_another_model_are_listed(tmp_path, tiny_sdxl, layers) -> None
     lora = read_lora(write(tmp_path / "other.safetensors", renamed))
     count = sum("down_blocks.1." in path for _, path in layers)
     with pytest.raises(ModelFileError, match=f"other was made for another model: {count} of its {len(layers)}") as e:
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)
     assert "unet.down_blocks_2_attentions_0_transformer_blocks_0_attn1_to_k" in str(e.value)
     assert f"and {count - 5} more" in str(e.value)
 
@@ -412,20 +422,20 @@ def test_text_layers_on_a_model_without_that_encoder(tiny_sdxl, lora) -> None:
     modules = {c: m for c, m in tiny_sdxl.modules.items() if c != "text_encoder"}
     refiner = replace(tiny_sdxl, architecture="sdxl-refiner", modules=modules)
     with pytest.raises(ModelFileError, match=r"text_encoder\.encoder_layers_0_self_attn"):
-        refiner.with_lora(lora)
+        with_lora(refiner, lora)
 
 
 def test_a_wrong_shape(tiny_sdxl) -> None:
     layer = LoraLayer(torch.zeros(64, 2), torch.zeros(2, 5, 3, 3), 2.0)
     with pytest.raises(ModelFileError, match=r"shape \(64, 5, 3, 3\), the model's is \(64, 4, 3, 3\)"):
-        tiny_sdxl.with_lora(make_lora("odd", {("unet", "conv_in"): layer}))
+        with_lora(tiny_sdxl, make_lora("odd", {("unet", "conv_in"): layer}))
 
 
 def test_one_module_named_twice(tiny_sdxl, unet_layers) -> None:
     layer = unet_layers["unet", "conv_in"]
     lora = make_lora("twice", {("unet", "conv_in"): layer, ("unet", "input_blocks_0_0"): layer})
     with pytest.raises(ModelFileError, match="twice names unet.conv_in twice"):
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)
 
 
 PLAIN = {"lora_unet_conv_in.lora_up.weight": torch.ones(64, 2, 1, 1)}
@@ -523,7 +533,7 @@ def test_a_header_length_that_looks_like_something_else(tmp_path, first) -> None
 def test_a_truncated_lora(tmp_path) -> None:
     path = write(tmp_path / "cut.safetensors", PLAIN)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ModelFileError, match="cut.safetensors is damaged"):
+    with pytest.raises(ModelFileError, match="cut.safetensors in .* is damaged"):
         read_lora(path)
 
 
@@ -533,7 +543,7 @@ def test_a_truncated_lora(tmp_path) -> None:
         ("[1]", "no JSON object"),
         ("{", "cannot be read as JSON"),
         ('{"unet.lora_alpha": "8"}', "no number"),
-        ('{"unet.lora_alpha": NaN}', "out of range: nan"),
+        ('{"unet.lora_alpha": NaN}', "NaN is no number"),
         ('{"unet.lora_alpha": 1' + "0" * 400 + "}", "out of range"),
         ('{"unet.alpha_pattern": {"(a+)+$": 1}}', "no layer's path"),
         ('{"unet.alpha_pattern": [1]}', "no JSON object"),

@@ -17,9 +17,10 @@ import torch
 from safetensors import safe_open
 
 from scripts.comfy.locate import find
-from tastemaker.loaders import applied_loras, lora_state, read_lora
-from tastemaker.loaders.lora.apply import host_layers, merged_bias
+from tastemaker.loaders import applied_loras, lora_state, read_lora, with_lora
+from tastemaker.loaders.lora.apply import merged_bias
 from tastemaker.loaders.lora.kinds import butterfly, cayley
+from tastemaker.loaders.lora.state import host_layers
 from tests.conftest import GOLDENS, ROOT
 from tests.loaders.lora_files import write
 
@@ -152,7 +153,7 @@ def test_what_comfyui_computes_otherwise_goes_there_as_a_difference(tmp_path, ti
     model = tiny_sdxl
     for state, strength in ((plain, 0.8), (dora, 0.6)):
         path = write(tmp_path / "lora.safetensors", {f"lora_unet_conv_in.{n}": t for n, t in state.items()})
-        model = model.with_lora(read_lora(path), strength)
+        model = with_lora(model, read_lora(path), strength)
     (first,), (second,) = (host_layers(model, i).values() for i in (0, 1))
     assert first is model.loras[0].targets["unet", "conv_in"]
     there = (weight + 0.8 * first.added(weight).reshape(weight.shape)) + 0.6 * second.diff

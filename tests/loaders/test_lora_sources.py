@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from tastemaker.loaders import ModelFileError, applied_loras, lora_state, read_lora
+from tastemaker.loaders import ModelFileError, applied_loras, lora_state, read_lora, with_lora
 from tastemaker.loaders.lora.apply import match, merged_bytes
 from tastemaker.loaders.lora.keys import kohya_name, original_paths, parse_key
 from tests.loaders.lora_files import dotted_state, random_layers, write
@@ -64,7 +64,7 @@ def test_extract_and_save_lora(tmp_path, tiny_sdxl) -> None:
     lora = read_lora(write(tmp_path / "extracted.safetensors", state))
     assert len(lora.notes) == 1
     assert lora.notes[0].endswith("left out the first text encoder's projection, which SDXL does not use (2 tensors).")
-    model = tiny_sdxl.with_lora(lora, 0.5, -2.0)
+    model = with_lora(tiny_sdxl, lora, 0.5, -2.0)
     before = {c: dict(m.named_parameters()) for c, m in tiny_sdxl.modules.items()}
     changed = 0
     with applied_loras(model, ("unet", "text_encoder", "text_encoder_2")):
@@ -107,7 +107,7 @@ def test_a_bias_where_the_model_has_none(tmp_path, tiny_sdxl) -> None:
     width = module.weight.shape[0]
     state = {f"unet.{path}.lora_B.weight": torch.zeros(width, 2), f"unet.{path}.lora_A.weight": torch.zeros(2, width)}
     state |= {f"unet.{path}.lora_B.bias": torch.arange(float(width)), f"unet.{path}.alpha": torch.tensor(4.0)}
-    model = tiny_sdxl.with_lora(read_lora(write(tmp_path / "bias.safetensors", state)), 0.5)
+    model = with_lora(tiny_sdxl, read_lora(write(tmp_path / "bias.safetensors", state)), 0.5)
     with applied_loras(model, ("unet",)):
         assert torch.equal(module.bias.detach(), torch.arange(float(width)))  # 0.5 * 4 / 2
     assert module.bias is None
@@ -134,7 +134,7 @@ TOKENS = "text_encoders.clip_l.transformer.text_model.embeddings.token_embedding
 def test_differences_that_do_not_fit(tmp_path, tiny_sdxl, name, shape, message) -> None:
     lora = read_lora(write(tmp_path / "odd.safetensors", {name: torch.ones(shape)}))
     with pytest.raises(ModelFileError, match=message):
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)
 
 
 def test_magnitudes_of_a_wrong_shape(tmp_path, tiny_sdxl) -> None:
@@ -145,7 +145,7 @@ def test_magnitudes_of_a_wrong_shape(tmp_path, tiny_sdxl) -> None:
     }
     lora = read_lora(write(tmp_path / "dora.safetensors", state))
     with pytest.raises(ModelFileError, match=r"with magnitudes of shape \(1, 5\)"):
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)
 
 
 def test_factors_that_would_explode(tmp_path, tiny_sdxl) -> None:
@@ -154,7 +154,7 @@ def test_factors_that_would_explode(tmp_path, tiny_sdxl) -> None:
     state = {f"{name}.lokr_w{i}": torch.zeros(1024, 1024, dtype=torch.float16) for i in (1, 2)}
     lora = read_lora(write(tmp_path / "kron.safetensors", state))
     with pytest.raises(ModelFileError, match=r"shape \(1048576, 1048576\), the model's is"):
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)
     sides = {"a": (1, 2**20), "b": (2**20, 1)}
     state = {f"{name}.hada_w{i}_{s}": torch.zeros(sides[s], dtype=torch.float16) for i in (1, 2) for s in "ab"}
     with pytest.raises(ModelFileError, match="rank 1,048,576"):
@@ -175,7 +175,7 @@ def test_a_widened_weight(tmp_path, tiny_sdxl) -> None:
             assert len(match(lora, tiny_sdxl)) == 1
         else:
             with pytest.raises(ModelFileError, match=r"shape \(64, 9, 3, 3\), the model's is \(64, 4, 3, 3\)"):
-                tiny_sdxl.with_lora(lora)
+                with_lora(tiny_sdxl, lora)
 
 
 # --- OneTrainer, SimpleTuner, old diffusers -----------------------------------------------------
@@ -360,4 +360,4 @@ def test_a_unet_of_another_model_is_told_by_its_layers(tmp_path, tiny_sdxl, name
     }
     lora = read_lora(write(tmp_path / "sd.safetensors", state))
     with pytest.raises(ModelFileError, match=rf"made for {model}[.:]"):
-        tiny_sdxl.with_lora(lora)
+        with_lora(tiny_sdxl, lora)

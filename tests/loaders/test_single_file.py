@@ -14,7 +14,9 @@ import torch
 
 from scripts.full_size import official
 from tastemaker.loaders import ModelFileError, load_diffusion_model
-from tastemaker.loaders.single_file.load import base_parts, check_fit, refiner_parts, tokenizers
+from tastemaker.loaders.architecture import ARCHITECTURES
+from tastemaker.loaders.folder.tokenizer import shipped_tokenizers
+from tastemaker.loaders.single_file.load import check_fit, checkpoint_parts
 from tests.conftest import GOLDENS, ROOT
 from tests.loaders import original_files
 from tests.loaders.original_files import State
@@ -286,7 +288,7 @@ def test_weights_are_cast_as_they_are_read(state, tmp_path: Path, dtype: torch.d
 
 
 def test_tokens_are_the_hosts() -> None:
-    first, second = tokenizers()
+    first, second = shipped_tokenizers()
     entries = json.loads((GOLDENS / "clip_tokens.json").read_text(encoding="utf-8"))
     assert len(entries) >= 7
     for entry in entries:
@@ -301,7 +303,7 @@ def test_tokens_are_the_hosts() -> None:
 def test_a_full_size_file_gives_the_published_configs(refiner: bool) -> None:
     state = official.original_state(official.official_modules(refiner=refiner))
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    parts = (refiner_parts if refiner else base_parts)(shapes)
+    parts = checkpoint_parts(shapes, ARCHITECTURES["sdxl-refiner" if refiner else "sdxl"])
     check_fit("full.safetensors", shapes, parts)
     published = official.configs(refiner=refiner)
     assert parts.keys() == published.keys()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tastemaker.loaders import InputError, ModelFileError, asset_folder, load_diffusion_model
-from tastemaker.loaders.single_file.identify import identify_shapes, read_notes
+from tastemaker.loaders.single_file.identify import identify_shapes, read_model_header
 from tastemaker.loaders.single_file.load import scheduler_config
 from tastemaker.loaders.single_file.settings import is_distilled, trained_size
 from tastemaker.sampling import SampleOptions, SampleSettings, sample
@@ -160,7 +160,7 @@ def test_notes_are_read_from_the_file(state, tmp_path: Path, caplog) -> None:
     """As kohya's sd-scripts save a checkpoint: modelspec keys, no tensor named v_pred."""
     notes = {"modelspec.architecture": "stable-diffusion-xl-v1-base", "modelspec.prediction_type": "v"}
     path = save(state, tmp_path / "kohya.safetensors", notes)
-    assert read_notes(path) == notes
+    assert read_model_header(path).notes == notes
     assert load_diffusion_model(path).scheduler_config["prediction_type"] == "v_prediction"
     odd = save(state, tmp_path / "odd.safetensors", {"modelspec.prediction_type": "rf"})
     assert load_diffusion_model(odd).scheduler_config["prediction_type"] == "epsilon"

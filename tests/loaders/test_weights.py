@@ -14,12 +14,11 @@ from safetensors.torch import save_file
 from tastemaker.core.files import write_atomic
 from tastemaker.loaders import ModelFileError, load_diffusion_model
 from tastemaker.loaders.formats import weights
-from tastemaker.loaders.formats.pickled import bin_to_safetensors, read_pickled
+from tastemaker.loaders.formats.component import modern_names, read_component, to_safetensors
+from tastemaker.loaders.formats.pickled import read_pickled
 from tastemaker.loaders.formats.weights import (
     fill,
     find_weights,
-    modern_names,
-    read_component,
     read_json,
     read_safetensors,
 )
@@ -312,13 +311,13 @@ def test_a_pickle_becomes_safetensors(tmp_path: Path) -> None:
     shared = torch.arange(6.0)
     made = {"a": shared[2:4], "b": torch.nn.Parameter(torch.ones(2, 2).t()), "c": torch.tensor(7, dtype=torch.int32)}
     torch.save(made, tmp_path / "model.bin")
-    path = bin_to_safetensors(tmp_path / "model.bin")
+    path = to_safetensors(tmp_path / "model.bin")
     assert path == tmp_path / "model.safetensors"
     state = read_safetensors(path)
     assert all(torch.equal(state[k], made[k]) and state[k].dtype == made[k].dtype for k in made)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.safetensors"]
     with pytest.raises(ModelFileError, match="already there"):
-        bin_to_safetensors(tmp_path / "model.bin")
+        to_safetensors(tmp_path / "model.bin")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from inspect import getfullargspec
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,10 +31,12 @@ def found() -> dict[str, Any]:
 
     values = {name: make() for name, make in VALUES.items()} | {"10**5000": 10**5000, "unshowable": Unshowable()}
     taken: dict[str, list[str]] = {}
-    wrong, unknown, unchecked = [], [], []
+    wrong, unknown, unchecked, unlike = [], [], [], []
     for node in NODES:
-        if not getattr(node.execute, "checks_inputs", False):
-            unchecked.append(node.__name__)
+        looked_up = getattr(node.execute, "looked_up", None)
+        unchecked += [node.__name__] if looked_up is None else []
+        left = set(getfullargspec(node.validate_inputs).args[1:]) if "validate_inputs" in vars(node) else set()
+        unlike += [node.__name__] if left != set(looked_up or ()) else []
         for entry in node.define_schema().inputs:
             kind = entry.get_io_type()
             if not isinstance(entry, io.WidgetInput):
@@ -86,6 +89,7 @@ def found() -> dict[str, Any]:
         "wrong": wrong,
         "unknown": sorted(set(unknown)),
         "unchecked": unchecked,
+        "unlike": unlike,
         "messages": messages,
         "seen": len(seen),
     }

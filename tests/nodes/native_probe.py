@@ -19,7 +19,7 @@ CLIP_L_PROJECTION = "clip_l.transformer.text_projection.weight"  # which no SDXL
 
 
 def scheduler(**changes: Any) -> dict[str, Any]:
-    from tastemaker.loaders.layout.architectures import SDXL_SCHEDULER
+    from tastemaker.loaders.layout.configs import SDXL_SCHEDULER
 
     return SDXL_SCHEDULER | changes
 
@@ -53,7 +53,7 @@ def host_clip() -> Any:
 
 def all_layers(model: Any) -> dict[tuple[str, str], Any]:
     """A rank-1 LoRA on every linear layer and convolution of UNet and text encoders."""
-    from tastemaker.loaders.lora.apply import LoraLayer
+    from tastemaker.loaders.lora.layers import LoraLayer
 
     found = {}
     for component in ("unet", "text_encoder", "text_encoder_2"):
@@ -117,7 +117,7 @@ def refusals(model: Any) -> dict[str, str]:
     from types import SimpleNamespace
 
     from tastemaker.loaders import InputError
-    from tastemaker.nodes.native import check_native
+    from tastemaker.loaders.layout.native import check_native
 
     def other(component: str, **changes: Any) -> dict[str, Any]:
         config = type(model.modules[component].config)(dict(model.modules[component].config) | changes)
@@ -156,7 +156,7 @@ def main() -> None:
     from comfy.model_sampling import V_PREDICTION
     from comfy.supported_models import SDXL
 
-    from tastemaker.nodes.native import text_state, unet_state
+    from tastemaker.loaders.layout.native import text_state, unet_state
 
     model = handle(modules())
     state = unet_state(model.unet)

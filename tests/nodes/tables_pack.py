@@ -60,6 +60,11 @@ class ChangedPictures(SizedPictures):
 KINDS = {"sizes": SizedPictures, "changed": ChangedPictures}
 
 
+def _pictures(kind: str, count: int, side: int) -> Any:
+    """Pictures of the pack's own class, which has a name only once the host runs."""
+    return type(kind, (KINDS[kind], _ours("images.pictures").Pictures), {})(count, side)
+
+
 class TestTable:
     """A table: picture i has seed 100 + i; of two columns the first falls with i, the second rises."""
 
@@ -85,7 +90,8 @@ class TestTable:
         self, count: int, side: int, prompts: str, kind: str, columns: int, seeds: bool, extras: bool
     ) -> tuple[Any]:
         texts = prompts.split("\n")
-        pictures = KINDS[kind](count, side) if kind in KINDS else torch.stack([_picture(i, side) for i in range(count)])
+        batch = kind not in KINDS
+        pictures = torch.stack([_picture(i, side) for i in range(count)]) if batch else _pictures(kind, count, side)
         falling = 1 - 2 * torch.arange(count) / max(1, count - 1)
         scores = {"first": falling, "second": -3 * falling, "third": falling**2}
         table = _ours("ranking.table").ScoreTable(

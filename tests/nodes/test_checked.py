@@ -36,6 +36,11 @@ def test_every_node_is_checked_and_every_wire_known(probe) -> None:
     assert probe["unknown"] == []
 
 
+def test_what_a_node_looks_up_by_itself_is_left_to_it_by_newer_hosts(probe) -> None:
+    """`looked_up` of `@checked` and the parameters of `validate_inputs` are the same names."""
+    assert probe["unlike"] == []
+
+
 def test_every_refusal_names_its_input(probe) -> None:
     assert probe["wrong"] == []
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from scripts.comfy.client import ComfyClient, RunResult
-from tastemaker.loaders import lora_state
+from tastemaker.loaders import lora_state, with_lora
 from tests.loaders.lora_files import attention_paths, dotted_state, random_layers, write
 
 PROMPT = "a large red heart on a blue background"
@@ -165,7 +165,7 @@ def test_other_kinds_of_lora_work_in_a_graph(client, folder, tiny_sdxl) -> None:
     assert first.startswith("kinds: 3 layers (")
     assert all(f"1 {kind}" in first for kind in ("LoHa", "DoRA", "whole difference"))
     assert second == ("kinds.safetensors: left out the textual inversion embeddings bundled with it (1 tensor).")
-    model = tiny_sdxl.with_lora(read_lora(path), 0.8)
+    model = with_lora(tiny_sdxl, read_lora(path), 0.8)
     spec = client.get("/object_info/TastemakerSample")["TastemakerSample"]["input"]["required"]
     settings = {
         name: spec[name][1]["default"] for name in ("scheduler", "guidance_scale") if "default" in spec[name][1]

@@ -112,7 +112,7 @@ def test_file_values_that_are_not_listed_are_refused(client, models: Path, file:
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"mode": "standardised"}, "No mean and spread"), ({"weight_1": 0, "weight_2": 0}, "not 0")],
+    [({"mode": "standardised"}, "No mean and standard deviation"), ({"weight_1": 0, "weight_2": 0}, "not 0")],
 )
 def test_bad_combinations_are_named(client, changes: dict[str, Any], said: str) -> None:
     result = client.run(graph(LARGE, SMALL, **{"mode": "ranks", **changes}))

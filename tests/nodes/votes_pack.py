@@ -43,15 +43,16 @@ class TestTwin:
 
     def make(self, count: int, side: int, width: int, prompts: str, tint: int) -> tuple[Any]:
         texts = prompts.split("\n")
+        asked, count = count, max(1, count)  # of no rows: rows of a table, since no batch is empty
         pictures = [_picture(i, side, width, tint) for i in range(count)]
         table = _ours("ranking.table").ScoreTable(
-            torch.stack(pictures) if pictures else torch.zeros(0, side, width, 3),
+            torch.stack(pictures),
             tuple(texts[i % len(texts)] for i in range(count)),
             tuple(2**62 + i for i in range(count)),
             {"red": torch.arange(float(count)) + tint},
             "red",
         )
-        return (table,)
+        return (table.rows(range(asked)),)
 
 
 NODE_CLASS_MAPPINGS = {"TestTwin": TestTwin}

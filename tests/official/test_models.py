@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from tastemaker.loaders import ModelFileError, load_diffusion_model
+from tastemaker.loaders.architecture import ARCHITECTURES
 from tastemaker.loaders.catalogue import known_model
 from tastemaker.loaders.folder.rules import check_folder, component_config, scheduler_config, text_encoder_config
 from tastemaker.loaders.formats.weights import find_weights
-from tastemaker.loaders.single_file.identify import identify, read_header
-from tastemaker.loaders.single_file.load import base_parts, check_fit, refiner_parts
+from tastemaker.loaders.single_file.identify import identify, read_model_header
+from tastemaker.loaders.single_file.load import check_fit, checkpoint_parts
 from tastemaker.sampling import SampleOptions, sample
 from tastemaker.sampling.schedules import default_scheduler, make_schedule
 from tests.official.make import is_ddpm, modules, narrow, write_file, write_folder, write_full_size
@@ -93,7 +94,7 @@ def test_a_full_size_folder_fits_its_own_configs(official: Official, tmp_path: P
             stem = "model" if name in texts else "diffusion_pytorch_model"
             assert find_weights(folder / name, stem, prefer_half=True) == [path]
         needed = {k: tuple(v.shape) for k, v in module.state_dict().items() if not k.endswith("position_ids")}
-        assert read_header(path) == needed
+        assert read_model_header(path).shapes == needed
         if architecture == "ddpm":  # the butterflies' file has 454,741,132 bytes, of the same layers
             assert abs(4 * sum(torch.Size(shape).numel() for shape in needed.values()) - 454_741_132) < 400_000
 
@@ -112,8 +113,8 @@ def test_a_full_size_file_is_whole_by_its_published_names(official: Official, tm
     written = write_full_size(official, tmp_path)[""]
     refiner = official.expected["architecture"] == "sdxl-refiner"
     assert identify(written) == ("SDXL refiner" if refiner else "SDXL")
-    shapes = read_header(written)
-    parts = (refiner_parts if refiner else base_parts)(shapes)
+    shapes = read_model_header(written).shapes
+    parts = checkpoint_parts(shapes, ARCHITECTURES["sdxl-refiner" if refiner else "sdxl"])
     check_fit(official.name, shapes, parts)
     with torch.device("meta"):
         theirs = modules(base_of(official).files)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tastemaker.core.groups import best_first, select_top
 from tastemaker.loaders import InputError
 from tastemaker.ranking import ScoreTable, rank
-from tastemaker.ranking.order import best_first, select_top
 from tastemaker.ranking.table import rank_table
 
 SCORES = torch.tensor([0.1, 0.9, 0.5, 0.9])

@@ -324,7 +324,7 @@ def test_a_combined_reward_is_the_same_in_pieces(tmp_path: Path, mode: str) -> N
 
 def test_a_long_prompt_is_remarked_on_once(tmp_path: Path) -> None:
     pictures = folder(tmp_path / "in", 40)
-    reward = replace(Brightness().reward, remarks=lambda texts: [f"only half of {text!r}" for text in texts])
+    reward = replace(Brightness().reward, overflow=lambda text: [f"only half of {text!r}"])
     scored = score_pictures(pictures, ["long"] * 40, reward)
     assert scored.remarks == ("bright: only half of 'long'",)
     many = score_pictures(pictures, [f"long {i}" for i in range(40)], reward)

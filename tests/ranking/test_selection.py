@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from tastemaker.core.groups import best_first, rank
 from tastemaker.images.batch import fitted, one_batch
 from tastemaker.images.decode import PictureError
+from tastemaker.images.pictures import Pictures
 from tastemaker.loaders import InputError
 from tastemaker.ranking import ScoreTable
-from tastemaker.ranking.order import best_first, rank
 from tastemaker.ranking.selection import RankOptions, bucket_of_ranks, bucket_of_scores, find_picks, parse_picks
 from tastemaker.ranking.table import rank_table
 from tests.promptly import promptly
@@ -27,7 +28,7 @@ def table(scores: list[float], prompts: str = "a", **others: Any) -> ScoreTable:
     return ScoreTable(images, texts, tuple(range(count)), columns, "r", **others)
 
 
-class Mixed:
+class Mixed(Pictures):
     """Pictures of the sizes given, (height, width), each with its own grey and a key of its place."""
 
     def __init__(self, *sizes: tuple[int, int]) -> None:

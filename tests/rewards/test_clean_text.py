@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.models import clean_text
-from tastemaker.rewards.models.clean_text import clean, fix_text, misread, misread_remarks
-from tastemaker.rewards.models.clip import cleaning_tokenizer, text_tokenizer
+from tastemaker.rewards.models import _clean_text
+from tastemaker.rewards.models._clean_text import clean, fix_text, misread
+from tastemaker.rewards.models._text import clip_texts
 from tests.rewards.official_files import clip_folder, small_clip
 
 # What language models and people write: curly quotes, dashes, ellipses, other languages, copied HTML.
@@ -68,7 +68,7 @@ def unicode_texts(count: int, seed: int) -> list[str]:
 
 @pytest.fixture
 def without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clean_text, "has_ftfy", lambda: False)
+    monkeypatch.setattr(_clean_text, "has_ftfy", lambda: False)
 
 
 def test_by_hand(without_ftfy: None) -> None:
@@ -78,6 +78,12 @@ def test_by_hand(without_ftfy: None) -> None:
     assert clean("<b> &EACUTE; &eacute; &amp;amp;amp;") == "<b> &eacute; \u00e9 &amp;"  # two times where it is HTML
     assert clean("e\u0301 \x1b[31mred\x1b[0m \x93hi\x94 \ufeff\x07") == '\u00e9 red "hi"'
     assert clean("\ud83d\ude00 \ud83d") == "\U0001f600 \ufffd"
+
+
+def misread_remarks(made: list[str]) -> list[str]:
+    """What a reward says of prompts that ftfy might clean otherwise."""
+    reader = clip_texts(cleaned=True)
+    return [line for text in made for line in reader.overflow(text) if "install ftfy" in line]
 
 
 @pytest.mark.parametrize("text", TYPICAL)
@@ -114,17 +120,17 @@ def test_texts_read_in_a_wrong_encoding_are_named(codec: str, without_ftfy: None
 def test_token_ids_are_those_of_open_clip(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ftfy")
     open_clip = pytest.importorskip("open_clip")
-    monkeypatch.setattr(clean_text, "has_ftfy", lambda: has)
-    theirs, ours = open_clip.get_tokenizer("ViT-H-14"), cleaning_tokenizer()
+    monkeypatch.setattr(_clean_text, "has_ftfy", lambda: has)
+    theirs, ours = open_clip.get_tokenizer("ViT-H-14"), clip_texts(cleaned=True)
     made = [*TYPICAL, *texts(600, seed=2), *unicode_texts(300, seed=2)]
     made = made if has else [text for text in made if not misread(text)]
     assert len(made) > 600
     for text in made:
         ids = theirs([text])[0].tolist()
         wanted = ids[: ids.index(49407) + 1]
-        assert ours(text, max_length=77, truncation=True).input_ids == wanted, ascii(text)
-    plain = text_tokenizer()
-    assert plain(TYPICAL[0]).input_ids != ours(TYPICAL[0]).input_ids  # so the cleaning is what makes them equal
+        assert ours([text])[0][0].tolist() == wanted, ascii(text)
+    plain = clip_texts(cleaned=False)
+    assert plain(TYPICAL[:1])[0].tolist() != ours(TYPICAL[:1])[0].tolist()  # so the cleaning is what makes them equal
 
 
 def test_hps_and_clip_score_clean_texts_and_pickscore_does_not(
@@ -142,7 +148,7 @@ def test_hps_and_clip_score_clean_texts_and_pickscore_does_not(
         source = clip_folder(tmp_path / folder, model, config)
         reward = load_reward(name, source=source)
         assert torch.equal(reward(image, curly), reward(image, straight)) == alike
-        monkeypatch.setattr(clean_text, "has_ftfy", lambda: False)
+        monkeypatch.setattr(_clean_text, "has_ftfy", lambda: False)
         other = load_reward(name, source=source)
         assert (other.fingerprint == reward.fingerprint) != alike  # a remembered score would be another's
         caplog.clear()

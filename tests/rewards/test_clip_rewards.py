@@ -16,9 +16,10 @@ from PIL import Image
 from tastemaker.core.assets import asset_folder
 from tastemaker.images.folder import read_folder
 from tastemaker.loaders import InputError, ModelFileError
+from tastemaker.loaders.layout.open_clip import from_open_clip
 from tastemaker.ranking.scoring import score_pictures
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.models.clip import CLIP_H, CLIP_L, from_open_clip
+from tastemaker.rewards.models._clip import CLIP_H, CLIP_L
 from tests.rewards.official_files import (
     HEAD,
     PICTURES,

@@ -16,7 +16,7 @@ from tests.recorded import Recorded
 
 
 def fixed(name: str, *values: float):
-    """A reward that scores picture i, told by its red level, as values[i]."""
+    """A reward that scores picture i, known by its red level, as values[i]."""
     table = torch.tensor(values)
     return custom(name, lambda images, prompts: table[(images[:, 0, 0, 0] * 10).round().long()], version="1")
 
@@ -33,7 +33,7 @@ def test_places_share_out_ties() -> None:
 
 
 def test_standard_scores() -> None:
-    # 1, 3: mean 2, spread of the population 1
+    # 1, 3: mean 2, standard deviation of the population 1
     assert standard_scores(torch.tensor([1.0, 3.0])).tolist() == [-1, 1]
     assert standard_scores(torch.tensor([0.1, 0.1, 0.1])).tolist() == [0, 0, 0]
 
@@ -46,7 +46,7 @@ def test_standardised_sums_and_their_parts() -> None:
     # (1-1)/2 + 0.5*10/10, (5-1)/2 + 0.5*-20/10
     assert columns["combined"].tolist() == [0.5, 1.0]
     assert columns["a"].tolist() == [1, 5]
-    assert both.parts(images(2), "")["b"].tolist() == [10, -20]
+    assert both.columns(images(2), "")["b"].tolist() == [10, -20]
     assert both(images(2), "").tolist() == [0.5, 1.0]
     assert both(images(2)[1:], "").tolist() == [1.0]  # whatever it is scored with
     assert not both.relative
@@ -114,7 +114,7 @@ def test_progress_reaches_the_end_once() -> None:
         ({"weighted": [(fixed("a", 1.0), True)]}, "weight of a"),
         ({"weighted": [(fixed("a", 1.0), 1.0), (fixed("a", 2.0), 1.0)]}, "name"),
         ({"weighted": [(fixed("combined", 1.0), 1.0)]}, "name"),
-        ({"mode": "standardised"}, "No mean and spread are known of a"),
+        ({"mode": "standardised"}, "No mean and standard deviation are known of a"),
         ({"mode": "standardised", "statistics": {"a": Statistics(0.0, 0.0, "x")}}, "above 0"),
     ],
 )
@@ -128,7 +128,7 @@ def test_measured_statistics() -> None:
     found = measured(fixed("a", 1.0, 3.0), images(2), "", "two pictures")
     assert (found.mean, found.source) == (2.0, "two pictures")
     assert found.std == pytest.approx(math.sqrt(2))
-    with pytest.raises(InputError, match="spread"):
+    with pytest.raises(InputError, match="standard deviation"):
         measured(fixed("a", 1.0, 1.0), images(2), "", "two alike")
 
 

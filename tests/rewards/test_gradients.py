@@ -87,7 +87,7 @@ def test_a_combined_reward_has_its_parts_gradients() -> None:
     both = combine([(red, 1.0), (blue, -1.0)], statistics=known)
     image = torch.rand(1, 2, 2, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(both.with_gradient(image, "").sum(), image)
-    # a mean over 4 pixels: 1/4 each, over the spread, times the weight
+    # a mean over 4 pixels: 1/4 each, over the standard deviation, times the weight
     assert gradient[..., 0].flatten().tolist() == pytest.approx([0.5] * 4)
     assert gradient[..., 1].abs().max() == 0
     assert gradient[..., 2].flatten().tolist() == pytest.approx([-0.125] * 4)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from tastemaker.loaders.formats.weights import fill, read_safetensors
-from tastemaker.rewards.models.blip import VIT_LARGE, med_config
-from tastemaker.rewards.models.imagereward import ImageRewardModel, from_official, to_official
+from tastemaker.rewards.models._blip import VIT_LARGE, med_config
+from tastemaker.rewards.models._blip_models import ImageRewardModel, to_official
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from tests.conftest import GOLDENS, OFFICIAL
 
@@ -22,7 +22,9 @@ def network() -> ImageRewardModel:
     with torch.device("meta"):
         made = ImageRewardModel(GOLDEN["config"]["vit"], GOLDEN["config"]["med"])
     state = read_safetensors(GOLDENS / "imagereward_tiny.safetensors")
-    fill(made, {ours: v.float() for k, v in state.items() if (ours := from_official(k))}, where="golden")
+    fill(
+        made, {ours: v.float() for k, v in state.items() if (ours := ImageRewardModel.from_official(k))}, where="golden"
+    )
     return made.eval()
 
 
@@ -45,12 +47,12 @@ def test_full_size_keys_and_shapes_are_the_official_ones() -> None:
     with torch.device("meta"):
         state = ImageRewardModel(VIT_LARGE, med).state_dict()
     mine = {k: list(v.shape) for k, v in state.items() if not k.endswith("position_ids")}
-    theirs = {ours: shape for k, shape in full_size_keys().items() if (ours := from_official(k))}
+    theirs = {ours: shape for k, shape in full_size_keys().items() if (ours := ImageRewardModel.from_official(k))}
     assert mine == theirs
 
 
 def test_key_names_go_there_and_back() -> None:
     for key in full_size_keys():
-        ours = from_official(key)
+        ours = ImageRewardModel.from_official(key)
         if ours is not None:
             assert list(to_official({ours: torch.zeros(1)})) == [key]

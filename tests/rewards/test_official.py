@@ -18,7 +18,7 @@ from tastemaker.loaders import ModelFileError
 from tastemaker.loaders.convert import to_safetensors
 from tastemaker.ranking import inference_rank, score
 from tastemaker.rewards import load_reward
-from tastemaker.rewards.models.bert_text import official_tokenizer, tokenize
+from tastemaker.rewards.models._text import bert_texts
 from tastemaker.rewards.models.preprocess import CLIP_MEAN, CLIP_STD, pil_pixels
 from tests.conftest import GOLDENS
 from tests.rewards.official_files import (
@@ -71,13 +71,13 @@ def test_the_published_example(reward) -> None:
 
 @pytest.mark.parametrize("prompt", GOLDEN["input_ids"], ids=lambda p: p[:20] or "empty")
 def test_token_ids_equal_the_reference(prompt: str) -> None:
-    ids, mask = tokenize(official_tokenizer(), [prompt])
+    ids, mask = bert_texts()([prompt])
     assert ids.tolist() == [GOLDEN["input_ids"][prompt]]
     assert mask.tolist() == [[int(i != 0) for i in GOLDEN["input_ids"][prompt]]]
 
 
 def test_blips_own_tokens_are_one_piece_each() -> None:
-    assert official_tokenizer()("[DEC] [ENC]").input_ids == [101, 30522, 30523, 102]
+    assert bert_texts().tokenizer("[DEC] [ENC]").input_ids == [101, 30522, 30523, 102]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,15 @@ import torch
 
 from tastemaker.images.convert import to_pil
 from tastemaker.loaders import InputError
-from tastemaker.rewards.models.preprocess import crop_geometry, normalized_pixels, resized_crop
-from tastemaker.rewards.models.resample import passes_vary, pillow_crop, soft_crop, soft_fit
+from tastemaker.rewards.models.preprocess import (
+    crop_geometry,
+    passes_vary,
+    pil_pixels,
+    pillow_crop,
+    resized_crop,
+    soft_crop,
+    soft_fit,
+)
 
 SIZES = [(512, 512), (1024, 768), (97, 301), (64, 64), (224, 300), (300, 224), (17, 64), (1, 1), (223, 640), (225, 225)]
 
@@ -61,9 +68,10 @@ def test_transformers_crop_is_floored() -> None:
     processors = pytest.importorskip("transformers")
     made = getattr(processors, "CLIPImageProcessorPil", processors.CLIPImageProcessor)()
     images = noise(97, 301)
-    want = made([to_pil(image) for image in images], return_tensors="pt").pixel_values
+    pictures = [to_pil(image) for image in images]
+    want = made(pictures, return_tensors="pt").pixel_values
     mean, std = tuple(made.image_mean), tuple(made.image_std)
-    assert (normalized_pixels(images, 224, mean, std, floor=True) - want).abs().max() <= 1e-6
+    assert (pil_pixels(pictures, 224, mean, std, floor=True) - want).abs().max() <= 1e-6
 
 
 def test_the_soft_crop_is_near_and_has_gradients() -> None:

@@ -103,7 +103,7 @@ def test_a_cut_prompt_is_announced_and_scored(tiny_reward, caplog) -> None:
 
 def test_a_nan_score_names_the_reward_and_the_picture(tiny_reward) -> None:
     broken = replace(tiny_reward, score=lambda images, prompts: torch.tensor([1.0, float("nan")]))
-    with pytest.raises(NonFiniteError, match=r"tiny-imagereward scored image 2 as nan"):
+    with pytest.raises(NonFiniteError, match=r"tiny-imagereward scored picture 2 as nan"):
         broken(pictures(HEART, HEART), PROMPT)
 
 

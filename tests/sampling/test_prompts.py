@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tastemaker.loaders import InputError
+from tastemaker.loaders import InputError, with_lora
 from tastemaker.sampling import sample
 from tastemaker.sampling.prompt_syntax import parse_weights
 from tastemaker.sampling.prompts import Encoded, PromptCache, encode_prompts, shared_cache, stack, windows
@@ -80,7 +80,7 @@ def hard_prompts() -> list[str]:
 def test_tokens_and_weights_equal_the_hosts() -> None:
     """The shipped tokenizers, our windows, against the SDXL tokenizer of the real ComfyUI."""
     pytest.importorskip("einops", reason="ComfyUI's own packages are not in this environment (test_versions)")
-    from tastemaker.loaders.single_file.load import tokenizers
+    from tastemaker.loaders.folder.tokenizer import shipped_tokenizers
 
     prompts = hard_prompts()
     done = subprocess.run(
@@ -95,7 +95,7 @@ def test_tokens_and_weights_equal_the_hosts() -> None:
     assert len(answers) == len(prompts)
     assert max(len(answer["l"]) for answer in answers) >= 3
     for prompt, answer in zip(prompts, answers, strict=True):
-        for tokenizer, side in zip(tokenizers(), ("l", "g"), strict=True):
+        for tokenizer, side in zip(shipped_tokenizers(), ("l", "g"), strict=True):
             ours = windows(tokenizer, parse_weights(prompt), 77)
             theirs = [[[token, pytest.approx(weight)] for token, weight in window] for window in answer[side]]
             assert [[[t, w] for t, w in zip(o.ids, o.weights, strict=True)] for o in ours] == theirs, prompt
@@ -170,7 +170,7 @@ def test_more_prompts_than_the_cache_holds_are_encoded_once_and_with_the_lora(ti
     paths = [p for p in (path, path.removeprefix("text_model.")) if _has(tiny_sdxl.modules["text_encoder_2"], p)]
     layers = random_layers(tiny_sdxl, [("text_encoder_2", paths[0])], alpha=8.0)
     write(tmp_path / "lora.safetensors", lora_state(layers))
-    changed = tiny_sdxl.with_lora(read_lora(tmp_path / "lora.safetensors"))
+    changed = with_lora(tiny_sdxl, read_lora(tmp_path / "lora.safetensors"))
     texts, negative = ["a red star", "a blue ring", "a green heart"], "grey"
     with applied_loras(changed, changed.text_encoders):
         want = encode_prompts(changed, texts)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tastemaker.loaders import InputError, NonFiniteError
+from tastemaker.loaders import InputError, NonFiniteError, with_lora
 from tastemaker.sampling import SampleOptions, SampleSettings, sample
 from tastemaker.sampling.steps import ImageNoise
 from tests.recorded import Placed, Recorded
@@ -127,12 +127,14 @@ def test_the_host_is_asked_for_room_to_encode_and_decode(tiny_sdxl, tiling: str)
 
 
 def test_the_host_is_asked_for_room_for_merged_weights_too(tiny_sdxl, tmp_path) -> None:
-    from tastemaker.loaders.lora.apply import lora_state, merged_bytes, read_lora
+    from tastemaker.loaders.lora.apply import merged_bytes
+    from tastemaker.loaders.lora.read import read_lora
+    from tastemaker.loaders.lora.state import lora_state
     from tests.loaders.lora_files import attention_paths, random_layers, write
 
     layers = random_layers(tiny_sdxl, attention_paths(tiny_sdxl), alpha=4.0)
     write(tmp_path / "lora.safetensors", lora_state(layers))
-    changed = tiny_sdxl.with_lora(read_lora(tmp_path / "lora.safetensors"))
+    changed = with_lora(tiny_sdxl, read_lora(tmp_path / "lora.safetensors"))
     encoders = ("text_encoder", "text_encoder_2")
     for component in ("unet", *encoders):
         weights = [tiny_sdxl.modules[c].get_submodule(path).weight for c, path in layers if c == component]

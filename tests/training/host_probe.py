@@ -17,7 +17,7 @@ def main() -> None:
     import comfy.lora
 
     from tastemaker.loaders import lora_state
-    from tastemaker.nodes.native import unet_state
+    from tastemaker.loaders.layout.native import unet_state
     from tastemaker.training.learner.adapter import LoraAdapter
     from tests.nodes.native_probe import host_unet
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.lora.apply import applied_loras, lora_state, make_lora, read_lora
+from tastemaker.loaders import DiffusionModel, InputError, with_lora
+from tastemaker.loaders.lora.apply import applied_loras
+from tastemaker.loaders.lora.read import make_lora, read_lora
+from tastemaker.loaders.lora.state import lora_state
 from tastemaker.sampling import sample
 from tastemaker.training.learner.adapter import LoraAdapter, gradient_checkpointing, target_paths, trainable_through
 from tastemaker.training.learner.averages import WeightAverage, averaging_rate
@@ -57,7 +59,7 @@ def test_attached_is_merged_and_detached_is_as_before(small_ddpm: DiffusionModel
     assert torch.equal(run(unet), before)
     assert [id(p) for p in unet.parameters()] == parameters
     layers = {(c, p.replace(".", "_")): layer for (c, p), layer in adapter.layers().items()}
-    with applied_loras(small_ddpm.with_lora(make_lora("x", layers)), ("unet",)):
+    with applied_loras(with_lora(small_ddpm, make_lora("x", layers)), ("unet",)):
         torch.testing.assert_close(attached, run(unet), atol=1e-5, rtol=1e-5)
     assert (attached - before).abs().max() > 0.01
 
@@ -144,7 +146,7 @@ def test_the_saved_lora_gives_the_pictures_of_training(
         tuned = sample(model, prompt, **settings).images
     path = tmp_path / "lora.safetensors"
     save_file(lora_state(adapter.layers()), path)
-    loaded = sample(model.with_lora(read_lora(path)), prompt, **settings).images
+    loaded = sample(with_lora(model, read_lora(path)), prompt, **settings).images
     assert (tuned - before).abs().max() > 1e-3
     assert (tuned - loaded).abs().max() <= 1e-5
 

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tastemaker.loaders import DiffusionModel, InputError, ModelFileError
-from tastemaker.loaders.lora.apply import read_lora
+from tastemaker.loaders.lora.read import read_lora
 from tastemaker.training import finetune
 from tastemaker.training.run.checkpoint import checkpoints, load_checkpoint
 from tests.conftest import ROOT

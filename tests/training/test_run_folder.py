@@ -20,7 +20,7 @@ from tests.promptly import promptly
 
 from .conftest import brightness, quick
 
-IDENTITY = {"settings": identity(FineTuneConfig()), "model": "m"}
+IDENTITY = {"settings": identity(FineTuneConfig(rank=4)), "model": "m"}
 FIGURES = {"loss": 0.0, "kl": 0.0, "ratio": 1.0, "clip_fraction": 0.0, "grad_norm": 1.0, "updates": 1}
 REPORT = EpochReport(1, 0.5, 0.1, {"r": 0.5}, FIGURES, 4, seconds={"sampling": 1.0})
 TENSORS = {"weights.a": torch.ones(2), "optimizer.step.a": torch.tensor(3.0)}

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { compared, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
-import { short } from "../../web/training_chart.js";
+import { short } from "../../web/training/chart.js";
 
 test("time is said in the unit that fits", () => {
   assert.deepEqual([null, undefined, 0, 89, 90, 2100].map(timeLeft), ["", "", "1 s left", "89 s left", "2 min left", "35 min left"]);

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ...core.errors import InputError
-from ...loaders.lora.apply import LoraLayer
+from ...loaders.lora.layers import LoraLayer
 
 _ATTENTION = (".to_q", ".to_k", ".to_v", ".to_out.0")
 _CHECKPOINTED = ("ResnetBlock2D", "BasicTransformerBlock", "Attention")

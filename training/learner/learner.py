@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from ...core.errors import InputError, ModelFileError
-from ...loaders.lora.apply import applied_loras, lora_state, make_lora
+from ...loaders.lora.apply import applied_loras, with_lora
+from ...loaders.lora.read import make_lora
+from ...loaders.lora.state import lora_state
 from ...loaders.model import DiffusionModel
 from ..config import FineTuneConfig
 from ..randomness import generator
@@ -123,7 +125,7 @@ class Learner:
         with self._result():
             if self.adapter is not None:
                 layers = {(c, path.replace(".", "_")): layer for (c, path), layer in self.adapter.layers().items()}
-                return self.base.with_lora(make_lora(name, layers))
+                return with_lora(self.base, make_lora(name, layers))
             unet = _copied(self.policy.unet, self.base.dtype).requires_grad_(False)
             modules = {**self.base.modules, "unet": unet}
             return replace(self.base, modules=modules, fingerprint=_fingerprint(self.base, unet))

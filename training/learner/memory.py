@@ -15,7 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ...core.errors import OutOfMemoryError
-from ...core.free_memory import free_bytes
+from ...core.memory import free_bytes
 from ...loaders.model import DiffusionModel
 from ..algorithms.registry import ALGORITHMS
 from ..config import FineTuneConfig

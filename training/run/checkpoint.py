@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ...core.errors import InputError, ModelFileError
-from ...core.files import check_own, check_real, replacing
-from ...core.files import unwritable as why_not
+from ...core.errors import ModelFileError
+from ...core.files import check_own, check_real, replacing, unwritable
+from ...core.runs import not_written
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +47,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
     except (OSError, SafetensorError) as e:
-        raise unwritable(path, e) from e
-
-
-def unwritable(path: Path, error: Exception) -> InputError:
-    """Return the error of a full disk, a folder that may not be written, a link in its place, and their kin."""
-    return InputError(
-        "run_folder", path.name, f"It cannot be written ({why_not(error)}). What was there before is intact."
-    )
+        raise not_written(path, e) from e
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -88,7 +81,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except ModelFileError:
         raise
     except OSError as e:
-        raise ModelFileError(f"The checkpoint {path.name} cannot be read ({why_not(e)}).") from e
+        raise ModelFileError(f"The checkpoint {path.name} cannot be read ({unwritable(e)}).") from e
     except _NONSENSE as e:
         raise ModelFileError(f"The checkpoint {path.name} is damaged ({str(e)[:200]}).") from e
     return found

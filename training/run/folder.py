@@ -19,6 +19,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,11 @@ from einops import rearrange
 from PIL import Image
 
 from ...core.errors import InputError, ModelFileError
-from ...core.files import append_own, check_real, own_folder, read_own, sweep, write_atomic
-from ...core.files import unwritable as unwritable_reason
-from ...core.runs import first_difference, kept_identity, locked
+from ...core.files import append_own, check_real, own_folder, read_own, sweep, unwritable, write_atomic
+from ...core.runs import first_difference, kept_identity, locked, not_written, writing
 from ...loaders.model import DiffusionModel
 from ..config import FineTuneConfig, identity
-from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, unwritable, write_safetensors
+from .checkpoint import Checkpoint, newest_checkpoint, save_checkpoint, write_safetensors
 from .report import EpochReport
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ class RunFolder:
         try:
             for folder in (self.path, self._checkpoints, self._samples):
                 own_folder(folder)
-            self._lock = locked(self.path / "run.lock")
+            self._lock: ExitStack | None = locked(self.path / "run.lock")
         except OSError as e:
-            raise unwritable(Path(e.filename or self.path), e) from e
+            raise not_written(Path(e.filename or self.path), e) from e
         try:
             self._sweep()
             self._check_identity(json.loads(json.dumps(identity)), config)
@@ -99,11 +99,9 @@ class RunFolder:
         self._write(path, json.dumps({"identity": identity, **config}, indent=2, allow_nan=False).encode())
 
     def _write(self, path: Path, data: bytes) -> None:
-        try:
+        with writing(path):
             check_real(path.parent)
             write_atomic(path, data)
-        except OSError as e:
-            raise unwritable(path, e) from e
 
     # --- to resume ------------------------------------------------------------------------------
 
@@ -119,7 +117,7 @@ class RunFolder:
             lines = read_own(path, MAX_METRICS_BYTES).decode(errors="replace").splitlines() if path.exists() else []
         except OSError as e:
             raise ModelFileError(
-                f"{path.name} of the run {self.path.name} cannot be read ({unwritable_reason(e)}). Move it away."
+                f"{path.name} of the run {self.path.name} cannot be read ({unwritable(e)}). Move it away."
             ) from e
         reports: list[EpochReport] = []
         for line in lines:
@@ -143,19 +141,16 @@ class RunFolder:
         except ImportError:
             return None
         folder = self.path / "tensorboard"
-        try:
+        with writing(folder):
             return SummaryWriter(str(own_folder(folder)), purge_step=done + 1)
-        except OSError as e:
-            raise unwritable(folder, e) from e
 
     # --- while it runs --------------------------------------------------------------------------
 
     def log(self, report: EpochReport) -> None:
         """Add an epoch's line, and its sample grid where there is one."""
-        try:
-            append_own(self.path / "metrics.jsonl", _line(report).encode())
-        except OSError as e:
-            raise unwritable(self.path / "metrics.jsonl", e) from e
+        path = self.path / "metrics.jsonl"
+        with writing(path):
+            append_own(path, _line(report).encode())
         if report.grid is not None:
             self.save_grid(report.epoch, report.grid)
         if self._board is not None:

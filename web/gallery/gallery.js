@@ -1,11 +1,10 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
 import { addStyle, button, element } from "../shared/dom.js";
-import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
+import { arranged, formatScore, moved, scoreRange } from "./model.js";
+import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
-const BUCKETS = ["great", "ok", "bad"];
-const SLIDER_STEPS = 200;
 let galleries = 0;
 
 /**
@@ -15,7 +14,7 @@ let galleries = 0;
  */
 export class Gallery {
   constructor(container, host) {
-    addStyle(new URL("../gallery.css", import.meta.url).href);
+    addStyle(new URL("./gallery.css", import.meta.url).href);
     this.container = container;
     this.host = host;
     this.prefix = `tastemaker-${++galleries}`;
@@ -111,31 +110,14 @@ export class Gallery {
   // --- parts --------------------------------------------------------------------------------
 
   cell(row, place) {
-    const picture = element("img", "tm-thumb", {
-      attributes: { loading: "lazy", decoding: "async", alt: "", draggable: "false" },
+    const made = cell(row, {
+      id: `${this.prefix}-${place}`,
+      label: this.label(row),
+      columns: this.others,
+      url: (entry) => this.host.url(entry),
     });
-    if (row.thumb) picture.src = this.host.url(row.thumb);
-    picture.addEventListener("error", () => picture.classList.add("tm-broken"));
-    const frame = element("span", "tm-box", {
-      children: [
-        picture,
-        element("span", "tm-check", { text: "\u2713", attributes: { "aria-hidden": "true" } }),
-        element("span", "tm-zoom", { text: "\u2922", attributes: { title: "Enlarge", "aria-hidden": "true" } }),
-      ],
-    });
-    const cell = element("div", `tm-cell${row.rank === 1 ? " tm-first" : ""}${row.kept ? " tm-kept" : ""}`, {
-      attributes: { role: "option", id: `${this.prefix}-${place}`, "aria-label": described(row), title: row.prompt ?? "" },
-      children: [
-        frame,
-        element("span", "tm-rank", { text: `#${row.rank}` }),
-        element("span", `tm-bucket tm-${BUCKETS.includes(row.bucket) ? row.bucket : "none"}`, { text: row.bucket ?? "" }),
-        element("span", "tm-score", { text: formatScore(row.score) }),
-        ...this.others.map((name) => element("span", "tm-column", { text: formatScore(row.scores?.[name]) })),
-        element("span", "tm-label", { text: this.label(row) }),
-      ],
-    });
-    cell.place = place;
-    return cell;
+    made.place = place;
+    return made;
   }
 
   /** What tells a row from the others: its file, its prompt where there are several, else its seed. */
@@ -151,54 +133,20 @@ export class Gallery {
     );
     this.count = element("span", "tm-count");
     const first = element("div", "tm-row", { children: [this.count, element("span", "tm-space")] });
-    if (this.columns.length > 1) first.append(this.sortBox());
+    if (this.columns.length > 1) first.append(sortBox(["rank", ...this.columns], (name) => this.sortBy(name)));
     first.append(...this.viewButtons);
     if (this.sheet) {
       first.append(button("tm-button", "Sheet", "Open the labelled sheet", () => this.openSheet()));
     }
-    this.tools.replaceChildren(first, element("div", "tm-row", { children: [this.slider(), ...this.chips()] }));
-  }
-
-  sortBox() {
-    const names = ["rank", ...this.columns];
-    return element("select", "tm-select", {
-      attributes: { "aria-label": "Sort by" },
-      children: names.map((name) => element("option", "", { text: name, attributes: { value: name } })),
-      on: { change: (event) => this.sortBy(event.target.value) },
-    });
-  }
-
-  slider() {
-    const value = element("output", "tm-value", { text: "all" });
-    const input = element("input", "tm-slider", {
-      attributes: { type: "range", min: "0", max: String(SLIDER_STEPS), value: "0", "aria-label": "Hide below this score" },
-    });
-    input.addEventListener("input", () => {
-      const step = Number(input.value);
-      // the last step is the best score itself, whatever rounding says
-      const score = step === SLIDER_STEPS ? this.high : this.low + ((this.high - this.low) * step) / SLIDER_STEPS;
-      this.filter.threshold = step === 0 ? null : score;
-      value.textContent = step === 0 ? "all" : `from ${formatScore(score)}`;
-      input.setAttribute("aria-valuetext", value.textContent);
+    const slider = thresholdSlider(this.low, this.high, (score) => {
+      this.filter.threshold = score;
       this.arrange();
     });
-    input.addEventListener("keydown", (event) => event.stopPropagation());
-    input.disabled = this.low === this.high;
-    return element("label", "tm-threshold", { children: [input, value] });
-  }
-
-  chips() {
-    const counts = this.summary.buckets ?? {};
-    return BUCKETS.filter((name) => counts[name]).map((name) => {
-      const chip = button(`tm-chip tm-${name}`, `${name} ${counts[name]}`, `Show or hide ${name} pictures`, () => {
-        const hide = !this.filter.hidden.has(name);
-        this.filter.hidden[hide ? "add" : "delete"](name);
-        chip.setAttribute("aria-pressed", String(!hide));
-        this.arrange();
-      });
-      chip.setAttribute("aria-pressed", "true");
-      return chip;
+    const chips = bucketChips(this.summary.buckets ?? {}, (name, hide) => {
+      this.filter.hidden[hide ? "add" : "delete"](name);
+      this.arrange();
     });
+    this.tools.replaceChildren(first, element("div", "tm-row", { children: [slider, ...chips] }));
   }
 
   buildHead() {
@@ -304,22 +252,8 @@ export class Gallery {
     }
     this.activeCell.classList.add("tm-active");
     this.list.setAttribute("aria-activedescendant", this.activeCell.id);
-    this.drawDetails(this.rows[place]);
+    this.details.replaceChildren(...facts(this.rows[place]));
     if (reveal) this.reveal();
-  }
-
-  drawDetails(row) {
-    const parts = [element("strong", "", { text: `#${row.rank} ${formatScore(row.score)}` })];
-    if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
-    if (row.seed_text) parts.push(element("span", "tm-dim", { text: `seed ${row.seed_text}` }));
-    if (row.name) parts.push(element("span", "tm-dim", { text: row.name }));
-    if (this.columns.length > 1) {
-      for (const name of this.columns) {
-        parts.push(element("span", "tm-dim", { text: `${name} ${formatScore(row.scores?.[name])}` }));
-      }
-    }
-    parts.push(element("span", "tm-prompt", { text: row.prompt ?? "" }));
-    this.details.replaceChildren(...parts);
   }
 
   /** Scroll the list, and nothing else on the page, until the active picture is seen. */

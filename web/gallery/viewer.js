@@ -1,7 +1,7 @@
 // The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
 
 import { button, element } from "../shared/dom.js";
-import { formatScore } from "./model.js";
+import { facts } from "./parts.js";
 
 const PIXELS = 200; // a picture this small is shown with its pixels sharp
 
@@ -24,21 +24,6 @@ function pane(role) {
     picture.hidden = true;
   });
   return { box, frame, picture, gone, caption, pick };
-}
-
-function captionOf(row) {
-  const score = element("strong", "", { text: `#${row.rank}   ${formatScore(row.score)}` });
-  const parts = [score];
-  if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
-  for (const [name, value] of Object.entries(row.scores ?? {})) {
-    if (Object.keys(row.scores).length > 1) {
-      parts.push(element("span", "tm-dim", { text: `${name} ${formatScore(value)}` }));
-    }
-  }
-  if (row.seed_text) parts.push(element("span", "tm-dim", { text: `seed ${row.seed_text}` }));
-  if (row.name) parts.push(element("span", "tm-dim", { text: row.name }));
-  parts.push(element("span", "tm-prompt", { text: row.prompt ?? "" }));
-  return parts;
 }
 
 /**
@@ -168,7 +153,7 @@ export class Viewer {
       side.frame.scrollTo(0, 0);
     }
     side.picture.alt = `Rank ${row.rank}: ${row.prompt ?? ""}`;
-    side.caption.replaceChildren(...captionOf(row));
+    side.caption.replaceChildren(...facts(row));
     const picked = this.source.isPicked(row);
     side.pick.textContent = picked ? "\u2713 Picked" : "Pick";
     side.pick.setAttribute("aria-pressed", String(picked));

@@ -18,7 +18,7 @@ export function element(tag, className = "", { text, attributes = {}, on = {}, c
   return made;
 }
 
-/** A button that says what it does to whoever cannot see it. */
+/** A button with a label for those who cannot see it. */
 export function button(className, text, label, onClick) {
   return element("button", className, {
     text,

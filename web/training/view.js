@@ -1,7 +1,7 @@
-// What the Fine-Tune node shows: curves of every epoch, and what the model paints at fixed prompts.
+// What the Fine-Tune node shows: curves of every epoch, and the model's pictures of fixed prompts.
 
 import { addStyle, element } from "../shared/dom.js";
-import { panel } from "../training_chart.js";
+import { chart } from "./chart.js";
 import { compared, statusLine, stoppedLine } from "./model.js";
 
 /**
@@ -75,12 +75,12 @@ export class TrainingView {
   #draw() {
     const column = (name) => this.rows.map((row) => row[name]);
     if (this.rows.length === 0) return this.charts.replaceChildren();
-    const reward = panel("reward", column("reward"), { spread: column("reward_std"), wide: true });
+    const reward = chart("reward", column("reward"), { std: column("reward_std"), wide: true });
     if (reward) reward.style.gridColumn = "1 / -1";
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
-    const own = this.figures.map((figure) => panel(figure.title, changed(figure), { floor: figure.floor }));
-    const panels = [reward, ...own, panel("reward in comparisons", this.rows.map(compared))];
-    return this.charts.replaceChildren(...panels.filter(Boolean));
+    const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
+    const charts = [reward, ...own, chart("reward in comparisons", this.rows.map(compared))];
+    return this.charts.replaceChildren(...charts.filter(Boolean));
   }
 }

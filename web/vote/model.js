@@ -1,5 +1,5 @@
 // Votes in the page, without a page: the widget's text, what counts, where to go next. Pure functions.
-// A vote is [token, choice, milliseconds]; "none" takes one back. The node reads exactly this, evaluation/votes.py.
+// A vote is [token, choice, milliseconds]; "none" takes one back. The node reads exactly this: parse_votes in evaluation/votes/votes.py.
 
 export const RETRACTED = "none";
 

@@ -19,7 +19,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 HEAD_CHANNELS = 64
-BASE_SIZE_NUMBERS, REFINER_SIZE_NUMBERS = 6, 5  # original, crop, target size; the refiner's last is its score
 
 SDXL_SCHEDULER: dict[str, Any] = {
     "_class_name": "EulerDiscreteScheduler",
@@ -54,7 +53,7 @@ def scheduler_config(*, prediction_type: str, zero_snr: bool = False, distilled:
 
 
 def _size(shapes: Shapes, name: str, axis: int) -> int:
-    """One side of a tensor. Raises ModelFileError when it is not there or has too few sides."""
+    """Return one dimension of a tensor. Raises ModelFileError when it is not there or has too few dimensions."""
     if name not in shapes:
         raise ModelFileError(f"It holds no {name}.")
     if axis >= len(shapes[name]) or shapes[name][axis] < 1:
@@ -71,7 +70,7 @@ def _count(shapes: Shapes, pattern: str) -> int:
 
 
 def unet_config(shapes: Shapes, *, pooled: int, size_numbers: int) -> dict[str, Any]:
-    """Config of `UNet2DConditionModel` for `model.diffusion_model.*`.
+    """Return the config of `UNet2DConditionModel` for `model.diffusion_model.*`.
 
     `pooled` is the width of the pooled text, `size_numbers` how many numbers of size conditioning
     there are. Raises ModelFileError naming a tensor that is missing or not as SDXL has it.
@@ -102,23 +101,23 @@ def unet_config(shapes: Shapes, *, pooled: int, size_numbers: int) -> dict[str, 
         "projection_class_embeddings_input_dim": added,
     }
     # SSD-1B and Segmind Vega: layers taken out of the up blocks, and attention out of the middle
-    ways_up = _depths_up(shapes, len(levels), layers[0])
-    if ways_up != [[depth] * (layers[0] + 1) for depth in reversed(depths)]:
+    depths_up = _depths_up(shapes, len(levels), layers[0])
+    if depths_up != [[depth] * (layers[0] + 1) for depth in reversed(depths)]:
         config["transformer_layers_per_block"] = per_level
-        config["reverse_transformer_layers_per_block"] = [way if any(way) else 1 for way in ways_up]
+        config["reverse_transformer_layers_per_block"] = [depth if any(depth) else 1 for depth in depths_up]
     if not middle:
         config["mid_block_type"] = "UNetMidBlock2D"
     return config
 
 
 def _first_attention(shapes: Shapes) -> str:
-    """The first cross-attention's keys, whose inputs are as wide as the text."""
+    """Return the first cross-attention's keys, whose inputs are as wide as the text."""
     found = [n for n in shapes if n.startswith(UNET) and n.endswith(".transformer_blocks.0.attn2.to_k.weight")]
     return min(found, default=f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight")
 
 
 def _depths_up(shapes: Shapes, levels: int, layers: int) -> list[list[int]]:
-    """Transformer depth of each layer of each level of the UNet's up blocks, which have one layer more."""
+    """Return the transformer depth of each layer of each level of the UNet's up blocks, which have one layer more."""
     block = UNET + "output_blocks.{}.1.transformer_blocks.{{}}.norm1.weight"
     each = range(layers + 1)
     return [[_count(shapes, block.format(level * (layers + 1) + i)) for i in each] for level in range(levels)]
@@ -134,7 +133,7 @@ def _size_width(added: int, pooled: int, size_numbers: int) -> int:
 
 
 def _levels(shapes: Shapes) -> list[tuple[int, int, int]]:
-    """(width, transformer depth, layers) of each level of the UNet's way down.
+    """(width, transformer depth, layers) of each level of the UNet's down blocks.
 
     `input_blocks` are numbered through: conv, then for each level its layers and a downsampler.
     """
@@ -156,8 +155,8 @@ def _levels(shapes: Shapes) -> list[tuple[int, int, int]]:
     return levels
 
 
-def vae_config(shapes: Shapes) -> dict[str, Any]:
-    """Config of `AutoencoderKL` for `first_stage_model.*`. Raises ModelFileError.
+def vae_config(shapes: Shapes, scaling_factor: float | None) -> dict[str, Any]:
+    """Return the config of `AutoencoderKL` for `first_stage_model.*`. Raises ModelFileError.
 
     `force_upcast` is true: the original VAE overflows float16, and no file says which VAE it has.
     """
@@ -175,13 +174,13 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
         "layers_per_block": _count(shapes, VAE + "encoder.down.0.block.{}.conv1.weight"),
         "latent_channels": _size(shapes, VAE + "decoder.conv_in.weight", 1),
         "norm_num_groups": 32,
-        "scaling_factor": 0.13025,
+        "scaling_factor": scaling_factor,
         "force_upcast": True,
     }
 
 
 def clip_l_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
-    """Config of `CLIPTextModel` for CLIP ViT-L/14 as transformers names it. Raises ModelFileError.
+    """Return the config of `CLIPTextModel` for CLIP ViT-L/14 as transformers names it. Raises ModelFileError.
 
     `prefix` ends before `embeddings.` and `encoder.`.
     """
@@ -199,7 +198,7 @@ def clip_l_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
 
 
 def clip_g_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
-    """Config of `CLIPTextModelWithProjection` for OpenCLIP ViT-bigG/14. Raises ModelFileError."""
+    """Return the config of `CLIPTextModelWithProjection` for OpenCLIP ViT-bigG/14. Raises ModelFileError."""
     projection, axis = (prefix + "text_projection", 1)
     if projection not in shapes:  # the form with a `.weight` is transposed
         projection, axis = (prefix + "text_projection.weight", 0)

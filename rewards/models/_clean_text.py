@@ -11,10 +11,8 @@ import html
 import html.entities
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, lru_cache
-from typing import Any
 
 
 def clean(text: str) -> str:
@@ -41,37 +39,6 @@ def _fix_text(text: str) -> str:
     return fix_text(text)
 
 
-@dataclass(frozen=True)
-class CleaningTokenizer:
-    """A tokenizer that reads texts as `clean` leaves them."""
-
-    tokenizer: Any
-
-    @property
-    def about(self) -> str:
-        """What decides how texts are cleaned, in words."""
-        return f"texts cleaned {'with' if has_ftfy() else 'without'} ftfy"
-
-    def __call__(self, texts: str | list[str], **options: Any) -> Any:
-        cleaned = clean(texts) if isinstance(texts, str) else [clean(text) for text in texts]
-        return self.tokenizer(cleaned, **options)
-
-    def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids)
-
-
-def misread_remarks(prompts: Iterable[str]) -> list[str]:
-    """Return a line for each prompt that ftfy might clean otherwise; none where it is installed."""
-    if has_ftfy():
-        return []
-    return [
-        f"a prompt looks as if it was read in a wrong encoding; install ftfy to read it as CLIP's own code does: "
-        f"{prompt[:60]!r}..."
-        for prompt in prompts
-        if misread(prompt)
-    ]
-
-
 # --- ftfy's repairs (Speer 2019, ftfy 6: `fix_text` with its defaults) ---------------------------
 
 
@@ -80,7 +47,7 @@ def _span(first: int, last: int) -> range:
 
 
 def _characters() -> dict[int, str | None]:
-    """What single characters become: C1 controls, ligatures, wide and narrow forms, quotes, line breaks, controls."""
+    """Map single characters to what they become: controls, ligatures, wide and narrow forms, quotes, line breaks."""
     table: dict[int, str | None] = {}
     for code in _span(0x80, 0x9F):  # as Windows-1252 has them; five have no character there
         table[code] = bytes([code]).decode("cp1252", "replace").replace("\ufffd", chr(code))
@@ -125,7 +92,7 @@ def _fix_line(text: str, entities: bool) -> str:
 
 
 def _entity(entity: str) -> str:
-    """One entity's character; of names in capitals too where HTML has none such."""
+    """Return one entity's character; of names in capitals too where HTML has none such."""
     if entity[1] == "#":
         read = html.unescape(entity)
         return entity if ";" in read else read
@@ -170,7 +137,7 @@ def _misread(text: str) -> bool:
 
 
 def _bytes(text: str, codec: str) -> bytes:
-    """A text in an 8-bit encoding: C1 controls by their numbers, a lost character as 1A, what it lacks as 0."""
+    """Encode a text in an 8-bit encoding: C1 controls by their numbers, a lost character as 1A, what it lacks as 0."""
     return b"".join(_byte(character, codec) for character in text)
 
 

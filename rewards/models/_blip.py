@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import nn
 
 from ...core.errors import ModelFileError
@@ -57,19 +58,19 @@ def _renamed(key: str, old: str, new: str) -> str | None:
 
 
 def transformers_vision_key(key: str) -> str:
-    """A key of the official ViT, without `visual_encoder.`, as BlipVisionModel spells it."""
+    """Spell a key of the official ViT, without `visual_encoder.`, as BlipVisionModel does."""
     names = (_renamed(key, official, ours) for official, ours in _VISION_NAMES)
     return next((name for name in names if name is not None), key)
 
 
 def official_vision_key(key: str) -> str:
-    """A key of BlipVisionModel as the official ViT spells it."""
+    """Spell a key of BlipVisionModel as the official ViT does."""
     names = (_renamed(key, ours, official) for official, ours in _VISION_NAMES)
     return next((name for name in names if name is not None), key)
 
 
 def med_config(path: Path) -> dict[str, Any]:
-    """The sizes in an official `med_config.json`. Raises ModelFileError for one that is not JSON or lacks a size."""
+    """Read the sizes in an official `med_config.json`. Raises ModelFileError for one that lacks any."""
     config = read_json(path)
     missing = [key for key in MED_LARGE if key not in config]
     if missing:
@@ -81,7 +82,7 @@ _MAX_BLOCKS = 64
 
 
 def check_vit(vit: Any, where: str) -> None:
-    """Raises ModelFileError unless `vit` gives every size of a ViT, none beyond what a model has."""
+    """Raise ModelFileError unless `vit` gives every size of a ViT, none beyond what a model has."""
     if not isinstance(vit, Mapping) or any(type(vit.get(key)) is not int or vit[key] < 1 for key in VIT_LARGE):
         raise ModelFileError(f"The config of {where} lacks a size of its ViT ({', '.join(VIT_LARGE)}).")
     check_sizes(vit, f"{where}: vit")
@@ -143,12 +144,12 @@ class FusedAttention(nn.Module):
         self.qkv, self.projection, self.heads = plain.qkv, plain.projection, plain.num_heads
 
     def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """Self-attention. Shape: (B, N, D) -> (B, N, D); the second value stands for weights nobody asks for."""
-        batch, length, width = hidden_states.shape
-        parts = self.qkv(hidden_states).view(batch, length, 3, self.heads, width // self.heads)
-        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
+        """Attend to itself. Shape: (B, N, D) -> (B, N, D); the second value stands for weights nobody asks for."""
+        queries, keys, values = rearrange(
+            self.qkv(hidden_states), "b n (three h d) -> three b h n d", three=3, h=self.heads
+        )
         mixed = F.scaled_dot_product_attention(queries, keys, values)
-        return self.projection(mixed.transpose(1, 2).reshape(batch, length, width)), None
+        return self.projection(rearrange(mixed, "b h n d -> b n (h d)")), None
 
 
 def read_text(text: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,10 @@
 """CLIP in transformers' class, read from transformers' files or OpenCLIP's.
 
-Radford et al. 2021 (arXiv 2103.00020). Legend: B pictures or texts, L tokens, D features.
+Radford et al. 2021 (arXiv 2103.00020). Legend: B images or texts, L tokens, D features.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,24 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from ...core.assets import asset_folder
 from ...core.errors import ModelFileError
-from ...loaders.folder.tokenizer import clip_tokenizer
 from ...loaders.formats.component import own_sizes, read_weights
 from ...loaders.formats.limits import check_sizes
 from ...loaders.formats.weights import fill, find_weights, read_json, read_safetensors
-from . import remarks
-from .clean_text import CleaningTokenizer, misread_remarks
+from ...loaders.layout.open_clip import from_open_clip
+from ._text import CLIP_TOKENS, CLIP_VOCABULARY, TextReader
+from .pixels import PixelNetwork
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from transformers import CLIPModel
 
-    from transformers import CLIPModel, CLIPTokenizerFast
-
-    ClipTokenizer: TypeAlias = CLIPTokenizerFast | CleaningTokenizer
-
-MAX_TOKENS = 77
-_VOCABULARY, _END = 49_408, 49_407
+_END = CLIP_VOCABULARY - 1
 
 
 def _tower(width: int, layers: int, heads: int, act: str) -> dict[str, Any]:
@@ -57,7 +50,7 @@ _ACTIVATIONS = ("gelu", "quick_gelu")
 
 
 def described_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The sizes in a CLIP model's `config.json`; nothing else of it is used. Raises ModelFileError."""
+    """Return the sizes in a CLIP model's `config.json`; nothing else of it is used. Raises ModelFileError."""
     towers = {}
     for name, keys in (("vision_config", _VISION_KEYS), ("text_config", _TEXT_KEYS)):
         part = config.get(name)
@@ -73,15 +66,15 @@ def described_sizes(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _check_tower(sizes: Mapping[str, Any], where: str) -> None:
+    kinds = {"hidden_act": str, "layer_norm_eps": float}
     for key, value in sizes.items():
-        kinds = {"hidden_act": str, "layer_norm_eps": float}
-        if type(value) is not kinds.get(key, int) or (kinds.get(key, int) is int and value < 1):
+        if type(value) is not kinds.get(key, int) or (isinstance(value, int) and value < 1):
             raise ModelFileError(f"{where}: {key} is {str(value)[:40]!r}, which is no size of a CLIP model.")
     check_sizes(sizes, where)
 
 
 def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text: bool = True) -> CLIPModel:
-    """A CLIP model from a folder or a file, strictly; without its text tower where `text` is false.
+    """Load a CLIP model from a folder or a file, strictly; without its text tower where `text` is false.
 
     A folder is transformers' (`config.json`, `model.safetensors`); a file is of transformers' or OpenCLIP's
     key names and of the `sizes` given, or of those in a `.json` of its own name. Raises ModelFileError.
@@ -91,14 +84,14 @@ def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text:
     config = read_json(path / "config.json") if path.is_dir() else own_sizes(path)
     sizes = sizes if config is None else described_sizes(config, path.name)
     if path.is_dir():
-        state = {}
+        state: dict[str, torch.Tensor] = {}
         for file in find_weights(path, "model", prefer_half=dtype != torch.float32):
             state |= read_safetensors(file, dtype)
     else:
         state = read_weights(path, dtype, inside="state_dict")
     if "visual.conv1.weight" in state:
         state = from_open_clip(state)
-    text_config = {**sizes["text_config"], "vocab_size": _VOCABULARY, "max_position_embeddings": MAX_TOKENS}
+    text_config = {**sizes["text_config"], "vocab_size": CLIP_VOCABULARY, "max_position_embeddings": CLIP_TOKENS}
     # the end's place is where the text's features are read; the others are never asked for
     text_config |= {"bos_token_id": _END - 1, "eos_token_id": _END, "pad_token_id": 1}
     with torch.device("meta"):
@@ -113,88 +106,37 @@ def load_clip(path: Path, sizes: Mapping[str, Any], dtype: torch.dtype, *, text:
     return network.requires_grad_(False).eval()
 
 
-# --- OpenCLIP's names -------------------------------------------------------------------------
-
-_ENDS = {
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
-    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
-    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.weight": "text_model.final_layer_norm.weight",
-    "ln_final.bias": "text_model.final_layer_norm.bias",
-    "logit_scale": "logit_scale",
-}
-_TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-_LAYER = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
-
-
-def from_open_clip(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """An OpenCLIP state dict under transformers' names; what has no name there keeps its own.
-
-    Attention is fused there, and projections are (in, out). `attn_mask` is a constant that old files keep.
-    """
-    renamed: dict[str, torch.Tensor] = {}
-    for key, value in state.items():
-        if block := _BLOCK.fullmatch(key):
-            tower = "vision_model" if block[1] else "text_model"
-            place, name, end = f"{tower}.encoder.layers.{block[2]}", block[3], block[4]
-            if name == "attn.in_proj":
-                for part, third in zip("qkv", value.chunk(3), strict=True):
-                    renamed[f"{place}.self_attn.{part}_proj.{end}"] = third.contiguous()
-            else:
-                renamed[f"{place}.{_LAYER.get(name, name)}.{end}"] = value
-        elif key in _TRANSPOSED:
-            renamed[_TRANSPOSED[key]] = value.T.contiguous()
-        elif key != "attn_mask":
-            renamed[_ENDS.get(key, key)] = value
-    return renamed
-
-
 # --- features ---------------------------------------------------------------------------------
 
 
-def text_tokenizer() -> CLIPTokenizerFast:
-    """Return CLIP's tokenizer, which ships with the pack, as transformers makes it: texts are not cleaned."""
-    return clip_tokenizer(asset_folder("clip-tokenizer"), _VOCABULARY)
-
-
-def cleaning_tokenizer() -> CleaningTokenizer:
-    """Return the same tokenizer with OpenAI's and open_clip's cleaning of texts before it."""
-    return CleaningTokenizer(text_tokenizer())
-
-
 def image_features(network: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    """Embeddings of length 1 of normalised pixels. Shape: (B, 3, H, W) -> (B, D) float32."""
+    """Embed normalised pixels, at length 1. Shape: (B, 3, H, W) -> (B, D) float32."""
     seen = network.vision_model(pixel_values=pixels.to(network.visual_projection.weight.dtype))
     return F.normalize(network.visual_projection(seen.pooler_output).float(), dim=-1)
 
 
-def text_features(network: CLIPModel, tokenizer: ClipTokenizer, prompts: Sequence[str]) -> torch.Tensor:
-    """Embeddings of length 1 of B texts, each different one read once: (B, D) float32.
-
-    Texts over 77 tokens are cut there and end in the end token, as in CLIP's own tokenizer.
-    """
+def text_features(network: CLIPModel, texts: TextReader, prompts: Sequence[str]) -> torch.Tensor:
+    """Embed B texts at length 1, each different one read once: (B, D) float32."""
     different = list(dict.fromkeys(prompts))
-    batch = tokenizer(different, padding=True, max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
-    ids = batch.input_ids.to(network.text_projection.weight.device)
-    read = network.text_model(input_ids=ids)
+    ids, _ = texts(different)
+    read = network.text_model(input_ids=ids.to(network.text_projection.weight.device))
     features = F.normalize(network.text_projection(read.pooler_output).float(), dim=-1)
     return features[[different.index(prompt) for prompt in prompts]]
 
 
-def prompt_remarks(tokenizer: ClipTokenizer, prompts: Sequence[str]) -> list[str]:
-    """Return a line for each prompt that `text_features` cuts, how much of it is read, or that ftfy would clean."""
-    cut = remarks.cut_remarks(tokenizer, prompts, MAX_TOKENS, "tokens")
-    return cut + (misread_remarks(prompts) if isinstance(tokenizer, CleaningTokenizer) else [])
+def cosine_network(network: CLIPModel, texts: TextReader, *, scaled: bool = False, **view: Any) -> PixelNetwork:
+    """Return the cosine of image and text as a network; `scaled` times the model's own logit scale.
+
+    `view` is what the network is shown, as `PixelNetwork` takes it.
+    """
+
+    def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        cosines = (image_features(network, pixels) * text_features(network, texts, prompts)).sum(-1)
+        return cosines * network.logit_scale.float().exp() if scaled else cosines
+
+    return PixelNetwork(network, scores, image_size(network), texts=texts, **view)
+
+
+def image_size(network: CLIPModel) -> int:
+    """Return the pixels along one side of what a CLIP model sees."""
+    return int(network.config.vision_config.image_size)

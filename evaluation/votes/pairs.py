@@ -23,7 +23,7 @@ _QUALITY = 95
 _SAME_SHAPE = 0.01  # how far two shapes may differ, for rounding
 
 
-class Paired(NamedTuple):
+class PairedTables(NamedTuple):
     """Pairs, and the tables of the first and the second model, row for row. `repeated` pairs were there twice."""
 
     pairs: list[Pair]
@@ -40,8 +40,8 @@ class BlindPair(NamedTuple):
     extension: str
 
 
-def pair_up(before: ScoreTable, after: ScoreTable, before_name: str, after_name: str) -> Paired:
-    """Pairs of one prompt and seed. The first model is the one whose name comes first, whichever wire it came over.
+def pair_up(before: ScoreTable, after: ScoreTable, before_name: str, after_name: str) -> PairedTables:
+    """Pair pictures of one prompt and seed; the first model is the one whose name comes first, whichever its wire.
 
     Raises InputError for tables that are no pairs, equal names, prompts that are no text, scores that are no
     numbers, and pictures that cannot be read.
@@ -64,7 +64,7 @@ def pair_up(before: ScoreTable, after: ScoreTable, before_name: str, after_name:
     repeated = len(before) - len(rows)
     if repeated:
         first, second = first.rows(rows), second.rows(rows)
-    return Paired([pair for _, pair in found.values()], first, second, repeated)
+    return PairedTables([pair for _, pair in found.values()], first, second, repeated)
 
 
 def _key(pictures: Pictures, i: int, prompt: str) -> str:
@@ -83,7 +83,7 @@ def _scores(first: ScoreTable, second: ScoreTable, i: int) -> dict[str, tuple[fl
 
 
 def blind(first: ScoreTable, second: ScoreTable, i: int) -> BlindPair:
-    """Row `i` of both tables as files that differ in nothing but their pixels.
+    """Encode row `i` of both tables as files that differ in nothing but their pixels.
 
     Both are encoded anew, alike and without metadata. The larger one is made as small as the other, and the
     shorter file is filled up with zeros behind its end, which no viewer reads: neither size tells a model.
@@ -101,12 +101,12 @@ def blind(first: ScoreTable, second: ScoreTable, i: int) -> BlindPair:
     shrink = min(1.0, MAX_SIDE / max(size))
     size = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
     extension = "png" if max(size) <= EXACT_SIDE else "jpg"
-    files = [_encoded(picture, size, extension) for picture in pictures]
-    longest = max(map(len, files))
-    return BlindPair(*(file.ljust(longest, b"\0") for file in files), extension)
+    one, other = (_encode(picture, size, extension) for picture in pictures)
+    longest = max(len(one), len(other))
+    return BlindPair(one.ljust(longest, b"\0"), other.ljust(longest, b"\0"), extension)
 
 
-def _encoded(picture: Image.Image, size: tuple[int, int], extension: str) -> bytes:
+def _encode(picture: Image.Image, size: tuple[int, int], extension: str) -> bytes:
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     data = io.BytesIO()

@@ -1,4 +1,4 @@
-// One small chart as SVG: a line over the epochs, with a band around it where there is a spread.
+// One small chart as SVG: a line over the epochs, with a band of one standard deviation around it.
 
 const SPACE = "http://www.w3.org/2000/svg";
 const LINE = "#60a5fa";
@@ -29,13 +29,13 @@ function path(points) {
 /**
  * A titled chart, or null when there is no number to show.
  *
- * values: one number an epoch, null where there is none. spread: the same, drawn as a band.
+ * values: one number an epoch, null where there is none. std: the same, drawn as a band around them.
  * floor: a value the axis always includes.
  */
-export function panel(title, values, { spread = [], floor = null, wide = false } = {}) {
+export function chart(title, values, { std = [], floor = null, wide = false } = {}) {
   const known = values.map((value, i) => [i, value]).filter(([, value]) => isNumber(value));
   if (known.length === 0) return null;
-  const around = (i) => (isNumber(spread[i]) ? spread[i] : 0);
+  const around = (i) => (isNumber(std[i]) ? std[i] : 0);
   const lows = known.map(([i, value]) => value - around(i));
   const highs = known.map(([i, value]) => value + around(i));
   let low = Math.min(...lows, ...(floor === null ? [] : [floor]));
