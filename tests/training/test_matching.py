@@ -15,7 +15,8 @@ import torch
 from tastemaker.core.errors import ModelFileError, NonFiniteError, TastemakerError
 from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel, InputError
-from tastemaker.loaders.lora.apply import make_lora
+from tastemaker.loaders.lora.apply import with_lora
+from tastemaker.loaders.lora.read import make_lora
 from tastemaker.sampling import sample
 from tastemaker.sampling.schedulers import SCHEDULERS
 from tastemaker.training import FineTune, FineTuneConfig, finetune
@@ -352,7 +353,7 @@ def test_distilled_models_are_known_by_scheduler_network_and_lora_too(small_ddpm
     network = replace(small_ddpm, modules={"unet": TimeConditioned(small_ddpm.unet)})
     learned = trained(small_ddpm, epochs=1).learner.adapter.layers()
     layers = {(c, path.replace(".", "_")): layer for (c, path), layer in learned.items()}
-    turbo, plain = (small_ddpm.with_lora(make_lora(name, layers)) for name in ("sdxl-turbo lora", "oil paint"))
+    turbo, plain = (with_lora(small_ddpm, make_lora(name, layers)) for name in ("sdxl-turbo lora", "oil paint"))
     for model, words in ((lcm, "LCMScheduler"), (network, "takes the guidance scale"), (turbo, "LoRA sdxl-turbo")):
         with pytest.raises(InputError, match=words):
             finetune(model, brightness, "", config)
