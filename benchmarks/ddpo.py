@@ -108,6 +108,12 @@ TASKS["jpeg-reference"] = TASKS["jpeg"]._replace(
     "compared with jpeg above. Its steps are learned from in full batches too, which flatters it a little.",
 )
 
+TASKS["imagereward-matching"] = TASKS["imagereward"]._replace(
+    minutes=5,
+    settings={"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4},
+    about="The same by matching, whose settings nobody has tuned; to be compared with imagereward above.",
+)
+
 
 def prompts(text: str) -> tuple[list[str], list[str]]:
     """(trained on, held out): every colour is in both; hearts and crosses are held out altogether."""

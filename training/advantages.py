@@ -100,6 +100,11 @@ def keep_extremes(advantages: torch.Tensor, share: float) -> torch.Tensor:
     return torch.zeros_like(advantages).index_copy(0, kept, advantages[kept])
 
 
+def saturated(advantages: torch.Tensor, at: float) -> torch.Tensor:
+    """Return advantages from -1 to 1: those `at` standard deviations away, and further, count as 1. Shape: (B,)."""
+    return (advantages / at).clamp(-1, 1)
+
+
 def weighted_sum(parts: Sequence[tuple[torch.Tensor, float]], limit: float) -> torch.Tensor:
     """Return the weighted sum of (advantages, weight) pairs, clipped to +- limit. Shape: each (B,) to float32 (B,).
 

@@ -7,22 +7,20 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.settings import check_fields
-from ..sampling.schedulers import MODEL_DEFAULT, SCHEDULERS
+from ..sampling.schedulers import MODEL_DEFAULT
 from .algorithms.registry import ALGORITHMS
 from .fields import TRAINABLE, FineTuneFields
 
 
 @dataclass(frozen=True)
 class FineTuneConfig(FineTuneFields):
-    """Say how to fine-tune on a reward: with DDPO (Black et al. 2023, arXiv 2305.13301).
+    """Say how to fine-tune on a reward: by DDPO (Black et al. 2023, arXiv 2305.13301) or another of `ALGORITHMS`.
 
     Everything random in a run follows from `seed`. Raises InputError, naming the field, when a value
     is outside its limits or does not go with another.
     """
 
     def __post_init__(self) -> None:
-        if self.scheduler in SCHEDULERS and self.scheduler not in (*TRAINABLE, MODEL_DEFAULT):
-            raise untrainable("scheduler", self.scheduler)
         check_fields(self)
         _check_sampling(self)
         _check_groups(self)
@@ -32,6 +30,11 @@ class FineTuneConfig(FineTuneFields):
     def lora_alpha(self) -> float:
         """The alpha to use; the rank where none is set."""
         return self.alpha or float(self.rank)
+
+    @property
+    def base_weight(self) -> float:
+        """The weight of the distance to the model before training, in its algorithm's own terms; 0 is off."""
+        return self.kl_weight if ALGORITHMS[self.algorithm].gaussian_steps else self.reference_weight
 
     @property
     def step_eta(self) -> float:
@@ -45,7 +48,8 @@ def untrainable(name: str, scheduler: str) -> InputError:
         name,
         scheduler,
         f"The steps of {scheduler} are not random in a known way, so they have no probability to learn from. Pick "
-        "ddim with eta 1 (the paper's), ddpm, or euler_ancestral; afterwards sample with any scheduler.",
+        "ddim with eta 1 (the paper's), ddpm, or euler_ancestral; afterwards sample with any scheduler. Or pick "
+        "matching as the algorithm, which takes any.",
     )
 
 
@@ -54,12 +58,25 @@ def without_noise(eta: float) -> InputError:
     return InputError("eta", eta, "ddim at eta 0 adds no noise, so there is nothing to learn from. Set eta to 1.")
 
 
+def check_starts(config: FineTuneConfig, scheduler: str) -> None:
+    """Raise InputError where pictures that start alike would be the same picture: no step draws noise."""
+    random = scheduler in TRAINABLE and not (scheduler == "ddim" and config.eta == 0)
+    if config.shared_start == "on" and not random:
+        advice = f"By {scheduler} without fresh noise the pictures of a group would all be the same. Set it to off."
+        raise InputError("shared_start", config.shared_start, advice)
+
+
 # --- rules between fields -----------------------------------------------------------------------
 
 
 def _check_sampling(config: FineTuneConfig) -> None:
-    if ALGORITHMS[config.algorithm].gaussian_steps and config.scheduler == "ddim" and config.eta == 0:
+    gaussian_steps = ALGORITHMS[config.algorithm].gaussian_steps
+    if gaussian_steps and config.scheduler not in (*TRAINABLE, MODEL_DEFAULT):
+        raise untrainable("scheduler", config.scheduler)
+    if gaussian_steps and config.scheduler == "ddim" and config.eta == 0:
         raise without_noise(config.eta)
+    if config.scheduler != MODEL_DEFAULT:
+        check_starts(config, config.scheduler)
     if config.fresh_noise == "window" and config.scheduler != "ddim":
         raise InputError("fresh_noise", config.fresh_noise, f"Only ddim can; {config.scheduler} needs everywhere.")
     if config.window_start >= config.window_stop:
@@ -83,6 +100,17 @@ def _check_learning(config: FineTuneConfig) -> None:
     if ALGORITHMS[config.algorithm].one_update and config.updates_per_epoch != 1:
         advice = f"The {config.algorithm} form is right for one update only; set 1, or pick clipped as the algorithm."
         raise InputError("updates_per_epoch", config.updates_per_epoch, advice)
+    matching = config.algorithm == "matching"
+    if matching and config.kl_weight:
+        advice = (
+            "It is a distance of steps with probabilities, which matching has none of. Set reference_weight instead."
+        )
+        raise InputError("kl_weight", config.kl_weight, advice)
+    if config.reference_weight and not matching:
+        advice = f"The {config.algorithm} algorithm has kl_weight for it; reference_weight is matching's."
+        raise InputError("reference_weight", config.reference_weight, advice)
+    if matching and config.matching_form == "nft" and config.proximal_weight == 0:
+        raise InputError("proximal_weight", 0, "nft needs it above 0: with 0 nothing is learned. Set 1, or pick awm.")
     if config.patience and not config.evaluate_every:
         raise InputError("patience", config.patience, "Stopping early needs evaluate_every above 0.")
 

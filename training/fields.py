@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.settings import MAX_SEED, setting
-from ..sampling.schedulers import MODEL_DEFAULT, names_where
+from ..sampling.schedulers import MODEL_DEFAULT, SCHEDULERS, names_where
 from ..sampling.settings import MAX_SIDE
 from .algorithms.registry import ALGORITHMS
 
@@ -15,6 +15,7 @@ TARGETS = ("attention", "transformer", "all")
 PARTS = ("lora", "full")
 SWITCH = ("off", "on")
 FRESH_NOISE = ("everywhere", "window")
+MATCHING_FORMS = ("nft", "awm", "regression")
 OLD_LOG_PROBS = ("auto", "rollout", "recompute")
 
 
@@ -38,8 +39,8 @@ class FineTuneFields:
     scheduler: str = setting(
         "ddim",
         "How noise is removed while training: ddim, ddpm or euler_ancestral, whose steps are random, so that "
-        "there is something to learn from. model default works if it is one of these.",
-        options=(*TRAINABLE, MODEL_DEFAULT),
+        "there is something to learn from. model default works if it is one of these. algorithm matching takes any.",
+        options=(*TRAINABLE, MODEL_DEFAULT, *(name for name in SCHEDULERS if name not in TRAINABLE)),
     )
     eta: float = setting(
         1.0, "Fresh noise in each ddim step, above 0. Only ddim uses it.", low=0.0, high=1.0, step=0.05
@@ -209,4 +210,43 @@ class FineTuneFields:
         "connected; 0 never stops early.",
         low=0,
         high=1000,
+    )
+    matching_form: str = setting(
+        "nft",
+        "algorithm matching: which loss. nft: towards what pleased and away from what did not, evenly. awm: the same, "
+        "weighing by advantage. regression: towards what pleased only.",
+        options=MATCHING_FORMS,
+        optional=True,
+    )
+    timesteps_per_picture: int = setting(
+        2,
+        "algorithm matching: noise levels at which each picture is learned from. 2 to 4 are usual.",
+        low=1,
+        high=64,
+        optional=True,
+    )
+    advantage_saturation: float = setting(
+        1.5,
+        "algorithm matching: scores this many standard deviations away, and further, count in full. 1 to 2 is usual.",
+        low=0.1,
+        high=100.0,
+        step=0.1,
+        optional=True,
+    )
+    proximal_weight: float = setting(
+        1.0,
+        "algorithm matching: holds the model near where the epoch began; regression does without. 1 is usual.",
+        low=0.0,
+        high=100.0,
+        step=0.1,
+        optional=True,
+    )
+    reference_weight: float = setting(
+        0.0,
+        "algorithm matching: holds the model near where training began, as kl_weight does for the others. 0 is off. "
+        "Learning takes a third longer with it; load the model in float32.",
+        low=0.0,
+        high=100.0,
+        step=0.01,
+        optional=True,
     )

@@ -1,7 +1,8 @@
-"""Sampling with every step kept: the same network, schedule, steps and noise as `sampling.sample`."""
+"""Sampling while training, every step kept or none: network, schedule, steps and noise of `sampling.sample`."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ from ..core.memory import in_parts
 from ..core.progress import Progress
 from ..loaders.model import DiffusionModel
 from ..sampling.guidance import Network
+from ..sampling.loop import denoise
 from ..sampling.scheduler_config import default_scheduler
 from ..sampling.schedulers import MODEL_DEFAULT
-from ..sampling.schedules import DDIM, GaussianSchedule, make_schedule
+from ..sampling.schedules import DDIM, GaussianSchedule, Schedule, make_schedule
 from ..sampling.steps import ImageNoise, log_prob
-from .config import FineTuneConfig, untrainable, without_noise
+from .config import FineTuneConfig, check_starts, untrainable, without_noise
 from .fields import TRAINABLE
 from .trajectory import Trajectory, learnable_steps
 
@@ -41,24 +43,34 @@ def training_schedule(model: DiffusionModel, config: FineTuneConfig) -> Gaussian
     Raises InputError for one whose steps have no probability, and where no step with noise is in the window that is
     learned from.
     """
-    scheduler = config.scheduler
-    if scheduler == MODEL_DEFAULT:
-        scheduler = default_scheduler(model.scheduler_config)
+    scheduler = _scheduler(model, config)
     if scheduler not in TRAINABLE:
         raise untrainable("scheduler", scheduler)
-    eta = config.eta if scheduler == "ddim" else 0.0
-    if scheduler == "ddim" and eta == 0:
-        raise without_noise(eta)
-    schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
+    if scheduler == "ddim" and config.eta == 0:
+        raise without_noise(config.eta)
+    schedule = sampling_schedule(model, config)
     assert isinstance(schedule, GaussianSchedule)
-    if config.fresh_noise == "window":
-        assert isinstance(schedule, DDIM)
-        schedule = schedule.noisy_within(config.window_start, config.window_stop)
     if not learnable_steps(step_stds(schedule), config.window_start, config.window_stop):
         window = (config.window_start, config.window_stop)
         advice = "No step with noise lies between window_start and window_stop. Widen the window, or take more steps."
         raise InputError("window_start", window, advice)
     return schedule
+
+
+def sampling_schedule(model: DiffusionModel, config: FineTuneConfig) -> Schedule:
+    """Make the schedule a config asks for, with steps of any kind. Raises InputError for what the model cannot run."""
+    scheduler = _scheduler(model, config)
+    check_starts(config, scheduler)
+    eta = config.eta if scheduler == "ddim" else 0.0
+    schedule = make_schedule(model.scheduler_config, scheduler, config.steps, eta)
+    if config.fresh_noise == "window":
+        assert isinstance(schedule, DDIM)
+        return schedule.noisy_within(config.window_start, config.window_stop)
+    return schedule
+
+
+def _scheduler(model: DiffusionModel, config: FineTuneConfig) -> str:
+    return default_scheduler(model.scheduler_config) if config.scheduler == MODEL_DEFAULT else config.scheduler
 
 
 def rollout(
@@ -76,29 +88,76 @@ def rollout(
     applied. `size` is (height, width) in pixels; `at_once` pictures are sampled together, fewer where memory runs out.
     Raises NonFiniteError when the network overflows, OutOfMemoryError when not even one picture fits.
     """
-    prompts, seeds, starts = request
+    prompts, seeds, _ = request
     shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
     stds = step_stds(schedule)
     latents = torch.empty(len(seeds), len(stds) + 1, *shape)
     log_probs = torch.zeros(len(seeds), len(stds))
 
     def work(rows: slice) -> torch.Tensor:
-        noise = ImageNoise(seeds[rows], shape)
-        first = noise.draw(model.device)
-        if starts is not None:
-            first = ImageNoise(starts[rows], shape).draw(model.device)
+        first, noise = _noise(request, rows, shape, model.device)
         with make_network(rows) as network:
             _steps(schedule, network, schedule.begin(first), noise, latents[rows], log_probs[rows], progress)
-        if not torch.isfinite(latents[rows, -1]).all():
-            raise NonFiniteError(
-                f"The UNet of {model.name} produced NaN or infinity in {model.dtype} while sampling for training. "
-                "Lower learning_rate, raise kl_weight, or load the model in float32."
-            )
+        _check_finite(model, latents[rows, -1])
         return log_probs[rows]
 
     one = f"one picture of {size[1]} x {size[0]}"
     list(in_parts(len(seeds), at_once, work, what="sampling for training", each=one))
     return Trajectory(latents, log_probs, stds, tuple(prompts), tuple(seeds))
+
+
+@torch.no_grad()
+def final_latents(
+    model: DiffusionModel,
+    schedule: Schedule,
+    make_network: Callable[[slice], Network],
+    request: Request,
+    size: tuple[int, int],
+    at_once: int,
+    progress: Progress,
+) -> torch.Tensor:
+    """Sample one picture for each seed by any schedule and keep the last latents: float32 (B, C, h, w) on the CPU.
+
+    Arguments and errors are those of `rollout`. `schedule` itself is not run: some keep a history, so each part of the
+    pictures has a copy of its own.
+    """
+    shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
+
+    def work(rows: slice) -> torch.Tensor:
+        first, noise = _noise(request, rows, shape, model.device)
+
+        def on_step(index: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+            progress.advance(len(x))
+            return x
+
+        own = copy.deepcopy(schedule)
+        with make_network(rows) as network:
+            x = denoise(network, own, own.begin(first), noise, on_step)
+        _check_finite(model, x)
+        return x.cpu()
+
+    one = f"one picture of {size[1]} x {size[0]}"
+    return torch.cat(list(in_parts(len(request.seeds), at_once, work, what="sampling for training", each=one)))
+
+
+def _noise(
+    request: Request, rows: slice, shape: tuple[int, int, int], device: torch.device
+) -> tuple[torch.Tensor, ImageNoise]:
+    """Return the noise that some pictures start from, and what draws the rest of theirs."""
+    noise = ImageNoise(request.seeds[rows], shape)
+    first = noise.draw(device)
+    if request.starts is not None:
+        first = ImageNoise(request.starts[rows], shape).draw(device)
+    return first, noise
+
+
+def _check_finite(model: DiffusionModel, latents: torch.Tensor) -> None:
+    if not torch.isfinite(latents).all():
+        raise NonFiniteError(
+            f"The UNet of {model.name} produced NaN or infinity in {model.dtype} while sampling for training. "
+            "Lower learning_rate, hold it nearer to its base (kl_weight, or reference_weight with matching), or load "
+            "the model in float32."
+        )
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -16,13 +17,14 @@ from ..sampling.guidance import Network, is_guided, unet_bytes
 from ..sampling.inputs import picture_size
 from ..sampling.loop import sample
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
-from ..sampling.schedules import GaussianSchedule
+from ..sampling.schedules import Schedule
 from ..sampling.settings import SampleOptions, SampleSettings
+from .algorithms.registry import ALGORITHMS
 from .config import FineTuneConfig
 from .learner.learner import Learner
 from .learner.memory import check_kept, check_memory, copy_bytes, kept_bytes, learning_bytes
 from .processes import SingleProcess
-from .rollout import Request, rollout, training_schedule
+from .rollout import Request, final_latents, rollout, training_schedule
 from .trajectory import Trajectory
 
 OPTIONS = SampleOptions()
@@ -47,7 +49,7 @@ class Worker:
         negative_prompt: str = "",
         place: Place | None = None,
         processes: SingleProcess | None = None,
-        schedule: GaussianSchedule | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.model, self.config, self.negative_prompt = model, config, negative_prompt
         self.place, self.processes = place or stay, processes or SingleProcess()
@@ -57,6 +59,7 @@ class Worker:
         height, width = self.size
         self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
         self.guided = is_guided(model, config.guidance_scale)
+        self._learns_guided = self.guided and ALGORITHMS[config.algorithm].guided
         self._cache = PromptCache(4096)
         self.learner = self._learner()
         # float16 gradients of a mean over so many elements would vanish
@@ -67,7 +70,7 @@ class Worker:
         model, config = self.model, self.config
         kept = kept_bytes(config, self.elements, self.size, self.processes.world_size)
         check_kept(config, kept)
-        rows = config.train_batch_size * (2 if self.guided else 1)
+        rows = config.train_batch_size * (2 if self._learns_guided else 1)
         self.learning_bytes = learning_bytes(model, config, rows, self.size)
         needed = self.learning_bytes + copy_bytes(model, config)
         with self.place([model.unet], needed):  # which makes a host free what other models hold
@@ -83,16 +86,17 @@ class Worker:
 
     @contextmanager
     def learning(self) -> Iterator[None]:
-        """Run the policy with gradients for a `with` block, in place, and the base's own UNet where KL needs it."""
+        """Run the policy with gradients for a `with` block, in place, the base's own too where it is needed."""
         unets = [self.learner.policy.unet]
-        if self.config.kl_weight and self.model.unet is not unets[0]:
+        if self.config.base_weight and self.model.unet is not unets[0]:
             unets.append(self.model.unet)
         with self.place(unets, self.learning_bytes), self.learner.active(learning=True):
             yield
 
     def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
-        """Return the guided network of some rows."""
-        return self._network(model, *self.encode(prompts))
+        """Return the network of some rows as it learns: guided, where the algorithm learns with guidance on."""
+        encoded, negative = self.encode(prompts)
+        return self._network(model, encoded, negative if self._learns_guided else None)
 
     def encode(self, prompts: Sequence[str]) -> tuple[list[Encoded], Encoded | None]:
         """Encode prompts and the negative one; text encoders are in place only for what is not known yet."""
@@ -109,13 +113,26 @@ class Worker:
         self, request: Request, progress: Progress, *, base: bool = False, averaged: bool = False
     ) -> tuple[Trajectory, torch.Tensor]:
         """Return trajectory and pictures (B, H, W, 3) of the policy as it is now, of its average, or of the base."""
+        trajectory = self._run(rollout, request, progress, base, averaged)
+        return trajectory, self.decode(trajectory.latents[:, -1], progress)
+
+    def sample_latents(
+        self, request: Request, progress: Progress, *, base: bool = False, averaged: bool = False
+    ) -> torch.Tensor:
+        """Return finished latents (B, C, h, w) of the same three, by a schedule of any kind."""
+        return self._run(final_latents, request, progress, base, averaged)
+
+    def _run(
+        self, sampler: Callable[..., Any], request: Request, progress: Progress, base: bool, averaged: bool
+    ) -> Any:
+        """Run `rollout` or `final_latents`, its network in place."""
         encoded, negative = self.encode(request.prompts)
         model, count = self.model if base else self.learner.policy, len(request.seeds)
         each = unet_bytes(model, *self.size, 2 if self.guided else 1)
         wanted = self.config.rollout_batch_size
         active = applied_loras(model, ("unet",)) if base else self.learner.active(averaged=averaged)
         with self.place([model.unet], min(wanted or count, count) * each), active:
-            trajectory = rollout(
+            return sampler(
                 model,
                 self.schedule,
                 lambda rows: self._network(model, encoded[rows], negative),
@@ -124,7 +141,6 @@ class Worker:
                 wanted or fitting(each, count, model.device),
                 progress,
             )
-        return trajectory, self.decode(trajectory.latents[:, -1], progress)
 
     def decode(self, latents: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Return the pictures of latents, with chances to cancel. Shape: (B, C, h, w) to (B, H, W, 3)."""

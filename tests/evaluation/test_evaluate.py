@@ -396,7 +396,8 @@ def test_the_report_has_a_row_a_section_and_model(done: tuple[Path, Evaluation],
     assert {p.suffix for p in written} == {".html", ".json", ".md", ".png"}
     record = json.loads((tmp_path / "report.json").read_text())
     assert [m["title"] for m in record["models"]] == ["mine", "theirs"]
-    chart = Image.open(tmp_path / "report_chart.png")
+    with Image.open(tmp_path / "report_chart.png") as chart:
+        chart.load()
     assert chart.width == 1200
     assert len(report.sheets) == 2 * len(models[0].table.scores)
 

@@ -90,6 +90,20 @@ def test_a_run_from_the_graph(server, client) -> None:
     assert values[-1] == 2000
 
 
+def test_matching_runs_from_the_graph_by_a_scheduler_without_noise(server, client) -> None:
+    spec = client.get("/object_info")["TastemakerFineTuneSettings"]["input"]
+    assert {"matching_form", "timesteps_per_picture", "reference_weight"} <= set(spec["optional"])  # older graphs run
+    prompt = graph(client, run_name="matched", settings_changes={"algorithm": "matching", "scheduler": "dpmpp_2m"})
+    prompt["4"]["inputs"] |= {"timesteps_per_picture": 3}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    rows = records(server, "matched")
+    assert [(row["algorithm"], row["pairs"] + row["dropped"]) for row in rows] == [("matching", 12)] * 2
+    assert rows[0]["error"] > 0
+    names = [figure["name"] for figure in last_message(result)["figures"]]
+    assert names[:2] == ["loss", "error"]
+
+
 def test_its_lora_is_on_disk_and_on_the_wire(server, client) -> None:
     client.run(graph(client, run_name="first"))  # from the cache, or where the test above was not run
     with safe_open(runs(server) / "first" / "lora.safetensors", "np") as own:
@@ -153,7 +167,7 @@ def test_cancel_keeps_whole_epochs_and_the_next_run_ends_as_if_never_cancelled(s
         ({"learning_rate": float("nan")}, "learning_rate"),
         ({"samples_per_epoch": 5}, "samples_per_epoch"),
         ({"settings_changes": {"eta": 0.0}}, "eta"),
-        ({"settings_changes": {"scheduler": "pndm"}}, "scheduler: "),  # newer hosts: not in the list
+        ({"settings_changes": {"scheduler": "pndm"}}, "scheduler: "),  # matching alone takes it
         ({"settings_changes": {"window_start": 0.9, "window_stop": 0.5}}, "window_start"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_cancel_takes_it_back_to_the_last_whole_epoch(constant: dict[str, str]
 
 def test_its_name_is_an_option_only_while_it_is_registered(constant: dict[str, str]) -> None:
     [spec] = [f for f in fields(FineTuneConfig) if f.name == "algorithm"]
-    assert list(spec.metadata["options"]) == ["clipped", "score", "constant"]
+    assert list(spec.metadata["options"]) == ["clipped", "score", "matching", "constant"]
     assert FineTuneConfig(algorithm="constant", eta=0.0).eta == 0.0  # it needs no noise in each step
     ALGORITHMS.pop("constant")
     for bad in ("constant", ["clipped"], {}):

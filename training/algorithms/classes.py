@@ -6,5 +6,6 @@ from typing import Any
 
 from .base import Algorithm
 from .ddpo import DDPO, ScoreFunction
+from .matching import Matching
 
-CLASSES: dict[str, type[Algorithm[Any]]] = {"clipped": DDPO, "score": ScoreFunction}
+CLASSES: dict[str, type[Algorithm[Any]]] = {"clipped": DDPO, "score": ScoreFunction, "matching": Matching}

@@ -15,6 +15,7 @@ import torch
 from ...core.errors import NonFiniteError, TastemakerError
 from ...core.progress import Progress
 from ...loaders.model import DiffusionModel
+from ...sampling.schedules import GaussianSchedule
 from ..advantages import keep_extremes
 from ..epoch import Epoch
 from ..rollout import Request
@@ -178,6 +179,7 @@ class DDPO(Algorithm[Rollout]):
         worker = self.worker
         network = worker.network(model, [trajectory.prompts[i] for i in batch.picture.tolist()])
         x, x_next = at_pairs(trajectory, batch, worker.device)
+        assert isinstance(worker.schedule, GaussianSchedule)  # `training_schedule` made it
         return transition(network, worker.schedule, x, x_next, batch.step.tolist())
 
     def _base_means(self, trajectory: Trajectory, batch: Pairs) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Losses as mathematics: tensors in, tensors out.
 
-Legend: N (picture, step) pairs, D elements of what the UNet denoises. Log-probabilities are averages
+Legend: N (picture, step) pairs, C h w of what the UNet denoises, D = C h w elements. Log-probabilities are averages
 over the D elements (`sampling.steps.log_prob`), as in the paper's code.
 """
 
@@ -61,3 +61,61 @@ def kl_to_base(mean: torch.Tensor, base_mean: torch.Tensor, std: torch.Tensor) -
     Shape: mean, base_mean (N, C, h, w), std (N,), above 0; result (N,). Flow-GRPO (arXiv 2505.05470).
     """
     return ((mean - base_mean) ** 2).mean(dim=(1, 2, 3)) / (2 * std**2)
+
+
+def matching_loss(
+    e: torch.Tensor,
+    e_old: torch.Tensor,
+    e_ref: torch.Tensor | None,
+    target: torch.Tensor,
+    advantage: torch.Tensor,
+    *,
+    proximal: torch.Tensor | float = 1.0,
+    weight: torch.Tensor | float = 1.0,
+    beta: float = 0.0,
+) -> torch.Tensor:
+    """Compute the loss of forward-process policy optimization: one formula for a family (`matching_terms` names them).
+
+    L = w [ 2 A <e_old - target, e - e_old> + lambda |e - e_old|^2 ] + beta |e - e_ref|^2, where <.,.> and |.|^2 are
+    means over C, h, w. e is the network's output for a finished picture that was noised afresh, e_old the same before
+    the epoch's first update, e_ref the base's (None with beta 0), `target` what a perfect network would say.
+    It is the published losses less what has no gradient; at e = e_old it is 0, its gradient A times that of
+    |e - target|^2.
+
+    Shape: e, e_old, e_ref, target (N, C, h, w); advantage, proximal (lambda) and weight (w) (N,) or numbers; result
+    (N,). Gradients flow to e alone. Zheng et al. 2025 (DiffusionNFT, arXiv 2509.16117, eq. 5); Xue et al. 2025
+    (AWM, arXiv 2509.25050).
+    """
+    e_old, over = e_old.detach(), (1, 2, 3)
+    moved = e - e_old
+    pull = ((e_old - target) * moved).mean(dim=over)
+    loss = weight * (2 * advantage * pull + proximal * moved.square().mean(dim=over))
+    if beta and e_ref is not None:
+        loss = loss + beta * (e - e_ref.detach()).square().mean(dim=over)
+    return loss
+
+
+class MatchingTerms(NamedTuple):
+    """Hold what makes `matching_loss` a published one: advantage, proximal (lambda) and weight (w), each (N,)."""
+
+    advantage: torch.Tensor
+    proximal: torch.Tensor
+    weight: torch.Tensor
+
+
+def matching_terms(form: str, advantage: torch.Tensor, proximal: float) -> MatchingTerms:
+    """Return the terms of a form of `matching_loss` by its name. Shape: advantage (N,).
+
+    nft: r |e+ - y|^2 + (1 - r) |e- - y|^2 with e+- = e_old +- b (e - e_old), r = (A + 1) / 2 and b = `proximal`.
+    awm: A |e - y|^2 + `proximal` |e - e_old|^2. regression: max(A, 0) |e - y|^2, which `proximal` has no part in.
+    Raises ValueError for another name.
+    """
+    one = torch.ones_like(advantage)
+    if form == "nft":
+        return MatchingTerms(advantage, proximal * one, proximal * one)
+    if form == "awm":
+        return MatchingTerms(advantage, advantage + proximal, one)
+    if form == "regression":
+        positive = advantage.clamp(min=0)
+        return MatchingTerms(positive, positive, one)
+    raise ValueError(f"{form!r} is no form of the matching loss")

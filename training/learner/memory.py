@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ...core.errors import OutOfMemoryError
 from ...core.memory import free_bytes
 from ...loaders.model import DiffusionModel
+from ..algorithms.registry import ALGORITHMS
 from ..config import FineTuneConfig
 from .adapter import LoraAdapter, checkpointed_blocks
 
@@ -170,13 +171,14 @@ def copy_bytes(model: DiffusionModel, config: FineTuneConfig) -> int:
 
 
 def kept_bytes(config: FineTuneConfig, elements: int, size: tuple[int, int], processes: int) -> int:
-    """Count the CPU memory of this process's pictures: every step of them, and what the rewards get, a copy each.
+    """Count the CPU memory of this process's pictures: what is learned from, and what the rewards get, a copy each.
 
     `elements` is how many numbers one picture is denoised as.
     """
     pixels, compared = 3 * size[0] * size[1], config.evaluate_samples if config.evaluate_every else 0
     pictures = max(config.samples_per_epoch // processes, compared)
-    each = (config.steps + 1) * elements + 2 * pixels
+    whole = ALGORITHMS[config.algorithm].gaussian_steps  # every step, or the last latents and an output a timestep
+    each = (config.steps + 1 if whole else config.timesteps_per_picture + 1) * elements + 2 * pixels
     bases = 2 if config.evaluate_steps else 1  # sampled as in training, and as afterwards
     return 4 * (pictures * each + bases * compared * pixels)  # those of the base stay for the next comparison
 
