@@ -32,7 +32,7 @@ def main() -> None:
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // workers))}
     environment |= {"CHROMIUM": browser} if browser else {}
     selected = [] if browser else ["-m", "not browser"]
-    spread = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
+    spread = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []
     command = [sys.executable, "-m", "pytest", "tests", *spread, *selected, *sys.argv[1:]]
     code = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if browser is None:

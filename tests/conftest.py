@@ -17,6 +17,19 @@ OFFICIAL = Path(__file__).resolve().parent / "official"  # small files as they a
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing at run time may need the network
 
 
+LONGEST = ("tests/nodes/test_workflows_server.py", "tests/nodes/test_finetune_server.py", "tests/page", "tests/fuzz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: at the end, one of them alone would keep all cores but one idle."""
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT).as_posix()
+        return next((i for i, start in enumerate(LONGEST) if path.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def tiny_sdxl():
     from tastemaker.loaders import load_diffusion_model
