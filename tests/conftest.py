@@ -17,7 +17,7 @@ OFFICIAL = Path(__file__).resolve().parent / "official"  # small files as they a
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing at run time may need the network
 
 
-LONGEST = ("tests/nodes/test_workflows_server.py", "tests/nodes/test_finetune_server.py", "tests/page", "tests/fuzz")
+LONGEST = ("tests/nodes/test_finetune_server.py", "tests/page", "tests/fuzz")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -54,7 +54,7 @@ def one_of_each_kind(models: Path) -> list[Path]:
 
 
 def lora(path: Path, settings: Settings) -> Measured:
-    from tastemaker.loaders import read_lora
+    from tastemaker.loaders import read_lora, with_lora
 
     added = read_lora(path)
     bases = base_models(settings.models)
@@ -66,7 +66,7 @@ def lora(path: Path, settings: Settings) -> Measured:
     model = load_ours(base, how, settings)
     scheduler = dict(model.scheduler_config)
     without = our_picture(model, **_CALL)
-    mine = our_picture(model.with_lora(added), **_CALL)
+    mine = our_picture(with_lora(model, added), **_CALL)
     del model
     free()
     moved = float((mine - without).abs().max())

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SECONDS = 30.0  # a case that takes longer hangs
 MEMORY = 100 * 2**20  # what the server may grow by after warming up
 WARM_UP = 100  # cases: networks load, threads start, the allocator finds its size
-_OURS = re.compile(r"\.?tastemaker[\w.]*\.(loaders|rewards|sampling|training|evaluation|nodes)\.")
+_OURS = re.compile(r"\.?tastemaker[\w.]*\.(core|images|loaders|rewards|ranking|sampling|training|evaluation|nodes)\.")
 
 
 @dataclass

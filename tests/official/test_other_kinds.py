@@ -123,7 +123,7 @@ def test_an_inception_file_loads_under_its_published_name(official: Official, tm
     torch.save(state, tmp_path / official.name, _use_new_zipfile_serialization=False)
     assert abs((tmp_path / official.name).stat().st_size - official.weights[official.name]) < 10_000
     assert official.name in FILE_NAMES
-    assert load_inception(find_inception([tmp_path])).fc.weight.shape == (1008, 2048)
+    assert isinstance(load_inception(find_inception([tmp_path])), Inception)
 
 
 @names(LORAS)
