@@ -23,6 +23,8 @@ def main() -> None:
     for check in (["check"], ["format", "--check"]):
         if subprocess.run([sys.executable, "-m", "ruff", *check, "--quiet", "."], cwd=ROOT).returncode:
             sys.exit(f"[tastemaker] ruff {' '.join(check)} failed.")
+    if subprocess.run([sys.executable, "-m", "scripts.check_types"], cwd=ROOT).returncode:
+        sys.exit("[tastemaker] mypy failed.")
     browser = chromium.find_or_get()
     if browser is None and in_ci:
         sys.exit(LOUD)
