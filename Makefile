@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: demo test acceptance coverage studio env test-env test-versions test-hosts lint docs workflows benchmark benchmark-sampling
+.PHONY: demo test acceptance coverage studio env test-env test-versions test-hosts lint docs workflows benchmark benchmark-sampling benchmark-gpu
 
 demo: env
 	@$(VENV) -m scripts.demo
@@ -46,6 +46,10 @@ benchmark: env
 
 benchmark-sampling: env
 	@$(VENV) -m benchmarks.sampling
+
+benchmark-gpu: env
+	@test -n "$(OUT)" || { echo "Say where the rows go: make benchmark-gpu OUT=FOLDER"; exit 2; }
+	@$(VENV) -m benchmarks.gpu --out "$(OUT)" $(OPTIONS)
 
 env:
 	@$(PYTHON) scripts/bootstrap.py

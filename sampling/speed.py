@@ -98,6 +98,15 @@ class _Compiled:
 
 
 _KEPT = "_tastemaker_compiled"
+_SHAPES = 64  # compiled forms of a block that are kept: two for each picture size and number of rows
+
+
+def _many_shapes() -> Any:
+    """Let Dynamo keep more forms than its eight, beyond which blocks would silently run as they are."""
+    from torch._dynamo import config
+
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    return config.patch({limit: _SHAPES})
 
 
 @contextmanager
@@ -112,10 +121,11 @@ def compiled_blocks(unet: nn.Module, backend: str = "inductor") -> Iterator[None
         for block in blocks:
             kept = block.__dict__.setdefault(_KEPT, _Compiled())
             if kept.call is None:
-                block.compile(backend=backend)
+                block.compile(backend=backend, dynamic=False)
                 kept.call = block._compiled_call_impl
             block._compiled_call_impl = kept.call
-        yield
+        with _many_shapes():
+            yield
     except Exception as error:
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise TastemakerError(
