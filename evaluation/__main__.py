@@ -10,9 +10,7 @@ The same command goes on where it stopped. `evaluation/plan.py` says what a plan
 from __future__ import annotations
 
 import argparse
-import datetime
 import logging
-import re
 import sys
 from pathlib import Path
 
@@ -20,12 +18,10 @@ import torch
 
 from ..core.errors import TastemakerError
 from ..core.progress import LoggedProgress
-from .blocks import Share
+from ..core.shares import leave, this_share
 from .plan import read_plan, run_plan
 
 log = logging.getLogger(__name__)
-
-_LONGEST_WAIT = datetime.timedelta(days=7)  # a process may sample for hours after another has finished
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,32 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        share, local = _share(given.share)
+        share, local = this_share(given.share)
         device = given.device or (f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu")
         files = run_plan(read_plan(given.plan), share=share, device=device, progress=LoggedProgress(log))
     except TastemakerError as e:
         log.error("%s", e)
         return 2
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave()
     for path in files:
         sys.stdout.write(f"{path}\n")
     return 0
-
-
-def _share(text: str) -> tuple[Share, int]:
-    """Return this process's share, and its number on this machine."""
-    if text:
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-        if not found or not int(found[1]) < int(found[2]):
-            raise SystemExit("--share is i/n, such as 0/8 to 7/8")
-        return Share(int(found[1]), int(found[2]), gathers=False), 0
-    if not torch.distributed.is_torchelastic_launched():
-        return Share(), 0
-    dist = torch.distributed
-    dist.init_process_group("gloo", timeout=_LONGEST_WAIT)
-    return Share(dist.get_rank(), dist.get_world_size(), dist.barrier), dist.get_node_local_rank()
 
 
 if __name__ == "__main__":

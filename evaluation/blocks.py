@@ -1,14 +1,14 @@
 """Work on many pictures in blocks, each kept in a file of its own: what resumes after a kill and is shared out.
 
-Block b holds the pictures b * BLOCK to (b + 1) * BLOCK - 1. Process r of w works on blocks r, r + w, r + 2 w, ...;
-what they found is put together in the order of the blocks, so that it is the same for any number of processes.
+Block b holds the pictures b * BLOCK to (b + 1) * BLOCK - 1. `core.shares` says which are whose; what was found is put
+together in the order of the blocks, so that it is the same for any number of processes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,34 +23,6 @@ from .fid.features import FeatureRows
 
 BLOCK = 64
 _FORMAT = "tastemaker-block-1"
-
-
-class Share:
-    """Which blocks are this process's, and how it waits for the others.
-
-    Args:
-        rank, world: this is process `rank` of `world`.
-        wait: returns when every process has called it; None: there is nobody to wait for.
-        gathers: whether rank 0 puts the figures together; jobs that know nothing of each other leave that to a last
-            call without shares.
-    """
-
-    def __init__(
-        self, rank: int = 0, world: int = 1, wait: Callable[[], None] | None = None, *, gathers: bool = True
-    ) -> None:
-        if not 0 <= rank < world:
-            raise InputError("share", f"{rank} of {world}", "Shares are counted from 0.")
-        self.rank, self.world = rank, world
-        self.wait = wait or (lambda: None)
-        self.gathers = gathers and rank == 0
-
-    def blocks(self, count: int) -> list[range]:
-        """Return the pictures of each of this process's blocks."""
-        return [block_range(b, count) for b in self.numbers(count)]
-
-    def numbers(self, count: int) -> range:
-        """Return the numbers of this process's blocks."""
-        return range(self.rank, blocks_of(count), self.world)
 
 
 def blocks_of(count: int) -> int:

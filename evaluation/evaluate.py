@@ -8,10 +8,11 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..core.files import sweep
 from ..core.progress import Place, Progress, Scaled, Within, stay
+from ..core.shares import Share
 from ..images.pictures import Pictures
 from ..ranking.scoring import score_pictures
 from ..rewards.reward import Reward
-from .blocks import BlockScores, Share, block_range, has_features, load_scores, save_features, save_scores
+from .blocks import BlockScores, block_range, blocks_of, has_features, load_scores, save_features, save_scores
 from .fid.features import Extractor, FeatureRows, read_features
 from .fid.statistics import FeatureStatistics
 from .gather import gather
@@ -57,7 +58,7 @@ def sample_pictures(source: Source, share: Share, progress: Progress) -> None:
     """Make the pictures of this process's blocks that are not there yet."""
     if not isinstance(source, SampledPictures):
         return
-    blocks = share.blocks(len(source))
+    blocks = [block_range(b, len(source)) for b in share.numbers(blocks_of(len(source)))]
     total = sum(map(len, blocks))
     done = total - sum(len(source.missing(block)) for block in blocks)
     if done == total:
@@ -80,7 +81,7 @@ def _read(
     """Read the features of this process's blocks of a set."""
     count = len(source)
     sweep(folder)  # other evaluations keep the reference's there too
-    left = [b for b in share.numbers(count) if not has_features(folder, b, extractor.features)]
+    left = [b for b in share.numbers(blocks_of(count)) if not has_features(folder, b, extractor.features)]
     _begin(progress, phase, left, count)
     for block in left:
         opened = source.open(block_range(block, count))
@@ -94,7 +95,7 @@ def _read(
 def _score(run: Run, reward: Reward, share: Share, place: Place, progress: Progress) -> None:
     """Score this process's blocks."""
     folder, count = scores_folder(run.folder, reward), len(run.source)
-    left = [b for b in share.numbers(count) if load_scores(folder, b) is None]
+    left = [b for b in share.numbers(blocks_of(count)) if load_scores(folder, b) is None]
     silent = reward.silent  # `gather` says what it does not read
     _begin(progress, f"scoring with {reward.name}", left, count)
     for block in left:

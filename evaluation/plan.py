@@ -22,12 +22,12 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress
+from ..core.shares import Share
 from ..loaders import load_diffusion_model, read_lora, with_lora
 from ..loaders.formats.precision import DTYPES
 from ..loaders.formats.weights import read_json
 from ..rewards import load_reward
 from ..sampling.settings import SampleSettings
-from .blocks import Share
 from .evaluate import evaluate
 from .fid.features import Extractor, load_extractor
 from .fid.statistics import load_statistics

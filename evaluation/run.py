@@ -14,8 +14,9 @@ from typing import Any
 from ..core.errors import InputError, ModelFileError
 from ..core.files import own_folder, sweep, unwritable
 from ..core.runs import first_difference, kept_identity, locked
+from ..core.shares import Share
 from ..rewards.reward import Reward
-from .blocks import BLOCK, Share, write_file
+from .blocks import BLOCK, write_file
 from .fid.features import Extractor
 from .fid.statistics import FeatureStatistics, check_comparable
 from .layouts import PromptRow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -55,8 +57,19 @@ def check_size(width: int, height: int) -> None:
 def open_file(path: Path) -> Image.Image:
     """Open without decoding; the caller closes it. Raises PictureError."""
     check_file(path)
+    return _opened(path)
+
+
+def open_bytes(data: bytes) -> Image.Image:
+    """Open what a file holds without decoding; the caller closes it. Raises PictureError."""
+    if not 0 < len(data) <= MAX_PICTURE_BYTES:
+        raise PictureError(f"has {len(data):,} bytes; a picture has 1 to {MAX_PICTURE_BYTES:,}")
+    return _opened(io.BytesIO(data))
+
+
+def _opened(source: Path | BinaryIO) -> Image.Image:
     try:
-        picture = Image.open(path, formats=FORMATS)
+        picture = Image.open(source, formats=FORMATS)
     except UnidentifiedImageError:
         raise PictureError("is no PNG, JPEG, WebP or BMP, whatever its name") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -94,7 +107,16 @@ def decode_file(path: Path, *, at_least: int = 0, keep_mode: bool = False) -> Im
     `keep_mode` leaves a palette, transparency and two colours as they are stored: some rewards' own code makes RGB
     of them before resizing, some after (`PixelNetwork.rgb_first`), and the scores differ.
     """
-    with open_file(path) as picture:
+    return _decoded(open_file(path), at_least, keep_mode)
+
+
+def decode_bytes(data: bytes, *, at_least: int = 0, keep_mode: bool = False) -> Image.Image:
+    """Decode what a file holds, as `decode_file`. Raises PictureError."""
+    return _decoded(open_bytes(data), at_least, keep_mode)
+
+
+def _decoded(opened: Image.Image, at_least: int, keep_mode: bool) -> Image.Image:
+    with opened as picture:
         try:
             if at_least and picture.format in ("JPEG", "MPO"):
                 picture.draft("RGB", (at_least, at_least))

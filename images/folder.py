@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -77,10 +77,32 @@ def read_folder(
     names, broken = list_files(root, recursive=recursive)
     names = sorted(names, key=_newest(root) if order == "newest first" else natural)
     skipped = [(f"{len(names) - max_pictures} files", "over max_pictures")] if len(names) > max_pictures else []
-    rows, lacking = [], []
     progress = progress or Progress()
     progress.phase("reading", min(len(names), max_pictures))
-    for name in names[:max_pictures]:
+    listing = read_files(
+        root,
+        names[:max_pictures],
+        prompts_from=prompts_from,
+        default_prompt=default_prompt,
+        without_prompt=without_prompt,
+        progress=progress,
+    )
+    return listing._replace(broken=(*broken, *listing.broken), skipped=(*skipped, *listing.skipped))
+
+
+def read_files(
+    root: Path,
+    names: Sequence[str],
+    *,
+    prompts_from: str = "auto",
+    default_prompt: str = "",
+    without_prompt: str = "keep",
+    progress: Progress | None = None,
+) -> Folder:
+    """Read the prompts of pictures below `root` whose names `list_files` gave; arguments are `read_folder`'s."""
+    progress = progress or Progress()
+    rows, broken, lacking, skipped = [], [], [], []
+    for name in names:
         progress.advance()
         try:
             file, texts = _read_file(root, name, progress.check_cancelled)

@@ -39,6 +39,7 @@ class Scored(NamedTuple):
         remembered: rows whose scores all came from the cache.
         note: what the cache had to say; empty while it is well.
         remarks: what the rewards say of prompts they do not read whole.
+        places: of the table's rows among the pictures; those that are missing are broken, in their order.
     """
 
     table: ScoreTable
@@ -46,6 +47,7 @@ class Scored(NamedTuple):
     remembered: int
     note: str
     remarks: tuple[str, ...]
+    places: tuple[int, ...]
 
 
 def score_pictures(
@@ -58,6 +60,7 @@ def score_pictures(
     cache: ScoreCache | None = None,
     place: Place = stay,
     progress: Progress | None = None,
+    allow_none: bool = False,
 ) -> Scored:
     """Score pictures into a table.
 
@@ -72,9 +75,10 @@ def score_pictures(
         cache: where scores are looked up and kept. A reward without a fingerprint is never cached.
         place: makes the reward's networks ready to run; never called when every score is known.
         progress: counts pictures, once for each single reward; what it raises stops the scoring.
+        allow_none: return a table without rows where none of the files can be read.
 
     Raises:
-        InputError: pictures or prompts that cannot be scored; no picture left.
+        InputError: pictures or prompts that cannot be scored; no picture left, unless `allow_none`.
         NonFiniteError, OutOfMemoryError: as the reward does.
     """
     pictures = as_pictures(pictures)
@@ -87,7 +91,7 @@ def score_pictures(
         columns = work.score()
     alive = [i for i in range(len(pictures)) if i not in work.broken]
     broken = tuple((pictures.name(i), work.broken[i]) for i in sorted(work.broken))
-    if not alive:
+    if not alive and not allow_none:
         raise InputError("images", " ".join(broken[0]), f"None of the {len(pictures)} pictures can be read.")
     seeds = [None] * len(pictures) if seeds is None else list(seeds)
     whole = len(alive) == len(pictures)
@@ -102,7 +106,7 @@ def score_pictures(
     remarks = _remarks(reward, table.prompts)
     for line in remarks:
         log.warning(line)
-    return Scored(table, broken, len(alive) - len(work.asked), cache.problem if cache else "", remarks)
+    return Scored(table, broken, len(alive) - len(work.asked), cache.problem if cache else "", remarks, tuple(alive))
 
 
 def _remarks(reward: Reward, prompts: Sequence[str]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from tastemaker.core.errors import InputError, ModelFileError
+from tastemaker.core.shares import Share
 from tastemaker.evaluation.__main__ import main
-from tastemaker.evaluation.blocks import BLOCK, Share, StoredFeatures
+from tastemaker.evaluation.blocks import BLOCK, StoredFeatures
 from tastemaker.evaluation.evaluate import evaluate
 from tastemaker.evaluation.fid.features import load_extractor, read_features
 from tastemaker.evaluation.fid.statistics import load_statistics
