@@ -110,8 +110,8 @@ def main() -> None:
     write_section(
         "Ranking past one machine",
         f"""
-{machine()} {told.pictures:,} PNGs of {SIDE} px in shards of {SHARD:,}, {told.reward}; start and lists included, a thread
-each.
+{machine()} {told.pictures:,} PNGs of {SIDE} px in shards of {SHARD:,}, {told.reward}; start and
+lists included, a thread each.
 
 | what | |
 |---|---|

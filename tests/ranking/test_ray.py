@@ -60,6 +60,7 @@ def local_ray() -> Iterator[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # Ray's own
 def test_two_workers_of_a_local_ray(local_ray: Any) -> None:
     from ray.data import from_items
 
