@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..core.errors import NonFiniteError
 from ..core.memory import fitting, in_parts
@@ -53,6 +57,33 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
 
     each = _one_picture(height, width, tiled)
     return torch.cat(list(in_parts(len(latents), size, work, what="decoding", each=each)))
+
+
+def decode_with_gradient(model: DiffusionModel, latents: torch.Tensor) -> torch.Tensor:
+    """Decode with gradients that flow to the latents: float32 (B, H, W, 3) in [0, 1], where the VAE computes.
+
+    Shape: latents (B, C, h, w), scaled as the UNet sees them. The VAE's blocks are run again for the backward pass
+    (gradient checkpointing), so that memory is that of one block and of what lies between them.
+    """
+    vae = model.vae
+    if vae is None:
+        pixels = latents
+    else:
+        with _recomputed(vae.decoder):
+            pixels = _decode_whole(vae, latents / model.latent_scale)
+    return rearrange((pixels.float() / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c")
+
+
+@contextmanager
+def _recomputed(decoder: Any) -> Iterator[None]:
+    """Let a decoder's blocks keep nothing for the backward pass but their inputs, for a `with` block."""
+    kept = decoder.gradient_checkpointing, getattr(decoder, "_gradient_checkpointing_func", None)
+    decoder.gradient_checkpointing = True
+    decoder._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+    try:
+        yield
+    finally:
+        decoder.gradient_checkpointing, decoder._gradient_checkpointing_func = kept
 
 
 def picture_bytes(model: DiffusionModel, height: int, width: int, *, tiled: bool) -> int:

@@ -101,12 +101,13 @@ def _check_learning(config: FineTuneConfig) -> None:
         advice = f"The {config.algorithm} form is right for one update only; set 1, or pick clipped as the algorithm."
         raise InputError("updates_per_epoch", config.updates_per_epoch, advice)
     matching = config.algorithm == "matching"
-    if matching and config.kl_weight:
+    if config.kl_weight and not ALGORITHMS[config.algorithm].gaussian_steps:
         advice = (
-            "It is a distance of steps with probabilities, which matching has none of. Set reference_weight instead."
+            f"It is a distance of steps with probabilities, which {config.algorithm} has none of. Set "
+            "reference_weight instead."
         )
         raise InputError("kl_weight", config.kl_weight, advice)
-    if config.reference_weight and not matching:
+    if config.reference_weight and ALGORITHMS[config.algorithm].gaussian_steps:
         advice = f"The {config.algorithm} algorithm has kl_weight for it; reference_weight is matching's."
         raise InputError("reference_weight", config.reference_weight, advice)
     if matching and config.matching_form == "nft" and config.proximal_weight == 0:

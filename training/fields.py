@@ -15,6 +15,7 @@ TARGETS = ("attention", "transformer", "all")
 PARTS = ("lora", "full")
 SWITCH = ("off", "on")
 FRESH_NOISE = ("everywhere", "window")
+GRADIENT_FORMS = ("draft_1", "draft_lv", "direct_align")
 MATCHING_FORMS = ("nft", "awm", "regression")
 OLD_LOG_PROBS = ("auto", "rollout", "recompute")
 
@@ -248,5 +249,13 @@ class FineTuneFields:
         low=0.0,
         high=100.0,
         step=0.01,
+        optional=True,
+    )
+    gradient_form: str = setting(
+        "draft_lv",
+        "algorithm reward_gradient: where the gradient passes the network. draft_1: in the last step. draft_lv: in "
+        "fresh noises of it, timesteps_per_picture of them. direct_align: at any noise level between window_start and "
+        "window_stop.",
+        options=GRADIENT_FORMS,
         optional=True,
     )

@@ -58,6 +58,22 @@ def noised(
     raise ValueError(f"prediction_type {prediction_type!r} is not known")
 
 
+def realigned(
+    x0: torch.Tensor, noise: torch.Tensor, e: torch.Tensor, alphas: torch.Tensor, later: torch.Tensor
+) -> torch.Tensor:
+    """Return what a picture becomes by one step of a network, the rest of the way by the noise that is known.
+
+    x0 is noised to a, a ddim step with the network's noise e leads to the cleaner a', and from there x0 is recovered
+    with `noise` itself (Direct-Align; Shen et al. 2025, arXiv 2509.06942, eq. 5 to 8). With r = sqrt((1-a) / a):
+
+        x0 + (r(a) - r(a')) (noise - e)
+
+    which is x0 exactly where e = noise. Shape: x0, noise, e (N, C, h, w); alphas, later (N,).
+    """
+    ratios = [((1 - level) / level).sqrt().view(-1, 1, 1, 1) for level in (alphas, later)]
+    return x0 + (ratios[0] - ratios[1]) * (noise - e)
+
+
 class Draws(NamedTuple):
     """Say at which noise levels an epoch's pictures are learned from.
 

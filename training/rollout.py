@@ -115,10 +115,12 @@ def final_latents(
     size: tuple[int, int],
     at_once: int,
     progress: Progress,
+    before_last: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sample one picture for each seed by any schedule and keep the last latents: float32 (B, C, h, w) on the CPU.
 
-    Arguments and errors are those of `rollout`. `schedule` itself is not run: some keep a history, so each part of the
+    Arguments and errors are those of `rollout`; `before_last` (B, C, h, w) is filled with what the network was given
+    in the last step. `schedule` itself is not run: some keep a history, so each part of the
     pictures has a copy of its own.
     """
     shape = (model.channels, size[0] // model.downscale, size[1] // model.downscale)
@@ -126,11 +128,15 @@ def final_latents(
     def work(rows: slice) -> torch.Tensor:
         first, noise = _noise(request, rows, shape, model.device)
 
+        own = copy.deepcopy(schedule)
+        last = len(own.timesteps) - 1
+
         def on_step(index: int, x: torch.Tensor, x0: torch.Tensor) -> torch.Tensor:
+            if before_last is not None and index == last - 1:
+                before_last[rows] = own.network_input(last, x).cpu()
             progress.advance(len(x))
             return x
 
-        own = copy.deepcopy(schedule)
         with make_network(rows) as network:
             x = denoise(network, own, own.begin(first), noise, on_step)
         _check_finite(model, x)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.memory import fitting
 from ..core.progress import Place, Progress, stay
@@ -85,12 +87,15 @@ class Worker:
     # --- to learn -------------------------------------------------------------------------------
 
     @contextmanager
-    def learning(self) -> Iterator[None]:
-        """Run the policy with gradients for a `with` block, in place, the base's own too where it is needed."""
+    def learning(self, also: Sequence[nn.Module] = (), working: int = 0) -> Iterator[None]:
+        """Run the policy with gradients for a `with` block, in place, the base's own too where it is needed.
+
+        `also` are other modules that gradients pass through, which take `working` bytes more.
+        """
         unets = [self.learner.policy.unet]
         if self.config.base_weight and self.model.unet is not unets[0]:
             unets.append(self.model.unet)
-        with self.place(unets, self.learning_bytes), self.learner.active(learning=True):
+        with self.place([*unets, *also], self.learning_bytes + working), self.learner.active(learning=True):
             yield
 
     def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:
@@ -117,10 +122,19 @@ class Worker:
         return trajectory, self.decode(trajectory.latents[:, -1], progress)
 
     def sample_latents(
-        self, request: Request, progress: Progress, *, base: bool = False, averaged: bool = False
+        self,
+        request: Request,
+        progress: Progress,
+        *,
+        base: bool = False,
+        averaged: bool = False,
+        before_last: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return finished latents (B, C, h, w) of the same three, by a schedule of any kind."""
-        return self._run(final_latents, request, progress, base, averaged)
+        """Return finished latents (B, C, h, w) of the same three, by a schedule of any kind.
+
+        `before_last` (B, C, h, w) is filled with what the network was given in the last step.
+        """
+        return self._run(partial(final_latents, before_last=before_last), request, progress, base, averaged)
 
     def _run(
         self, sampler: Callable[..., Any], request: Request, progress: Progress, base: bool, averaged: bool

@@ -139,7 +139,7 @@ class Matching(Algorithm[Finished]):
         worker, config, learner = self.worker, self.worker.config, self.worker.learner
         draws = draw_timesteps(len(experience.advantages), len(self.levels.alphas), config, epoch.number)
         kept = [self._kept(pairs, experience.advantages) for pairs in draws.updates]
-        plan = [_micro_batches(_local(pairs, epoch.local_rows), config.train_batch_size) for pairs in kept]
+        plan = [pair_batches(local_pairs(pairs, epoch.local_rows), config.train_batch_size) for pairs in kept]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
         with worker.learning():
@@ -230,17 +230,19 @@ def check_not_distilled(model: DiffusionModel) -> None:
         raise InputError(
             "model",
             model.name,
-            f"It was distilled to a few steps ({why}), which matching would undo. Train the model it was made from, or "
-            "pick clipped as the algorithm.",
+            f"It was distilled to a few steps ({why}), which this algorithm would undo. Train the model it was made "
+            "from, or pick clipped as the algorithm.",
         )
 
 
-def _local(pairs: Pairs, local_rows: slice) -> Pairs:
+def local_pairs(pairs: Pairs, local_rows: slice) -> Pairs:
+    """Return the pairs of this process's pictures."""
     rows = (pairs.picture >= local_rows.start) & (pairs.picture < local_rows.stop)
     return Pairs(pairs.picture[rows], pairs.step[rows])
 
 
-def _micro_batches(pairs: Pairs, size: int) -> list[Pairs]:
+def pair_batches(pairs: Pairs, size: int) -> list[Pairs]:
+    """Split pairs into micro-batches of `size`, in their order."""
     parts = zip(pairs.picture.split(size), pairs.step.split(size), strict=True)
     return [Pairs(picture, step) for picture, step in parts if len(step)]
 

@@ -30,4 +30,8 @@ ALGORITHMS: dict[str, KnownAlgorithm] = {
         gaussian_steps=False,
         guided=False,
     ),
+    "reward_gradient": KnownAlgorithm(
+        "climbs the reward itself where it has gradients (ImageReward, CLIP, aesthetic, PickScore): fewest pictures.",
+        gaussian_steps=False,
+    ),
 }

@@ -142,6 +142,26 @@ def _activations(
     return Activations(counter.outside + sum(inside), between + max(inside, default=0))
 
 
+def saved_bytes(work: Callable[[], Any]) -> int:
+    """Run some work and count the bytes that its graph keeps for the backward pass, weights left out."""
+    seen: set[int] = set()
+    held: list[torch.Tensor] = []  # alive, so that no other takes its place
+    total = 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal total
+        key = storage_key(tensor)
+        if key not in seen and not tensor.is_leaf:
+            seen.add(key)
+            held.append(tensor)
+            total += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        work()
+    return total
+
+
 def storage_key(tensor: torch.Tensor) -> int:
     """Return a number that tensors on the meta device share where they share memory.
 
