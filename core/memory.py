@@ -80,8 +80,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
-def fitting(each: int, count: int, device: torch.device) -> int:
-    """Return how many of `count` rows of `each` bytes to take at once: as many as should fit, at least one."""
+def fitting(each: int, count: int, device: torch.device, most: int | None = None) -> int:
+    """Return how many of `count` rows of `each` bytes to take at once: as many as should fit, at least one.
+
+    On a GPU never more than `most`: what keeps it busy. More would only make a cancel wait.
+    """
+    if most is not None and device.type == "cuda":
+        count = min(count, most)
     free = free_bytes(device)
     if free is None or each <= 0:
         return count
