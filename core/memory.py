@@ -7,7 +7,8 @@ container's limit counts too: the system it runs on may have far more than it is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from .errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -132,3 +134,24 @@ def in_parts(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         log.warning("Out of memory in %s with %d at once: going on with %d.", what, taken, size)
+
+
+@contextmanager
+def placed(modules: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
+    """Move modules that are not on a device there, for the length of the block.
+
+    ComfyUI leaves some elsewhere under `--novram`, where it loads its own layers only: they would run on the CPU, in a
+    format that is slow there.
+    """
+    moved = []
+    for module in modules:
+        where = next((p.device for p in module.parameters()), device)
+        if where.type != device.type:
+            moved.append((module, where))
+    try:
+        for module, _ in moved:
+            module.to(device)
+        yield
+    finally:
+        for module, where in moved:
+            module.to(where)

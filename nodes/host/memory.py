@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ...core.memory import placed
 from ...loaders.formats.precision import native_bfloat16
 
 if TYPE_CHECKING:
@@ -50,26 +51,6 @@ def in_use(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[Non
             memory.load_models_gpu(patchers, memory_required=working_bytes, force_full_load=True)
         with placed([patcher.model.held for patcher in patchers], memory.get_torch_device()):
             yield
-
-
-@contextmanager
-def placed(modules: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
-    """Move what the host left elsewhere, for the length of the block: under `--novram` it loads its own layers only.
-
-    Without it networks would run on the CPU, in a format that is slow there.
-    """
-    moved = []
-    for module in modules:
-        where = next((p.device for p in module.parameters()), device)
-        if where.type != device.type:
-            moved.append((module, where))
-    try:
-        for module, _ in moved:
-            module.to(device)
-        yield
-    finally:
-        for module, where in moved:
-            module.to(where)
 
 
 @contextmanager
