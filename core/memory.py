@@ -7,7 +7,8 @@ container's limit counts too: the system it runs on may have far more than it is
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from .errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
-def fitting(each: int, count: int, device: torch.device) -> int:
-    """Return how many of `count` rows of `each` bytes to take at once: as many as should fit, at least one."""
+def fitting(each: int, count: int, device: torch.device, most: int | None = None) -> int:
+    """Return how many of `count` rows of `each` bytes to take at once: as many as should fit, at least one.
+
+    On a GPU never more than `most`: what keeps it busy. More would only make a cancel wait.
+    """
+    if most is not None and device.type == "cuda":
+        count = min(count, most)
     free = free_bytes(device)
     if free is None or each <= 0:
         return count
@@ -127,3 +134,24 @@ def in_parts(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         log.warning("Out of memory in %s with %d at once: going on with %d.", what, taken, size)
+
+
+@contextmanager
+def placed(modules: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
+    """Move modules that are not on a device there, for the length of the block.
+
+    ComfyUI leaves some elsewhere under `--novram`, where it loads its own layers only: they would run on the CPU, in a
+    format that is slow there.
+    """
+    moved = []
+    for module in modules:
+        where = next((p.device for p in module.parameters()), device)
+        if where.type != device.type:
+            moved.append((module, where))
+    try:
+        for module, _ in moved:
+            module.to(device)
+        yield
+    finally:
+        for module, where in moved:
+            module.to(where)

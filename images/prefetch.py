@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Out = TypeVar("_Out")
-READERS = 4  # threads: Pillow and zlib work outside Python's lock
+READERS = max(4, min(32, os.cpu_count() or 1))  # threads: Pillow and zlib work outside Python's lock
 
 
 def prefetched(

@@ -44,7 +44,7 @@ def load_reward(
         name: a key of `REWARDS`.
         source: where its official files are: a folder such as `ComfyUI/models/rewards`, several folders, or
             the file itself. Not needed for what ships with the pack.
-        dtype: what its network runs in; None is float32.
+        dtype: what its network runs in; None is float32 on a CPU, float16 on a GPU.
         device: None is the CPU.
 
     Raises:
@@ -57,7 +57,7 @@ def load_reward(
     if name not in REWARDS:
         raise InputError("reward", name, f"Pick one of {', '.join(REWARDS)}.")
     known = REWARDS[name]
-    dtype = dtype or torch.float32
+    dtype = dtype or (torch.float32 if torch.device(device or "cpu").type == "cpu" else torch.float16)
     if not dtype.is_floating_point or dtype.itemsize < 2:
         raise InputError("dtype", str(dtype), "Pick float32, float16 or bfloat16.")
     paths = find_files(name, known.files, source) if known.files else known.shipped_files()

@@ -18,6 +18,8 @@ from ..core.memory import fitting, in_parts
 from ..loaders.model import DiffusionModel
 
 TILE, OVERLAP = 64, 16  # in latents
+_MOST_DECODED = 32  # pictures at once on a GPU
+_MOST_ELEMENTS = 2**31 - 1  # of a tensor: beyond them some kernels give zeros (pytorch issue 141831)
 _LIVE_TENSORS = 8  # activations alive at the VAE's widest place, in tensors of that place's size
 
 
@@ -45,7 +47,7 @@ def decode(model: DiffusionModel, latents: torch.Tensor, *, tiled: bool = False)
         return to_images(latents)
     one = decode_tiles if tiled else _decode_whole
     height, width = (n * model.downscale for n in latents.shape[-2:])
-    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(latents), vae.device)
+    size = _at_once(model, height, width, len(latents), tiled)
 
     def work(rows: slice) -> torch.Tensor:
         pixels = one(vae, latents[rows] / model.latent_scale)
@@ -84,6 +86,16 @@ def _recomputed(decoder: Any) -> Iterator[None]:
         yield
     finally:
         decoder.gradient_checkpointing, decoder._gradient_checkpointing_func = kept
+
+
+def _at_once(model: DiffusionModel, height: int, width: int, count: int, tiled: bool) -> int:
+    """Return how many pictures the VAE takes together: as fit, and no tensor with more elements than kernels count."""
+    vae = model.vae
+    assert vae is not None
+    sides = [min(n, TILE * model.downscale) if tiled else n for n in (height, width)]
+    widest = 2 * vae.config.block_out_channels[0] * sides[0] * sides[1]
+    most = max(1, min(_MOST_DECODED, _MOST_ELEMENTS // widest))
+    return fitting(picture_bytes(model, height, width, tiled=tiled), count, vae.device, most)
 
 
 def picture_bytes(model: DiffusionModel, height: int, width: int, *, tiled: bool) -> int:
@@ -178,7 +190,7 @@ def encode_images(model: DiffusionModel, images: torch.Tensor, *, tiled: bool = 
     if model.vae is None:
         return pixels
     vae, (height, width) = model.vae, pixels.shape[-2:]
-    size = fitting(picture_bytes(model, height, width, tiled=tiled), len(pixels), vae.device)
+    size = _at_once(model, height, width, len(pixels), tiled)
     one = encode_tiles if tiled else _encode_whole
 
     def work(rows: slice) -> torch.Tensor:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from ..loaders.model import DiffusionModel
+from .graphs import Graphed
 from .prompts import Conditioning, Encoded, stack
 from .settings import SampleOptions
 from .speed import ReusedDepth, cached_text, compiled_blocks
 
 _LIVE_TENSORS = 6  # activations alive at the UNet's widest place, in tensors of that place's size
+_BUSY_AREA = 32 * 128 * 128  # latents of 32 rows of 1024 px
 FAST_GUIDED_SHARE = 0.6  # of a `fast` run that is guided; the rest runs on the prompt alone
 
 
@@ -48,6 +51,16 @@ def unet_bytes(model: DiffusionModel, height: int, width: int, rows: int) -> int
     """Estimate the working memory of one UNet call on `rows` rows, weights not counted."""
     area = (height // model.downscale) * (width // model.downscale)
     return rows * area * max(model.unet.config.block_out_channels) * _LIVE_TENSORS * model.dtype.itemsize
+
+
+def most_at_once(model: DiffusionModel, height: int, width: int, rows_each: int) -> int:
+    """Return how many pictures keep a GPU busy in one UNet call: 32 rows at 1024 px, more of smaller ones.
+
+    Measured and counted: the matrix units are full at 16 rows of 1024 px. `rows_each` is 2 with guidance, else 1.
+    """
+    area = (height // model.downscale) * (width // model.downscale)
+    rows = min(256, max(32, _BUSY_AREA // max(1, area)))
+    return max(1, rows // rows_each)
 
 
 def is_guided(model: DiffusionModel, scale: float) -> bool:
@@ -98,6 +111,7 @@ class Network:
         self._count = len(prompts)
         self._cleanup = ExitStack()
         self._evaluate = self._unet
+        self._graphs: dict[bool, Graphed] = {}
         self._conditioning: Conditioning | None = None
         self._added = torch.empty(0)
         if model.conditional:
@@ -109,6 +123,7 @@ class Network:
             self._added = torch.tensor(ids, dtype=model.dtype, device=model.device)
 
     def __enter__(self) -> Network:
+        self._cleanup.callback(self._graphs.clear)  # they hold the memory of all that lies between their kernels
         if self._options.speed != "exact":
             self._cleanup.enter_context(compiled_blocks(self._unet))
         if self._conditioning is not None:
@@ -123,13 +138,23 @@ class Network:
     @torch.no_grad()
     def __call__(self, x: torch.Tensor, t: torch.Tensor, done: float) -> torch.Tensor:
         """Return the guided output at timestep `t` (a number on the device), `done` of the run in [0, 1) behind it."""
-        return self.predict(x, t, done)
+        guided = self._guides(done)
+        if self._options.speed == "fast":  # which records its parts itself
+            return self._output(x, t, guided)
+        if guided not in self._graphs:
+            self._graphs[guided] = Graphed(partial(self._output, guided=guided))
+        return self._graphs[guided](x, t)
 
     def predict(self, x: torch.Tensor, t: torch.Tensor, done: float = 0.0) -> torch.Tensor:
         """Return the same with gradients, outside a `with` block; `t` may be (B,), a timestep for each row."""
+        return self._output(x, t, self._guides(done))
+
+    def _guides(self, done: float) -> bool:
+        return self._guided and not (self._options.speed == "fast" and done >= FAST_GUIDED_SHARE)
+
+    def _output(self, x: torch.Tensor, t: torch.Tensor, guided: bool) -> torch.Tensor:
         if self._conditioning is None:
             return self._unet(x.to(self._model.dtype), t).sample.float()
-        guided = self._guided and not (self._options.speed == "fast" and done >= FAST_GUIDED_SHARE)
         rows = slice(0, None) if guided or not self._guided else slice(self._count, None)
         text = Conditioning(*(part if part is None else part[rows] for part in self._conditioning))
         output = self._evaluate(

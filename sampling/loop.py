@@ -15,7 +15,7 @@ from ..core.progress import Place, Progress, stay
 from ..loaders.lora.apply import applied_loras, merged_bytes
 from ..loaders.model import DiffusionModel
 from .decode import decode, encode_images, picture_bytes
-from .guidance import Network, is_guided, unet_bytes
+from .guidance import Network, is_guided, most_at_once, unet_bytes
 from .inputs import (
     check_refiner,
     check_room,
@@ -32,6 +32,8 @@ from .schedulers import MODEL_DEFAULT, SCHEDULERS
 from .schedules import Schedule, make_schedule
 from .settings import OWN_SPACING, SampleOptions, SampleSettings
 from .steps import ImageNoise
+
+FAST_STEPS = 12  # below so many `fast` is `compile`: two thirds of a turbo model's steps are most of its picture
 
 # (index, sample after step `index`, predicted clean sample x0 of that step) -> the sample to go on from
 OnStep = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -239,9 +241,10 @@ def _run_stage(
     height, width = run.size
     shape = (model.channels, height // model.downscale, width // model.downscale)
     after: list[torch.Tensor] = []
+    options = _fitting_options(run)
 
     def work(rows: slice) -> torch.Tensor:
-        network = Network(model, encoded[rows], negative, guidance_scale=scale, size=run.size, options=run.options)
+        network = Network(model, encoded[rows], negative, guidance_scale=scale, size=run.size, options=options)
         noise = ImageNoise(run.seeds[rows], shape, streams and streams[rows])
         with network:
             part = _run_part(run, stage, network, noise, None if x is None else x[rows].to(model.device), rows)
@@ -252,9 +255,16 @@ def _run_stage(
     at_once = min(run.options.at_once or count, count)
     working = at_once * each + merged_bytes(model, ("unet",))
     with run.place([model.unet], working), applied_loras(model, ("unet",)):
-        size = run.options.at_once or fitting(each, count, model.device)
+        most = most_at_once(model, height, width, 2 if guided else 1)
+        size = run.options.at_once or fitting(each, count, model.device, most)
         one = f"one picture of {width} x {height}"
         return torch.cat(list(in_parts(count, size, work, what="sampling", each=one))), after
+
+
+def _fitting_options(run: _Run) -> SampleOptions:
+    """Return the options, with compile in place of fast where steps are too few to skip any: each one counts there."""
+    few = run.settings.scheduler == "lcm" or run.settings.steps < FAST_STEPS
+    return replace(run.options, speed="compile") if run.options.speed == "fast" and few else run.options
 
 
 @torch.no_grad()

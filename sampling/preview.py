@@ -32,7 +32,9 @@ def preview_picture(model: DiffusionModel, x0: torch.Tensor) -> Image.Image:
     from PIL import Image
 
     x0 = x0[:_SHOWN]
-    whole = model.vae is None or x0.shape[-1] * model.downscale <= _DECODED_SIDE
+    vae = model.vae
+    placed = vae is None or next(vae.parameters()).device == x0.device  # a host may keep it elsewhere while sampling
+    whole = vae is None or (placed and x0.shape[-1] * model.downscale <= _DECODED_SIDE)
     images = decode(model, x0) if whole else rough_preview(x0)
     columns = math.ceil(math.sqrt(len(images)))
     filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, -len(images) % columns))  # black where the last row is short

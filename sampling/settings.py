@@ -131,7 +131,8 @@ class SampleOptions:
     speed: str = setting(
         "exact",
         "exact: as the reference. compile: torch.compile, seconds to warm up, differs by rounding. fast: compile, "
-        "deep features reused for 2 of 3 steps and no guidance in the last 40%: other pictures, less detail.",
+        "deep features reused for 2 of 3 steps and no guidance in the last 40%: other pictures, less detail; below 12 "
+        "steps, and with lcm, it is compile.",
         options=SPEEDS,
     )
     timestep_spacing: str = setting(

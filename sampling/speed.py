@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from einops import rearrange
 from torch import nn
 
 from ..core.errors import TastemakerError
+from .graphs import Graphed
 
 REUSED_STEPS = 3  # one whole evaluation in this many
 
@@ -147,6 +149,7 @@ class ReusedDepth:
 
     def __init__(self, unet: nn.Module) -> None:
         self._unet, self._calls, self._deep = unet, 0, None
+        self._graphs: dict[tuple[bool, int], Graphed] = {}
 
     def __enter__(self) -> ReusedDepth:
         last = self._unet.up_blocks[-1]
@@ -156,6 +159,7 @@ class ReusedDepth:
     def __exit__(self, *exception: Any) -> None:
         self._hook.remove()
         self._deep = None
+        self._graphs.clear()
 
     def _keep(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self._deep = kwargs["hidden_states"]
@@ -163,13 +167,23 @@ class ReusedDepth:
     def __call__(self, sample: torch.Tensor, t: torch.Tensor, **text: Any) -> Any:
         fits = self._deep is not None and len(self._deep) == len(sample)
         self._calls = self._calls + 1 if fits else 0
-        if self._calls % REUSED_STEPS == 0:
-            return self._unet(sample, t, **text)
-        return self._shallow(sample, t, **text)
-
-    def _shallow(self, sample: torch.Tensor, t: torch.Tensor, **text: Any) -> Any:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
+        whole = self._calls % REUSED_STEPS == 0
+        key = whole, len(sample)  # the text of so many rows is the same in every call
+        if key not in self._graphs:
+            self._graphs[key] = Graphed(partial(self._whole if whole else self._shallow, text))
+        if whole:
+            output, self._deep = self._graphs[key](sample, t)
+        else:
+            output = self._graphs[key](sample, t, self._deep)
+        return UNet2DConditionOutput(sample=output)
+
+    def _whole(self, text: dict[str, Any], sample: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = self._unet(sample, t, **text).sample
+        return output, self._deep
+
+    def _shallow(self, text: dict[str, Any], sample: torch.Tensor, t: torch.Tensor, deep: torch.Tensor) -> torch.Tensor:
         unet, context = self._unet, text["encoder_hidden_states"]
         embedding = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=t), text.get("timestep_cond"))
         embedding = embedding + unet.get_aug_embed(
@@ -187,5 +201,5 @@ class ReusedDepth:
         _, skipped = run(unet.down_blocks[0], hidden_states=sample)
         last = unet.up_blocks[-1]
         skips = (sample, *skipped)[: len(last.resnets)]
-        sample = run(last, hidden_states=self._deep, res_hidden_states_tuple=skips)
-        return UNet2DConditionOutput(sample=unet.conv_out(unet.conv_act(unet.conv_norm_out(sample))))
+        sample = run(last, hidden_states=deep, res_hidden_states_tuple=skips)
+        return unet.conv_out(unet.conv_act(unet.conv_norm_out(sample)))

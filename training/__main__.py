@@ -17,8 +17,9 @@ run.json belongs to whoever starts it, so it may name files:
       "device": "cuda"
     }
 
-Paths are relative to run.json. The folder is the same as the one the Fine-Tune node makes. That node goes on with it,
-from output/tastemaker/runs, where there is one reward and no negative prompt, since it has no more than that.
+Without "dtype" networks run in float16 on a GPU and in float32 on a CPU. Paths are relative to run.json. The folder is
+the same as the one the Fine-Tune node makes. That node goes on with it, from output/tastemaker/runs, where there is one
+reward and no negative prompt, since it has no more than that.
 """
 
 from __future__ import annotations
@@ -166,16 +167,17 @@ def start(path: Path) -> Any:
     run = read_run(path)
     read_config(run)  # what is wrong with it is said before anything is loaded
     folder = path.resolve().parent
-    dtype = run.get("dtype", "float32")
-    if dtype not in DTYPES:
+    dtype = run.get("dtype")
+    if dtype is not None and dtype not in DTYPES:
         raise InputError("dtype", dtype, f"Pick one of {', '.join(DTYPES)}.")
     processes = launched_processes()
     device = run.get("device", "cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
+        torch.set_float32_matmul_precision("high")  # where float32 is asked for, on the matrix units all the same
     watched = run.get("watched_reward")
     held_out = run.get("held_out_prompts")
-    model = _load_model(run["model"], folder, getattr(torch, dtype), device)
+    model = _load_model(run["model"], folder, dtype and getattr(torch, dtype), device)
     return finetune(
         model,
         _load_rewards(run["reward"], device),

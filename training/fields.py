@@ -156,8 +156,10 @@ class FineTuneFields:
     )
     updates_per_epoch: int = setting(4, "Optimizer steps in each epoch.", low=1, high=1000)
     train_batch_size: int = setting(
-        16, "Steps of pictures in one forward pass of learning. Less needs less memory, and changes only rounding.",
-        low=1, high=4096,
+        16,
+        "Steps of pictures in one forward pass of learning. Less needs less memory, and changes only rounding. 0 is as "
+        "many as fit, 16 at most.",
+        low=0, high=4096,
     )  # fmt: skip
     rollout_batch_size: int = setting(0, "Pictures sampled at once. 0 is as many as fit.", low=0, high=4096)
     max_grad_norm: float = setting(1.0, "Longer gradients are shortened to this.", low=1e-6, high=1e6, step=0.1)

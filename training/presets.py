@@ -18,7 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "12 GB": {**_SMALL, "height": 512, "width": 512, "train_batch_size": 4, "rollout_batch_size": 4},
     "24 GB": {"height": 768, "width": 768, "train_batch_size": 4, "rollout_batch_size": 8, "rank": 16,
               "gradient_checkpointing": "on", "samples_per_epoch": 128},
-    "80 GB": {"train_batch_size": 4, "rollout_batch_size": 16, "rank": 32, "samples_per_epoch": 256},
+    "80 GB": {"train_batch_size": 0, "rollout_batch_size": 16, "rank": 32, "samples_per_epoch": 256},
     "CPU": {"rollout_batch_size": 32, "train_batch_size": 32, "rank": 16, "targets": "all", "steps": 8,
             "guidance_scale": 3.0, "learning_rate": 1.2e-3, "clip_range": 1.25e-3, "samples_per_epoch": 128,
             "group_size": 16, "timestep_fraction": 1.0, "window_stop": 0.5, "fresh_noise": "window",

@@ -15,7 +15,7 @@ from ..core.progress import Place, Progress, stay
 from ..loaders.lora.apply import applied_loras
 from ..loaders.model import DiffusionModel
 from ..sampling.decode import decode, vae_bytes
-from ..sampling.guidance import Network, is_guided, unet_bytes
+from ..sampling.guidance import Network, is_guided, most_at_once, unet_bytes
 from ..sampling.inputs import picture_size
 from ..sampling.loop import sample
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
@@ -24,12 +24,14 @@ from ..sampling.settings import SampleOptions, SampleSettings
 from .algorithms.registry import ALGORITHMS
 from .config import FineTuneConfig
 from .learner.learner import Learner
-from .learner.memory import check_kept, check_memory, copy_bytes, kept_bytes, learning_bytes
+from .learner.memory import check_kept, check_memory, copy_bytes, fitting_pairs, kept_bytes, learning_costs
+from .learner.optimizer import LossScale
 from .processes import SingleProcess
 from .rollout import Request, final_latents, rollout, training_schedule
 from .trajectory import Trajectory
 
 OPTIONS = SampleOptions()
+MOST_PAIRS = 16  # that learn together where memory decides: more gain nothing (28 ms a pair of 512 px, 32: 25)
 _DECODED = 8  # pictures between two chances to cancel
 
 
@@ -65,19 +67,37 @@ class Worker:
         self._cache = PromptCache(4096)
         self.learner = self._learner()
         # float16 gradients of a mean over so many elements would vanish
-        self.gradient_scale = float(self.elements) if self.learner.policy.dtype == torch.float16 else 1.0
+        self._scale = LossScale(float(self.elements)) if self.learner.policy.dtype == torch.float16 else None
 
     def _learner(self) -> Learner:
         """Make what learns where the UNet computes, once all that it will take was found to be free."""
         model, config = self.model, self.config
         kept = kept_bytes(config, self.elements, self.size, self.processes.world_size)
         check_kept(config, kept)
-        rows = config.train_batch_size * (2 if self._learns_guided else 1)
-        self.learning_bytes = learning_bytes(model, config, rows, self.size)
+        each = 2 if self._learns_guided else 1
+        most = config.train_batch_size or MOST_PAIRS
+        fixed, row = learning_costs(model, config, self.size)
+        self.train_batch_size = most
+        if not config.train_batch_size and model.device.type == "cuda":
+            self.train_batch_size = fitting_pairs(each * row, fixed + copy_bytes(model, config), most, model.device)
+        self.learning_bytes = fixed + self.train_batch_size * each * row
         needed = self.learning_bytes + copy_bytes(model, config)
         with self.place([model.unet], needed):  # which makes a host free what other models hold
             check_memory(config, needed + (kept if model.device.type == "cpu" else 0), model.device)
             return Learner(model, config)
+
+    @property
+    def gradient_scale(self) -> float:
+        """Return what losses are multiplied by before gradients are computed."""
+        return 1.0 if self._scale is None else self._scale.value
+
+    def step(self) -> list[float]:
+        """Make an update from the gradients at hand; return their length, or nothing where they overflowed float16.
+
+        The next ones are then half as large. Raises NonFiniteError where that does not help.
+        """
+        step = partial(self.learner.step, all_reduce_sum=self.processes.all_reduce_sum)
+        return [step(1.0)] if self._scale is None else self._scale.taken(step)
 
     @property
     def device(self) -> torch.device:
@@ -142,7 +162,8 @@ class Worker:
         """Run `rollout` or `final_latents`, its network in place."""
         encoded, negative = self.encode(request.prompts)
         model, count = self.model if base else self.learner.policy, len(request.seeds)
-        each = unet_bytes(model, *self.size, 2 if self.guided else 1)
+        rows = 2 if self.guided else 1
+        each, most = unet_bytes(model, *self.size, rows), most_at_once(model, *self.size, rows)
         wanted = self.config.rollout_batch_size
         active = applied_loras(model, ("unet",)) if base else self.learner.active(averaged=averaged)
         with self.place([model.unet], min(wanted or count, count) * each), active:
@@ -152,7 +173,7 @@ class Worker:
                 lambda rows: self._network(model, encoded[rows], negative),
                 request,
                 self.size,
-                wanted or fitting(each, count, model.device),
+                wanted or fitting(each, count, model.device, most),
                 progress,
             )
 

@@ -47,8 +47,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--deadline", type=float, default=420.0, help="seconds after which no new part begins")
+    parser.add_argument("--quick", action="store_true", help="only what is most wanted of each section")
     told = parser.parse_args()
-    rows = Rows(told.out, told.deadline)
+    rows = Rows(told.out, told.deadline, quick=told.quick)
     with rows.part("machine"):
         describe(rows)
     for name in told.sections:

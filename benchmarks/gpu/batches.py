@@ -11,5 +11,5 @@ SHAPES = [(512, 16), (1024, 4), (256, 16), (512, 4), (256, 4)] if GPU else [(64,
 
 def measure(rows: Rows) -> None:
     model = full_size()
-    for size, batch in SHAPES:
+    for size, batch in SHAPES[:2] if rows.quick else SHAPES:
         shape(rows, model, size, batch)

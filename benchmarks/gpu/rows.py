@@ -19,10 +19,14 @@ HALF = torch.float16 if GPU else torch.float32
 
 
 class Rows:
-    """Write rows to `gpu.jsonl` in a folder, each at once; begin no new part after the deadline."""
+    """Write rows to `gpu.jsonl` in a folder, each at once; begin no new part after the deadline.
 
-    def __init__(self, out: Path, seconds: float) -> None:
+    `quick` asks sections for what is most wanted of them only.
+    """
+
+    def __init__(self, out: Path, seconds: float, *, quick: bool = False) -> None:
         out.mkdir(parents=True, exist_ok=True)
+        self.quick = quick
         self.out, self._began, self._seconds = out, time.monotonic(), seconds
 
     def row(self, what: str, **figures: Any) -> None:

@@ -18,7 +18,7 @@ from tastemaker.rewards.models.preprocess import pillow_crop
 
 from .rows import DEVICE, GPU, HALF, Rows, timed
 
-COUNT, SIZE = (512, 1024) if GPU else (4, 64)
+COUNT, SIZE = (256, 1024) if GPU else (4, 64)
 
 
 def measure(rows: Rows) -> None:
@@ -26,7 +26,8 @@ def measure(rows: Rows) -> None:
         folder = Path(made)
         write_weights(folder)
         reward = load_reward(NAME, source=folder, dtype=HALF, device=DEVICE)
-        _network(rows, reward.modules["network"])
+        if not rows.quick:
+            _network(rows, reward.modules["network"])
         _memory(rows, reward)
         pictures = folder / "pictures"
         pictures.mkdir()

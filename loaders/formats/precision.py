@@ -25,7 +25,7 @@ def vae_dtype(dtype: torch.dtype, config: Mapping[str, Any], device: torch.devic
         return torch.float32
     if dtype != torch.float16 or not config.get("force_upcast", True):
         return dtype
-    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 

@@ -145,7 +145,6 @@ def applied_loras(model: DiffusionModel, components: Sequence[str]) -> Iterator[
     Raises NonFiniteError when an adapted weight overflows, and RuntimeError when one of the modules
     already runs with LoRAs on it (a block inside another's).
     """
-    import torch
     from torch import nn
 
     originals: list[tuple[nn.Module, str, nn.Parameter | None]] = []
@@ -166,7 +165,7 @@ def applied_loras(model: DiffusionModel, components: Sequence[str]) -> Iterator[
                 stand_in(module, "weight", weight, merged_weight(weight, changes))
             if any(layer.bias is not None for _, layer in changes):
                 stand_in(module, "bias", bias, merged_bias(weight, bias, changes))
-        if finite and not torch.stack([flag.cpu() for flag in finite]).all():
+        if not _all(finite):
             names = ", ".join(f"{a.lora.name} at {a.strength:g}" for a in model.loras)
             raise NonFiniteError(
                 f"The LoRAs on {model.name} ({names}) make weights too large for {model.dtype}. Lower their strength, "
@@ -176,6 +175,14 @@ def applied_loras(model: DiffusionModel, components: Sequence[str]) -> Iterator[
     finally:
         for module, name, own in reversed(originals):
             setattr(module, name, own)
+
+
+def _all(flags: Sequence[torch.Tensor]) -> bool:
+    """Return whether all of several flags are set: one wait a device, not one a layer."""
+    import torch
+
+    devices = {flag.device for flag in flags}
+    return all(bool(torch.stack([f for f in flags if f.device == device]).all()) for device in devices)
 
 
 def _own(module: nn.Module, name: str, where: str) -> nn.Parameter:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ...core.memory import placed
 from ...loaders.formats.precision import native_bfloat16
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def in_use(modules: Iterable[nn.Module], working_bytes: int = 0) -> Iterator[Non
         patchers = [_patcher(module) for module in modules]
         if patchers:
             memory.load_models_gpu(patchers, memory_required=working_bytes, force_full_load=True)
-        yield
+        with placed([patcher.model.held for patcher in patchers], memory.get_torch_device()):
+            yield
 
 
 @contextmanager

@@ -59,7 +59,9 @@ def resized_crop(picture: Image.Image, size: int, floor: bool = False) -> Image.
 
 def normalized(pixels: torch.Tensor, mean: Channels, std: Channels) -> torch.Tensor:
     """Standardise each channel: (x - mean) / std. Shape: (B, 3, S, S) in [0, 1] -> the same."""
-    shift, scale = (rearrange(pixels.new_tensor(values), "c -> 1 c 1 1") for values in (mean, std))
+    shift, scale = (
+        torch.tensor(values, dtype=pixels.dtype, device=pixels.device).view(1, -1, 1, 1) for values in (mean, std)
+    )
     return (pixels - shift) / scale
 
 

@@ -191,9 +191,9 @@ def test_vae_precision_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vae_dtype(half, {"force_upcast": False}, cuda) == half  # the VAE that was repaired
     assert vae_dtype(brain, {"force_upcast": True}, cuda) == brain
     assert vae_dtype(full, {"force_upcast": True}, cuda) == full
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert vae_dtype(half, {"force_upcast": True}, cuda) == brain
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert vae_dtype(half, {"force_upcast": True}, cuda) == full
 
 

@@ -154,7 +154,7 @@ class DDPO(Algorithm[Rollout]):
         steps = learnable_steps(trajectory.stds, config.window_start, config.window_stop)
         plan = choose_pairs(len(advantages), steps, config, epoch.number)
         kept = [pairs if config.kl_weight else _with_nonzero_advantage(pairs, advantages) for pairs in plan]
-        batches = [micro_batches(_local(pairs, rows), config.train_batch_size) for pairs in kept]
+        batches = [micro_batches(_local(pairs, rows), worker.train_batch_size) for pairs in kept]
         progress.phase("learning", sum(len(b.step) for update in batches for b in update))
         parts, norms, first, rate = [], [], 0.0, learner.learning_rate
         with worker.learning():
@@ -167,7 +167,7 @@ class DDPO(Algorithm[Rollout]):
                     first = worker.processes.all_reduce_max(parts[0].largest)
                     self._check_first_ratio(first)
                 rate = learner.learning_rate
-                norms.append(learner.step(worker.gradient_scale, worker.processes.all_reduce_sum))
+                norms += worker.step()
         sums = torch.tensor(added(parts)[:5], dtype=torch.float64)
         worker.processes.all_reduce_sum([sums])
         total = sum(len(pairs.step) for pairs in plan)

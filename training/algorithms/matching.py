@@ -139,7 +139,7 @@ class Matching(Algorithm[Finished]):
         worker, config, learner = self.worker, self.worker.config, self.worker.learner
         draws = draw_timesteps(len(experience.advantages), len(self.levels.alphas), config, epoch.number)
         kept = [self._kept(pairs, experience.advantages) for pairs in draws.updates]
-        plan = [pair_batches(local_pairs(pairs, epoch.local_rows), config.train_batch_size) for pairs in kept]
+        plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in kept]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
         with worker.learning():
@@ -151,7 +151,7 @@ class Matching(Algorithm[Finished]):
                 batches = [self._batch(pairs, draws.timesteps, epoch, experience) for pairs in plan[u]]
                 parts.append(self.update(batches, old[u], len(whole.step), progress))
                 rate = learner.learning_rate
-                norms.append(learner.step(worker.gradient_scale, worker.processes.all_reduce_sum))
+                norms += worker.step()
         sums = torch.tensor(_added(parts), dtype=torch.float64)
         worker.processes.all_reduce_sum([sums])
         return _figures(sums, norms, rate, sum(len(pairs.step) for pairs in draws.updates))

@@ -144,7 +144,7 @@ class RewardGradient(Algorithm[Sampled]):
         """Make all updates of an epoch. Timesteps, noise and updates are the same on every process."""
         worker, config, learner = self.worker, self.worker.config, self.worker.learner
         draws = draw_timesteps(len(epoch.prompts), len(self.levels.alphas), config, epoch.number)
-        plan = [pair_batches(local_pairs(pairs, epoch.local_rows), config.train_batch_size) for pairs in draws.updates]
+        plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in draws.updates]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
         with worker.learning(self._modules(), self._working):
@@ -226,7 +226,7 @@ class RewardGradient(Algorithm[Sampled]):
 
         Raises OutOfMemoryError where that does not fit beside what learning takes anyway.
         """
-        worker, rows = self.worker, self.worker.config.train_batch_size
+        worker, rows = self.worker, self.worker.train_batch_size
         with worker.place(self._modules(), vae_bytes(worker.model, *worker.size, _RECOMPUTED)):
             one = torch.zeros(1, worker.model.channels, *self._latent_size(), device=worker.device, requires_grad=True)
             spreads = [1.0] * len(self.scorer.terms)

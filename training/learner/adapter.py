@@ -103,16 +103,19 @@ class LoraAdapter:
     def _change(
         self, down: nn.Parameter, up: nn.Parameter, module: nn.Module, args: tuple[Any, ...], output: torch.Tensor
     ) -> torch.Tensor:
-        return output + changed(args[0], module, down, up, self.scale) if self._on else output
+        return changed(output, args[0], module, down, up, self.scale) if self._on else output
 
 
-def changed(x: torch.Tensor, module: nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float) -> torch.Tensor:
-    """Compute scale * up(down(x)) in the network's number format: what a layer's output changes by."""
+def changed(
+    output: torch.Tensor, x: torch.Tensor, module: nn.Module, down: torch.Tensor, up: torch.Tensor, scale: float
+) -> torch.Tensor:
+    """Compute output + scale * up(down(x)) in the network's number format, in as few kernels as there can be."""
     down, up = down.to(x.dtype), up.to(x.dtype)
     if isinstance(module, nn.Conv2d):
         inside = F.conv2d(x, down, None, module.stride, module.padding, module.dilation)
-        return scale * F.conv2d(inside, up)
-    return scale * F.linear(F.linear(x, down), up)
+        return torch.add(output, F.conv2d(inside, up), alpha=scale)
+    inside = F.linear(x, down).flatten(0, -2)
+    return torch.addmm(output.flatten(0, -2), inside, up.T, alpha=scale).view(output.shape)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ..config import FineTuneConfig
 from .adapter import LoraAdapter, checkpointed_blocks
 
 _TOKENS = 77
+_LEARNING_SHARE = 0.85  # of the free memory that learning may fill where it may choose
 _FRAGMENTED = 1.15  # allocators hold more than is asked of them
 
 
@@ -177,12 +178,24 @@ def _trained(unet: nn.Module, adapter: LoraAdapter | None) -> list[nn.Parameter]
 
 def learning_bytes(model: DiffusionModel, config: FineTuneConfig, rows: int, size: tuple[int, int]) -> int:
     """Count what learning takes beside the weights: gradients, optimizer, average, and what `rows` rows keep."""
+    fixed, row = learning_costs(model, config, size)
+    return fixed + rows * row
+
+
+def learning_costs(model: DiffusionModel, config: FineTuneConfig, size: tuple[int, int]) -> tuple[int, int]:
+    """Count what learning takes beside the weights, in bytes: whatever the batch, and for each row of it."""
     unet, adapter = _twin(model, config)
     numbers = sum(p.numel() for p in _trained(unet, adapter))
     copies = 3 + bool(config.ema_decay)  # gradient, two moments
     activations = _activations(model, unet, adapter, size)
     each = activations.checkpointed if config.gradient_checkpointing == "on" else activations.kept
-    return int(_FRAGMENTED * (4 * numbers * copies + rows * each))
+    return int(_FRAGMENTED * 4 * numbers * copies), int(_FRAGMENTED * each)
+
+
+def fitting_pairs(each: int, other: int, most: int, device: torch.device) -> int:
+    """Return how many pairs of `each` bytes fit beside `other` bytes in what is free: 1 to `most`."""
+    free = free_bytes(device)
+    return most if free is None or each <= 0 else max(1, min(most, (int(free * _LEARNING_SHARE) - other) // each))
 
 
 def copy_bytes(model: DiffusionModel, config: FineTuneConfig) -> int:

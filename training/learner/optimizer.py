@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
 
 from ...core.errors import NonFiniteError
+
+log = logging.getLogger(__name__)
+
+_MOST_SKIPPED = 10  # updates in a row
+
+
+class LossScale:
+    """Hold what float16 losses are multiplied by, so that their gradients neither vanish nor overflow.
+
+    An update whose gradients overflowed is left out, and the scale halved (Micikevicius et al. 2018, arXiv 1710.03740,
+    sec. 3.2).
+    """
+
+    def __init__(self, value: float) -> None:
+        self.value, self._skipped = value, 0
+
+    def taken(self, step: Callable[[float], float]) -> list[float]:
+        """Run `step` with the scale; return its result, or nothing where the gradients were not finite.
+
+        Raises NonFiniteError after ten in a row: then it is no matter of scale.
+        """
+        try:
+            norm = step(self.value)
+        except NonFiniteError:
+            self._skipped += 1
+            if self._skipped >= _MOST_SKIPPED:
+                raise
+            self.value /= 2
+            log.warning("A gradient overflowed float16: this update is left out, the next have half the loss scale.")
+            return []
+        self._skipped = 0
+        return [norm]
 
 
 def optimize(
