@@ -77,14 +77,28 @@ class Worker:
         each = 2 if self._learns_guided else 1
         most = config.train_batch_size or MOST_PAIRS
         fixed, row = learning_costs(model, config, self.size)
-        self.train_batch_size = most
-        if not config.train_batch_size and model.device.type == "cuda":
-            self.train_batch_size = fitting_pairs(each * row, fixed + copy_bytes(model, config), most, model.device)
-        self.learning_bytes = fixed + self.train_batch_size * each * row
+        self._fixed, self._each = fixed, each * row
+        self._choose_batch(most)
         needed = self.learning_bytes + copy_bytes(model, config)
         with self.place([model.unet], needed):  # which makes a host free what other models hold
             check_memory(config, needed + (kept if model.device.type == "cpu" else 0), model.device)
             return Learner(model, config)
+
+    def _choose_batch(self, most: int) -> None:
+        self.train_batch_size = most
+        if not self.config.train_batch_size and self.model.device.type == "cuda":
+            other = self._fixed + copy_bytes(self.model, self.config)
+            self.train_batch_size = fitting_pairs(self._each, other, most, self.model.device)
+        self.learning_bytes = self._fixed + self.train_batch_size * self._each
+
+    def keep_more(self, each: int) -> None:
+        """Count `each` bytes more for every pair that is learned from at once: what an algorithm keeps itself.
+
+        Where the batch is chosen by memory it gets smaller. Raises OutOfMemoryError where that does not fit.
+        """
+        self._each += each
+        self._choose_batch(self.train_batch_size)
+        check_memory(self.config, self.learning_bytes, self.model.device)
 
     @property
     def gradient_scale(self) -> float:
@@ -107,15 +121,15 @@ class Worker:
     # --- to learn -------------------------------------------------------------------------------
 
     @contextmanager
-    def learning(self, also: Sequence[nn.Module] = (), working: int = 0) -> Iterator[None]:
+    def learning(self, also: Sequence[nn.Module] = ()) -> Iterator[None]:
         """Run the policy with gradients for a `with` block, in place, the base's own too where it is needed.
 
-        `also` are other modules that gradients pass through, which take `working` bytes more.
+        `also` are other modules that gradients pass through.
         """
         unets = [self.learner.policy.unet]
         if self.config.base_weight and self.model.unet is not unets[0]:
             unets.append(self.model.unet)
-        with self.place([*unets, *also], self.learning_bytes + working), self.learner.active(learning=True):
+        with self.place([*unets, *also], self.learning_bytes), self.learner.active(learning=True):
             yield
 
     def network(self, model: DiffusionModel, prompts: Sequence[str]) -> Network:

@@ -15,7 +15,7 @@ from tastemaker.images.convert import to_pil
 from tastemaker.loaders import DiffusionModel, load_diffusion_model
 from tastemaker.loaders.lora.apply import with_lora
 from tastemaker.loaders.lora.read import make_lora
-from tastemaker.rewards import load_reward
+from tastemaker.rewards import Reward, load_reward
 from tastemaker.rewards.models.preprocess import pil_pixels, pillow_crop
 from tastemaker.sampling import SampleOptions, sample
 from tastemaker.sampling.decode import decode, encode_images
@@ -173,7 +173,8 @@ def brightness(images: torch.Tensor, prompts: Any) -> torch.Tensor:
 
 def _learned(model: DiffusionModel, config: FineTuneConfig, folder: Path | None = None) -> tuple[Any, torch.Tensor]:
     """Return the last report of a run and all its weights as one vector."""
-    run = finetune(model, brightness, ["a red circle", "a blue star"], config, run_folder=folder)
+    reward = Reward("brightness", brightness, False, "", "brightness", gradient_score=brightness)
+    run = finetune(model, reward, ["a red circle", "a blue star"], config, run_folder=folder)
     reports = list(run)
     weights = run.algorithm.worker.learner.named_parameters()
     vector = torch.cat([p.detach().float().cpu().flatten() for n, p in weights.items() if not n.endswith("down")])
@@ -181,10 +182,10 @@ def _learned(model: DiffusionModel, config: FineTuneConfig, folder: Path | None 
 
 
 def _learning(rows: Rows) -> None:
-    """Compare the three algorithms with the CPU's; of everything else, see that it runs in float16."""
+    """Compare the algorithms with the CPU's; of everything else, see that it runs in float16."""
     exact = load_diffusion_model("tiny-sdxl")
     models = {n: load_diffusion_model("tiny-sdxl", dtype=d, device=DEVICE) for n, d in PRECISIONS.items()}
-    for algorithm in ("clipped", "score", "matching"):
+    for algorithm in ("clipped", "score", "matching", "reward_gradient"):
         _, want = _learned(exact, _config(algorithm=algorithm))
         for precision, model in models.items() if GPU else [("float32", exact)]:
             with rows.part(f"correct learning {algorithm} {precision}"):

@@ -11,6 +11,7 @@ import torch
 
 from tastemaker.loaders import DiffusionModel
 from tastemaker.training import EpochProgress, FineTuneConfig, finetune
+from tastemaker.training.processes import SingleProcess
 
 DDPM = {
     "_class_name": "DDPMScheduler",
@@ -161,3 +162,16 @@ def state(run: Any) -> dict[str, torch.Tensor]:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return set(one) == set(other) and all(torch.equal(one[k], other[k]) for k in one)
+
+
+class Half(SingleProcess):
+    """One of two processes that train together; its sums are left to whoever adds both."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, scores: torch.Tensor) -> None:
+        self.rank, self._scores = rank, scores
+
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        assert torch.allclose(rows, self._scores[self.my_slice(len(self._scores))], atol=1e-6)
+        return self._scores

@@ -29,7 +29,7 @@ from tastemaker.training.rollout import Request
 from tastemaker.training.scoring import Scorer, check_terms
 from tastemaker.training.worker import Worker
 
-from .conftest import DDPM, PROMPTS, Recorder, Said, brightness, quick, redness, same, state, trained, weights
+from .conftest import DDPM, PROMPTS, Half, Recorder, Said, brightness, quick, redness, same, state, trained, weights
 
 MATCHING: dict[str, Any] = {"algorithm": "matching", "scheduler": "dpmpp_2m"}
 
@@ -72,7 +72,7 @@ def test_the_gradient_is_that_of_a_loss_written_out(small_ddpm: DiffusionModel) 
     worker, epoch = algorithm.worker, planned(algorithm)
     experience = algorithm.collect(epoch, Progress())
     gradients: dict[str, torch.Tensor] = {}
-    worker.learner.step = lambda scale, reduce: (
+    worker.learner.step = lambda scale, all_reduce_sum: (
         gradients.update(  # type: ignore[method-assign]
             {k: p.grad.clone() for k, p in worker.learner.named_parameters().items()}
         )
@@ -202,24 +202,11 @@ def test_a_cancel_takes_it_back_to_the_last_whole_epoch(phase: str, small_ddpm: 
     assert not any(m._forward_hooks for m in small_ddpm.unet.modules())
 
 
-class Half(SingleProcess):
-    """One of two processes that train together; its sums are left to whoever adds both."""
-
-    world_size = 2
-
-    def __init__(self, rank: int, scores: torch.Tensor) -> None:
-        self.rank, self._scores = rank, scores
-
-    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
-        assert torch.allclose(rows, self._scores[self.my_slice(len(self._scores))], atol=1e-6)
-        return self._scores
-
-
 def first_gradient(algorithm: Matching, rows: slice) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     learner, epoch = algorithm.worker.learner, planned(algorithm, rows)
 
-    def step(scale: float, reduce: Callable[..., None]) -> float:
+    def step(scale: float, all_reduce_sum: Callable[..., None]) -> float:
         for name, p in learner.named_parameters().items():
             found[name] = torch.zeros_like(p) if p.grad is None else p.grad.clone()
         return 0.0

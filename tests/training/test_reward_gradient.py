@@ -26,11 +26,12 @@ from tastemaker.training.algorithms.reward_gradient import RewardGradient
 from tastemaker.training.epoch import plan_epoch
 from tastemaker.training.forward_process import draw_timesteps, noised, realigned
 from tastemaker.training.learner import memory
+from tastemaker.training.processes import SingleProcess
 from tastemaker.training.rollout import Request
 from tastemaker.training.scoring import Scorer, check_terms
 from tastemaker.training.worker import Worker
 
-from .conftest import DDPM, PROMPTS, brightness, quick, same, state, trained, weights
+from .conftest import DDPM, PROMPTS, Half, Recorder, Said, brightness, quick, same, state, trained, weights
 
 GRADIENT: dict[str, Any] = {"algorithm": "reward_gradient", "scheduler": "ddim"}
 FORMS = ("draft_1", "draft_lv", "direct_align")
@@ -45,9 +46,11 @@ def soft(name: str = "soft", weight: float = 1.0) -> Reward:
     return Reward(name, score, False, "", name, gradient_score=score, statistics=Statistics(0.0, 1.0, "made up"))
 
 
-def algorithm_of(model: DiffusionModel, reward: Any = None, **changes: Any) -> RewardGradient:
+def algorithm_of(
+    model: DiffusionModel, reward: Any = None, processes: SingleProcess | None = None, **changes: Any
+) -> RewardGradient:
     config = quick(**{**GRADIENT, **changes})
-    worker = Worker(model, config, schedule=RewardGradient.schedule(model, config))
+    worker = Worker(model, config, processes=processes, schedule=RewardGradient.schedule(model, config))
     return RewardGradient(worker, Scorer(check_terms(reward or soft()), config, worker.processes))
 
 
@@ -222,6 +225,47 @@ def test_the_size_of_a_micro_batch_changes_rounding_only(small_ddpm: DiffusionMo
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
+class Cancelled(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("phase", ["sampling", "learning"])
+def test_a_cancel_takes_it_back_to_the_last_whole_epoch(phase: str, small_ddpm: DiffusionModel) -> None:
+    def cancel(said: Said) -> None:
+        if (said.epoch, said.phase) == (2, phase) and said.done >= 4:
+            raise Cancelled
+
+    run = finetune(small_ddpm, soft(), "", quick(**GRADIENT, epochs=3), progress=Recorder(cancel))
+    with pytest.raises(Cancelled):
+        list(run)
+    assert run.epoch == 1
+    assert same(state(run), state(trained(small_ddpm, soft(), **GRADIENT, epochs=1)))
+
+
+def test_two_processes_are_one_with_the_same_pictures(small_ddpm: DiffusionModel) -> None:
+    """Gradients of the halves add up to the whole's."""
+
+    def gradient(rows: slice, processes: SingleProcess) -> dict[str, torch.Tensor]:
+        algorithm = algorithm_of(small_ddpm, processes=processes, updates_per_epoch=1, train="full")
+        worker, found = algorithm.worker, dict[str, torch.Tensor]()
+        epoch = plan_epoch(worker.config, 0, [""], False, rows)
+
+        def step() -> list[float]:
+            found.update({n: p.grad.clone() for n, p in worker.learner.named_parameters().items()})
+            return [0.0]
+
+        worker.step = step  # type: ignore[method-assign]
+        experience = algorithm.collect(epoch, Progress())
+        algorithm.learn(epoch, experience, Progress())
+        found["scores"] = experience.scored.columns["soft"]
+        return found
+
+    whole = gradient(slice(0, 8), SingleProcess())
+    halves = [gradient(slice(4 * r, 4 * r + 4), Half(r, whole["scores"])) for r in (0, 1)]
+    for name in whole.keys() - {"scores"}:
+        torch.testing.assert_close(halves[0][name] + halves[1][name], whole[name], rtol=1e-3, atol=1e-6)
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -249,8 +293,9 @@ def test_kl_weight_and_distilled_models_are_refused(small_ddpm: DiffusionModel) 
 
 def test_what_does_not_fit_is_said_beforehand(small_sdxl: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = algorithm_of(small_sdxl)
-    needed = algorithm.worker.learning_bytes + algorithm._working
-    assert algorithm._working > 8 * 32 * 32 * 3 * 4  # at least the pictures themselves
+    without = Worker(small_sdxl, algorithm.worker.config).learning_bytes
+    needed = algorithm.worker.learning_bytes
+    assert needed - without > 4 * 32 * 32 * 3 * 4  # at least the pictures of a batch
     monkeypatch.setattr(memory, "free_bytes", lambda device: needed - 1)
     with pytest.raises(OutOfMemoryError, match="train_batch_size"):
         algorithm_of(small_sdxl)

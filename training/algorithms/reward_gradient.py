@@ -24,7 +24,7 @@ from ...sampling.steps import Coefficients, predict_x0
 from ..config import FineTuneConfig
 from ..epoch import Epoch
 from ..forward_process import draw_noise, draw_timesteps, noise_levels, noised, realigned
-from ..learner.memory import check_memory, saved_bytes
+from ..learner.memory import saved_bytes
 from ..rollout import Request, sampling_schedule
 from ..run.report import Figure
 from ..scoring import RewardTerm, Scorer
@@ -87,7 +87,7 @@ class RewardGradient(Algorithm[Sampled]):
         for term in scorer.terms:
             check_differentiable(term)
         self.levels = noise_levels(worker.model)
-        self._working = self._count_memory()
+        worker.keep_more(self._kept_bytes())
 
     @classmethod
     def schedule(cls, model: DiffusionModel, config: FineTuneConfig) -> Schedule:
@@ -147,12 +147,12 @@ class RewardGradient(Algorithm[Sampled]):
         plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in draws.updates]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
-        with worker.learning(self._modules(), self._working):
+        with worker.learning(self._modules()):
             for whole, mine in zip(draws.updates, plan, strict=True):
                 batches = [self._batch(pairs, draws.timesteps, epoch, experience) for pairs in mine]
                 parts.append(self.update(batches, experience.spreads, len(whole.step), progress))
                 rate = learner.learning_rate
-                norms.append(learner.step(worker.gradient_scale, worker.processes.all_reduce_sum))
+                norms += worker.step()
         sums = torch.tensor(_added(parts), dtype=torch.float64)
         worker.processes.all_reduce_sum([sums])
         pairs, loss, distance = sums.tolist()
@@ -221,19 +221,14 @@ class RewardGradient(Algorithm[Sampled]):
         height, width = self.worker.size
         return height // self.worker.model.downscale, width // self.worker.model.downscale
 
-    def _count_memory(self) -> int:
-        """Count what VAE and reward keep for a micro-batch, from one picture run through them.
-
-        Raises OutOfMemoryError where that does not fit beside what learning takes anyway.
-        """
-        worker, rows = self.worker, self.worker.train_batch_size
-        with worker.place(self._modules(), vae_bytes(worker.model, *worker.size, _RECOMPUTED)):
+    def _kept_bytes(self) -> int:
+        """Count what VAE and reward keep for a picture, from one that is run through them."""
+        worker = self.worker
+        again = vae_bytes(worker.model, *worker.size, _RECOMPUTED)
+        with worker.place(self._modules(), again):
             one = torch.zeros(1, worker.model.channels, *self._latent_size(), device=worker.device, requires_grad=True)
             spreads = [1.0] * len(self.scorer.terms)
-            kept = saved_bytes(lambda: self._reward(decode_with_gradient(worker.model, one), ["a"], spreads))
-            working = rows * kept + vae_bytes(worker.model, *worker.size, rows * _RECOMPUTED)
-            check_memory(worker.config, worker.learning_bytes + working, worker.device)
-        return working
+            return again + saved_bytes(lambda: self._reward(decode_with_gradient(worker.model, one), ["a"], spreads))
 
 
 def check_differentiable(term: RewardTerm) -> None:
