@@ -113,6 +113,11 @@ TASKS["imagereward-matching"] = TASKS["imagereward"]._replace(
     settings={"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4},
     about="The same by matching, whose settings nobody has tuned; to be compared with imagereward above.",
 )
+TASKS["imagereward-gradient"] = TASKS["imagereward"]._replace(
+    minutes=3,
+    settings={"algorithm": "reward_gradient", "samples_per_epoch": 32, "updates_per_epoch": 2, "learning_rate": 6e-4},
+    about="The same by reward gradients (DRaFT-LV); to be compared with imagereward above.",
+)
 
 
 def prompts(text: str) -> tuple[list[str], list[str]]:

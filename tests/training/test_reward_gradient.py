@@ -22,7 +22,7 @@ from tastemaker.sampling import sample
 from tastemaker.sampling.decode import decode, decode_with_gradient
 from tastemaker.sampling.steps import Coefficients, predict_x0
 from tastemaker.training import FineTuneConfig, finetune
-from tastemaker.training.algorithms.reward_gradient import RewardGradient
+from tastemaker.training.algorithms.reward_gradient import RewardGradient, Usual
 from tastemaker.training.epoch import plan_epoch
 from tastemaker.training.forward_process import draw_timesteps, noised, realigned
 from tastemaker.training.learner import memory
@@ -102,7 +102,7 @@ def test_the_gradient_is_that_of_finite_differences(
     [pairs] = draws.updates
     batch = algorithm._batch(pairs, draws.timesteps, epoch, experience)
     with worker.learning():
-        algorithm.update([batch], experience.spreads, len(pairs.step), Progress())
+        algorithm.update([batch], experience.usual, len(pairs.step), Progress())
     made = [p.grad.clone() for p in unet.parameters()]
     worker.learner.optimizer.zero_grad()
     unet.double()
@@ -113,12 +113,12 @@ def test_the_gradient_is_that_of_finite_differences(
         with torch.no_grad():
             clean, e = _answer(algorithm, unet, batch)
             x0 = algorithm._realigned(batch, e) if form == "direct_align" else clean
-            return -float((x0[:, 0] / 2 + 0.5).clamp(0, 1).mean(dim=(1, 2)).sum()) / total / experience.spreads[0]
+            return -float((x0[:, 0] / 2 + 0.5).clamp(0, 1).mean(dim=(1, 2)).sum()) / total / experience.usual[0].spread
 
     with worker.learning():
         clean, e = _answer(algorithm, unet, batch)
         x0 = algorithm._realigned(batch, e) if form == "direct_align" else clean
-        (-(x0[:, 0] / 2 + 0.5).clamp(0, 1).mean(dim=(1, 2)).sum() / total / experience.spreads[0]).backward()
+        (-(x0[:, 0] / 2 + 0.5).clamp(0, 1).mean(dim=(1, 2)).sum() / total / experience.usual[0].spread).backward()
     largest = max(float(p.grad.abs().max()) for p in unet.parameters())
     for gradient, p in zip(made, unet.parameters(), strict=True):
         torch.testing.assert_close(gradient.double(), p.grad, rtol=1e-3, atol=1e-4 * largest)
@@ -198,9 +198,9 @@ def test_the_embedded_reward_has_a_gradient_that_climbs_it(tiny_sdxl: DiffusionM
 def test_two_rewards_count_by_weight_and_spread(small_ddpm: DiffusionModel) -> None:
     algorithm = algorithm_of(small_ddpm, [(soft("a"), 2.0), (soft("b", 3.0), 0.5)])
     pictures = torch.rand(2, 4, 4, 3)
-    found = algorithm._reward(pictures, ["", ""], (0.5, 2.0))
+    found = algorithm._reward(pictures, ["", ""], (Usual(0.1, 0.5), Usual(0.0, 2.0)))
     red = pictures[..., 0].mean(dim=(1, 2))
-    torch.testing.assert_close(found, 2.0 / 0.5 * red + 0.5 / 2.0 * 3 * red)
+    torch.testing.assert_close(found, 2.0 / 0.5 * (red - 0.1) + 0.5 / 2.0 * 3 * red)
 
 
 def test_a_heavy_reference_holds_the_model_back(small_ddpm: DiffusionModel) -> None:

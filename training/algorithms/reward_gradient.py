@@ -37,17 +37,24 @@ _LEAST_SPREAD = 1e-6
 _RECOMPUTED = 3  # times the VAE's working memory: what its widest block keeps while it is run again
 
 
+class Usual(NamedTuple):
+    """Hold what a reward's scores are like, so that gains of several can be added."""
+
+    mean: float
+    spread: float
+
+
 @dataclass(frozen=True)
 class Sampled(Experience):
     """Hold an epoch's pictures of this process: last latents and those before the last step (B / world, C, h, w).
 
     Attributes:
-        spreads: the standard deviation of each term's scores over all B pictures.
+        usual: mean and standard deviation of each term's scores over all B pictures.
     """
 
     latents: torch.Tensor
     before_last: torch.Tensor
-    spreads: tuple[float, ...]
+    usual: tuple[Usual, ...]
 
 
 class Batch(NamedTuple):
@@ -76,7 +83,7 @@ class RewardGradient(Algorithm[Sampled]):
     """
 
     figures = (
-        Figure("loss", "loss (minus the reward)"),
+        Figure("loss", "loss (minus the gain)"),
         Figure("distance", "distance from the base", floor=0, if_any=True),
         Figure("grad_norm", "gradient", floor=0),
         *map(Figure, ("learning_rate", "updates", "pairs")),
@@ -97,7 +104,7 @@ class RewardGradient(Algorithm[Sampled]):
 
     # --- one update, top to bottom --------------------------------------------------------------
 
-    def update(self, batches: Sequence[Batch], spreads: Sequence[float], total: int, progress: Progress) -> UpdateSums:
+    def update(self, batches: Sequence[Batch], usual: Sequence[Usual], total: int, progress: Progress) -> UpdateSums:
         """Add the gradient of minus the reward averaged over `total` pairs; `Learner.step` takes the step.
 
         Raises NonFiniteError before a NaN reaches a gradient.
@@ -109,9 +116,9 @@ class RewardGradient(Algorithm[Sampled]):
             # 2. the picture that one answer of the network leads to
             clean, e = self._answer(worker.learner.policy, batch)
             x0 = clean if config.gradient_form != "direct_align" else self._realigned(batch, e)
-            # 3. its reward, in standard deviations of the epoch's
+            # 3. how much better than the epoch's it pleases, in their standard deviations
             pictures = decode_with_gradient(worker.model, x0)
-            loss = -self._reward(pictures, batch.prompts, spreads)
+            loss = -self._reward(pictures, batch.prompts, usual)
             # 4. distance from the untrained model
             distance = torch.zeros_like(loss) if e_ref is None else (e - e_ref).square().mean(dim=(1, 2, 3))
             loss = loss + config.reference_weight * distance.to(loss.device)
@@ -137,8 +144,9 @@ class RewardGradient(Algorithm[Sampled]):
         latents = worker.sample_latents(request, progress, before_last=before)
         scored = self.scorer.score_epoch(worker.decode(latents, progress), epoch, progress)
         least = max(worker.config.min_spread, _LEAST_SPREAD)
-        spreads = (float(scored.columns[term.name].std()) for term in self.scorer.terms)
-        return Sampled(scored, latents, before, tuple(max(spread, least) for spread in spreads))
+        columns = (scored.columns[term.name] for term in self.scorer.terms)
+        usual = tuple(Usual(float(column.mean()), max(float(column.std()), least)) for column in columns)
+        return Sampled(scored, latents, before, usual)
 
     def learn(self, epoch: Epoch, experience: Sampled, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch. Timesteps, noise and updates are the same on every process."""
@@ -150,7 +158,7 @@ class RewardGradient(Algorithm[Sampled]):
         with worker.learning(self._modules()):
             for whole, mine in zip(draws.updates, plan, strict=True):
                 batches = [self._batch(pairs, draws.timesteps, epoch, experience) for pairs in mine]
-                parts.append(self.update(batches, experience.spreads, len(whole.step), progress))
+                parts.append(self.update(batches, experience.usual, len(whole.step), progress))
                 rate = learner.learning_rate
                 norms += worker.step()
         sums = torch.tensor(_added(parts), dtype=torch.float64)
@@ -204,11 +212,12 @@ class RewardGradient(Algorithm[Sampled]):
         with self.worker.learner.as_base() as base, torch.no_grad():
             return self._answer(base, batch)[1]
 
-    def _reward(self, pictures: torch.Tensor, prompts: Sequence[str], spreads: Sequence[float]) -> torch.Tensor:
-        """Sum the terms with gradients, each by its weight and in its own standard deviations: (N,)."""
+    def _reward(self, pictures: torch.Tensor, prompts: Sequence[str], usual: Sequence[Usual]) -> torch.Tensor:
+        """Sum the terms' gains with gradients, each by its weight and in its own standard deviations: (N,)."""
         total = torch.zeros(len(pictures), device=pictures.device)
-        for term, spread in zip(self.scorer.terms, spreads, strict=True):
-            total = total + term.weight / spread * term.score.with_gradient(pictures, prompts).to(pictures.device)
+        for term, (mean, spread) in zip(self.scorer.terms, usual, strict=True):
+            gain = term.score.with_gradient(pictures, prompts).to(pictures.device) - mean
+            total = total + term.weight / spread * gain
         return total
 
     # --- memory ---------------------------------------------------------------------------------
@@ -227,8 +236,8 @@ class RewardGradient(Algorithm[Sampled]):
         again = vae_bytes(worker.model, *worker.size, _RECOMPUTED)
         with worker.place(self._modules(), again):
             one = torch.zeros(1, worker.model.channels, *self._latent_size(), device=worker.device, requires_grad=True)
-            spreads = [1.0] * len(self.scorer.terms)
-            return again + saved_bytes(lambda: self._reward(decode_with_gradient(worker.model, one), ["a"], spreads))
+            usual = [Usual(0.0, 1.0)] * len(self.scorer.terms)
+            return again + saved_bytes(lambda: self._reward(decode_with_gradient(worker.model, one), ["a"], usual))
 
 
 def check_differentiable(term: RewardTerm) -> None:
