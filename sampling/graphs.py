@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -55,19 +56,30 @@ class Graphed:
             return self._function
 
 
+@cache
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the one stream of a card that is recorded on: libraries keep workspaces for each that they have seen."""
+    return torch.cuda.Stream(device)
+
+
 def record(function: Function, inputs: Tensors) -> Function:
     """Record a function's kernels as a CUDA graph; return what runs them on other inputs of the same shapes."""
+    device = inputs[0].device
     places = [torch.empty_like(t) for t in inputs]
     for place, t in zip(places, inputs, strict=True):
         place.copy_(t)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # what a host's other threads do is theirs
-        outputs = function(*places)
+    # the card that is current need not be the network's: on another's stream nothing would be recorded
+    with torch.cuda.device(device):
+        graph = torch.cuda.CUDAGraph()
+        # what a host's other threads do meanwhile is theirs
+        with torch.cuda.graph(graph, stream=_recording_stream(device), capture_error_mode="thread_local"):
+            outputs = function(*places)
 
     def replay(*given: torch.Tensor) -> torch.Tensor | Tensors:
         for place, t in zip(places, given, strict=True):
             place.copy_(t)
-        graph.replay()
+        with torch.cuda.device(device):
+            graph.replay()
         if isinstance(outputs, torch.Tensor):
             return outputs.clone()
         return tuple(t.clone() for t in outputs)

@@ -56,7 +56,7 @@ def unet_bytes(model: DiffusionModel, height: int, width: int, rows: int) -> int
 def most_at_once(model: DiffusionModel, height: int, width: int, rows_each: int) -> int:
     """Return how many pictures keep a GPU busy in one UNet call: 32 rows at 1024 px, more of smaller ones.
 
-    Measured and counted: the matrix units are full at 16 rows of 1024 px. `rows_each` is 2 with guidance, else 1.
+    By count the matrix units are full at 16 rows of 1024 px. `rows_each` is 2 with guidance, else 1.
     """
     area = (height // model.downscale) * (width // model.downscale)
     rows = min(256, max(32, _BUSY_AREA // max(1, area)))

@@ -112,7 +112,7 @@ def _many_shapes() -> Any:
 
 
 @contextmanager
-def compiled_blocks(unet: nn.Module, backend: str = "inductor") -> Iterator[None]:
+def compiled_blocks(unet: nn.Module, backend: Any = "inductor") -> Iterator[None]:
     """Run the transformer blocks through torch.compile for the `with` block.
 
     Blocks of one shape share their code, so it takes seconds once, not a minute. Raises

@@ -52,10 +52,17 @@ def batch_advantages(rewards: torch.Tensor, min_spread: float = 0.0) -> torch.Te
 def group_advantages(rewards: torch.Tensor, groups: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
     """Standardise each score within its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
     advantages = torch.zeros_like(rewards)
-    for group in dict.fromkeys(groups):
-        rows = torch.tensor([g == group for g in groups])
+    for rows in _rows_by(groups).values():
         advantages[rows] = normalised(rewards[rows], rewards[rows], min_spread)
     return advantages
+
+
+def _rows_by(labels: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Return the rows of each label, in one pass over them."""
+    rows: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        rows.setdefault(label, []).append(i)
+    return {label: torch.tensor(found) for label, found in rows.items()}
 
 
 class PromptHistory:
@@ -70,14 +77,13 @@ class PromptHistory:
 
     def advantages(self, rewards: torch.Tensor, prompts: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
         """Remember this batch's scores, then standardise each against its prompt's. Shape: (B,) to (B,), float64."""
-        advantages = torch.zeros_like(rewards)
-        for prompt in dict.fromkeys(prompts):
-            rows = torch.tensor([p == prompt for p in prompts])
+        advantages = batch_advantages(rewards, min_spread)
+        for prompt, rows in _rows_by(prompts).items():
             known = self._scores.setdefault(prompt, deque(maxlen=self._size))
             known.extend(rewards[rows].tolist())
-            enough = len(known) >= self._minimum
-            reference = torch.tensor(list(known), dtype=torch.float64) if enough else rewards
-            advantages[rows] = normalised(rewards[rows], reference, min_spread)
+            if len(known) >= self._minimum:
+                reference = torch.tensor(list(known), dtype=torch.float64)
+                advantages[rows] = normalised(rewards[rows], reference, min_spread)
         return advantages
 
     def state(self) -> dict[str, list[float]]:

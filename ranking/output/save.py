@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from PIL.PngImagePlugin import PngInfo
 
 from ...core.errors import InputError
-from ...core.files import sweep, unwritable, write_atomic
+from ...core.files import flush_system, sweep, unwritable, write_atomic
 from ...core.progress import Progress
 from ...core.texts import spreadsheet_text
 from ...images.convert import to_pil
@@ -26,6 +26,7 @@ from .page import page
 from .sheet import sheet
 
 PARTS = ("pictures", "csv", "json", "sheet", "html")
+_FLUSHED_ALONE = 32  # pictures that wait for the disk one by one; of more all are flushed in one call
 _ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"BM": ".bmp"}
 
 
@@ -103,7 +104,7 @@ def _save_pictures(
 ) -> list[Path]:
     """Write the pictures, named so that they sort by rank; each record learns its file."""
     digits = max(2, len(str(len(records))))
-    paths = []
+    paths, many = [], len(records) > _FLUSHED_ALONE
     progress.phase("saving", len(records))
     for i, record in enumerate(records):
         seed = "" if record["seed"] is None else f"_seed{record['seed']}"
@@ -113,8 +114,10 @@ def _save_pictures(
             record["file"] = f"{name}.png"
             data = _png(table, i, record, metadata)
         paths.append(folder / record["file"])
-        write_atomic(paths[-1], data)
+        write_atomic(paths[-1], data, durable=not many)
         progress.advance()
+    if many:
+        flush_system()  # before the lists that name them
     return paths
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,20 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     table = ScoreTable(pictures, ("p",), (None,), {"r": torch.zeros(1)}, "r")
     with pytest.raises(InputError, match=r"gone\.png"):
         save_table(table, tmp_path / "out", "x_")
+
+
+def test_the_disk_is_waited_for_as_often_for_a_hundred_pictures_as_for_two_hundred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    monkeypatch.setattr(os, "sync", lambda: waits.append(-1), raising=False)
+    counts = []
+    for count in (3, 100, 200):
+        waits.clear()
+        save_table(ranked(("a",) * count, count), tmp_path / str(count), "x_", parts=["pictures", "csv"])
+        counts.append(len(waits))
+    assert counts == [4, 2, 2]  # each picture and the list; one for all pictures and the list
 
 
 def test_only_what_was_asked_for_is_written(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import copy
 import gc
 import shutil
 import weakref
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tastemaker.sampling import SampleOptions, sample
 from tastemaker.sampling.speed import ReusedDepth, cached_text, compiled_blocks
@@ -123,3 +125,22 @@ def test_compile_changes_rounding_only_and_fast_changes_the_picture_a_little(tin
     assert 1e-3 < (fast - exact).abs().mean() < 0.1
     again = sample(tiny_sdxl, PROMPT, steps=12, seeds=[1, 2]).images
     assert torch.equal(again, exact)
+
+
+def test_blocks_stay_compiled_for_more_shapes_than_dynamo_keeps_by_itself() -> None:
+    class BasicTransformerBlock(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * x + 1
+
+    shapes: list[tuple[int, ...]] = []
+
+    def backend(module: Any, inputs: list[torch.Tensor]) -> Any:
+        shapes.append(tuple(inputs[0].shape))
+        return module.forward
+
+    unet = nn.Sequential(BasicTransformerBlock())
+    with compiled_blocks(unet, backend=backend):
+        for _ in range(2):
+            for rows in range(1, 13):
+                unet(torch.ones(rows, 4))
+    assert shapes == [(rows, 4) for rows in range(1, 13)]  # each once, for its own shape and no other

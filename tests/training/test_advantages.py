@@ -109,3 +109,34 @@ def test_a_bad_score_is_named_with_its_picture_and_prompt(bad: float) -> None:
 def test_the_wrong_number_of_scores_is_named(bad: object) -> None:
     with pytest.raises(InputError, match="taste must give one score for each of the 2 pictures"):
         check_rewards(bad, "taste", ["a", "b"])
+
+
+class _Counted(str):
+    """A label that counts how often it is compared with another, by equality or by hash."""
+
+    looked = 0
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        _Counted.looked += 1
+        return str.__eq__(self, other)
+
+    def __hash__(self) -> int:
+        _Counted.looked += 1
+        return str.__hash__(self)
+
+
+@pytest.mark.parametrize("way", ["group", "prompt"])
+def test_advantages_look_at_each_label_a_few_times_however_many_groups(way: str) -> None:
+    looked = []
+    for count in (200, 400):
+        labels = [_Counted(f"group {i // 2}") for i in range(count)]
+        values = torch.arange(count, dtype=torch.float64)
+        _Counted.looked = 0
+        if way == "group":
+            group_advantages(values, labels)
+        else:
+            PromptHistory(32, 2).advantages(values, labels)
+        looked.append(_Counted.looked)
+    assert looked[1] <= 2.1 * looked[0]
+    assert looked[0] <= 10 * 200
