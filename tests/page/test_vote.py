@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Error
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, shots
+from tests.page.conftest import READY, set_renderer, shots
 
 pytestmark = pytest.mark.browser
 
@@ -253,7 +253,7 @@ def test_two_hundred_pairs_without_the_mouse(page: Any, server: Any) -> None:
 
 
 def test_both_renderers_let_vote(page: Any) -> None:
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_renderer(page, "nodes 2.0")
     try:
         build(page, "vue")
         page.wait_for_timeout(1000)
@@ -267,7 +267,7 @@ def test_both_renderers_let_vote(page: Any) -> None:
         assert page.get_by_text("votes", exact=True).count() <= 2  # sockets, and no widget of that name
         page.screenshot(path=str(shots() / "vote_vue.png"))
     finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_renderer(page, "classic")
 
 
 def test_everything_has_a_name(page: Any) -> None:
