@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from tests.conftest import OFFICIAL
 from tests.loaders.test_weights import CHURCH
 from tests.official import make
 from tests.official.manifest import MODELS, Official
@@ -107,8 +109,8 @@ def write_reward(official: Official, models: Path) -> Path:
     """A reward: a pickle of the published layout, or a folder as transformers writes one."""
     shapes, folder = shapes_of(official), models / "rewards"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in official.files.items():
-        (folder / name).write_text(json.dumps(content, indent=4))
+    for name in official.files:
+        shutil.copy(OFFICIAL / "imagereward" / name, folder / name)  # the bytes as published, and not their content
     if "transformers" in official.expected:
         folder = folder / official.name
         write_safetensors(folder / "model.safetensors", shapes, torch.float32)
