@@ -34,10 +34,12 @@ class OutOfMemoryError(TastemakerError):
 def shown(value: object, most: int = 120) -> str:
     """Return a value as it can be shown, at most so many characters of it.
 
-    Whatever it is: an int beyond what Python writes out, text with half a character, an object whose repr raises.
+    Whatever it is: an int beyond what Python writes out, text with half a character, an object whose repr raises. What
+    has no repr of its own is called by its class alone: Python would say its module, which in a host is a path.
     """
+    plain = type(value).__repr__ in (object.__repr__, type.__repr__)
     try:
-        text = repr(value)
+        text = f"a {getattr(value, '__name__', type(value).__name__)}" if plain else repr(value)
     except Exception:  # a stranger's object: its repr may raise anything
         text = f"a {type(value).__name__} that cannot be shown"
     text = text.encode("utf-8", "backslashreplace").decode()

@@ -28,7 +28,7 @@ _SDXL_FILES = (
 )
 _DDPM_FILES = ("model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model.bin")
 
-_TURBO_LICENCE = "Stability AI Non-Commercial Research Community License"
+_TURBO_LICENCE = "Stability AI's own (sai-nc-community)"  # as its card names it: the text has changed since
 _PLAYGROUND = "Playground v2 Community License"
 _RAIL = "CreativeML Open RAIL++-M"
 _APACHE = "Apache-2.0"

@@ -55,6 +55,7 @@ def one_of_each_kind(models: Path) -> list[Path]:
 
 def lora(path: Path, settings: Settings) -> Measured:
     from tastemaker.loaders import read_lora, with_lora
+    from tastemaker.loaders.formats.header import read_header
 
     added = read_lora(path)
     bases = base_models(settings.models)
@@ -74,6 +75,9 @@ def lora(path: Path, settings: Settings) -> Measured:
     wrong = "" if moved > MOVES else f"it moves the picture by {moved:.3g} only"
     if importlib.util.find_spec("peft") is None:
         return Measured(None, None, "", wrong, (*notes, "peft is not installed: diffusers loads no LoRA without it"))
+    if any(name.endswith(".dora_scale") for name in read_header(path).shapes):
+        why = "diffusers leaves dora_scale out and computes a plain LoRA"
+        return Measured(None, None, "", wrong, (*notes, why))
     if base.is_dir():
         pipeline = pipeline_of(base, how, settings, "sdxl")
     else:

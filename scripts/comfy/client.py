@@ -55,6 +55,10 @@ class RunResult:
     refused: dict[str, Any] = field(default_factory=dict)
 
 
+# Save LoRA Weights, and what ComfyUI 0.3.64 calls it
+SAVE_LORA = ("SaveLoRA", "SaveLoRANode")
+
+
 class ComfyClient:
     """A client of one server."""
 
@@ -144,6 +148,14 @@ class ComfyClient:
         if result.status != "error":
             raise RuntimeError(f"The prompt should have failed; it ended with {result.status}.")
         return result.error["exception_message"]
+
+    def node_id(self, *names: str) -> str:
+        """Return the first of these nodes that the host has: some were renamed. Raises RuntimeError for none."""
+        known = self.get("/object_info")
+        for name in names:
+            if name in known:
+                return name
+        raise RuntimeError(f"The host has none of {', '.join(names)}.")
 
     def interrupt(self) -> None:
         self.post("/interrupt", {})

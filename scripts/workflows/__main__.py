@@ -40,7 +40,7 @@ BEST_NOTE = """## Best of a batch
 3. **Sample** makes 16 pictures of each prompt, each from its own seed.
 4. **Score** asks the reward how well each picture fits its prompt.
 5. **Rank** sorts them, shows the sheet and keeps the best 4.
-6. **Save Ranked** writes those to `output/tastemaker`, scores inside the PNGs.
+6. **Save Ranked** writes those to *output/tastemaker*, scores inside the PNGs.
 
 The small model gets colours and shapes right and places the shape where it likes; the reward
 reads places too, so watch **Rank** find the stars that really are at the top.
@@ -52,7 +52,7 @@ middle, on the left, on the right, at the top, at the bottom.
 
 UNCONDITIONAL_NOTE = """## A model that reads no text
 
-`tiny-ddpm` is an unconditional DDPM, like google/ddpm-church-256: nothing goes into **prompts**.
+*tiny-ddpm* is an unconditional DDPM, like google/ddpm-church-256: nothing goes into **prompts**.
 
 The reward still needs a text to compare with: **what I am looking for** holds it. Of 16 random
 pictures the ones that come closest are kept.

@@ -16,12 +16,12 @@ PLAYGROUND_NOTE = """## Playground v2
 
 Painterly pictures of 1024 x 1024 pixels.
 
-1. **Load Taste Model** wants `playground-v2.fp16.safetensors` (6.9 GB) in `models/checkpoints`. If
+1. **Load Taste Model** wants *playground-v2.fp16.safetensors* (6.9 GB) in *models/checkpoints*. If
    you do not have it, ComfyUI offers to get it, and the node's error has the command.
 2. **Prompts**: one a line. Say what is in the picture, then how it looks.
 3. **Sample** makes 2 pictures of each prompt. Playground likes a low **guidance_scale** of 3, and
    *model default* is the scheduler it was made with.
-4. **Save Image** puts them into `output/tastemaker`.
+4. **Save Image** puts them into *output/tastemaker*.
 
 Try a **negative_prompt** such as *blurry, text*. Give a word more weight like this: *(golden light:1.3)*.
 
@@ -47,12 +47,12 @@ Look closely before you keep it: many models made from SDXL are better without.
 
 **Sample Options** moves the hand-over: a smaller *refiner_start* leaves the refiner more to do.
 
-Both files (6.9 and 6.1 GB) belong in `models/checkpoints`. ComfyUI offers to get what is not there.
+Both files (6.9 and 6.1 GB) belong in *models/checkpoints*. ComfyUI offers to get what is not there.
 """
 
 LORA_NOTE = """## With and without a LoRA
 
-A LoRA is a small file that teaches a model one thing. This one (0.05 GB, in `models/loras`) teaches
+A LoRA is a small file that teaches a model one thing. This one (0.05 GB, in *models/loras*) teaches
 SDXL deep shadows and bright light.
 
 The model goes straight to the left **Sample**, and through **Load Taste LoRA** to the right one.
@@ -60,7 +60,7 @@ Neither notices the other. Same seeds, side by side: left without, right with it
 
 - **strength** 0 is off, 1 is as it was trained; try 0.5, and -0.5 for the opposite.
 - For more LoRAs put more **Load Taste LoRA** one after the other.
-- Your own: put them into `models/loras` and reload the page. A LoRA must be made for SDXL.
+- Your own: put them into *models/loras* and reload the page. A LoRA must be made for SDXL.
 """
 
 

@@ -15,15 +15,15 @@ FOLDER_NOTE = """## The best of a folder
 2. **Score** compares every picture with its own prompt. Scores are remembered: cancel when you
    like, and run again at no cost.
 3. **Rank** sorts them. Look through them, compare two, pick by hand.
-4. **Save Ranked** copies the best to `output/tastemaker_ranked`, beside a list, a sheet and a page to
+4. **Save Ranked** copies the best to *output/tastemaker_ranked*, beside a list, a sheet and a page to
    share. Your files stay as they are.
 
-As it comes, it reads `output/tastemaker`: run **best_of_batch** once, and there are pictures in it.
+As it comes, it reads *output/tastemaker*: run **best_of_batch** once, and there are pictures in it.
 
 ### Your own pictures
 
 - Choose their folder in **folder**; switch **subfolders** on to read what is inside it too. For pictures from
-  elsewhere, copy the folder into `ComfyUI/input` and reload the page.
+  elsewhere, copy the folder into *ComfyUI/input* and reload the page.
 - *tiny-imagereward* knows the coloured shapes of the small models only. For photographs and paintings choose
   *imagereward-v1.0* in **Load Reward**; its help page says where the file belongs.
 - No prompt inside? Put a text file of the same name beside a picture, or fill in **default_prompt**.

@@ -48,7 +48,7 @@ tuned model won 79% of 24 pairs (60 to 91%) of hearts and crosses, which it neve
 **epochs** and press **Run** again: it goes on where it stopped. When pictures break, lower **learning_rate**, with
 a new run name.
 
-Cancel whenever you like: what was learned is in `output/tastemaker/runs/` under the run's name, and
+Cancel whenever you like: what was learned is in *output/tastemaker/runs/* under the run's name, and
 Run goes on from there. The LoRA is in that folder too, for any ComfyUI.
 
 For SDXL pick the **preset** for your card and a learning rate of 0.0003, and leave it the night.
@@ -57,7 +57,7 @@ When the reward rises and the pictures get worse, read the help of **Fine-Tune**
 
 UNCONDITIONAL_NOTE = """## Teach a model that reads no text
 
-`tiny-ddpm` draws whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
+*tiny-ddpm* draws whatever it likes, as google/ddpm-church-256 does. Here the reward is arithmetic:
 **jpeg-compressibility**, minus the size of the picture as a JPEG file. Smooth pictures win.
 
 It is the first example of the DDPO paper, and shows learning and its danger alike: after these 8 epochs

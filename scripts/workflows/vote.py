@@ -26,7 +26,7 @@ Do people see a difference between 6 steps and 25? Ask them, without telling whi
    you have voted on every pair.
 
 Write your name into **voter**; the next voter writes theirs. Their votes join the same study, in
-`output/tastemaker/votes`.
+*output/tastemaker/votes*.
 
 For your own study put another model, a LoRA or a fine-tuned model into one branch. Keep prompts, **seed** and
 **images_per_prompt** alike in both.

@@ -96,5 +96,16 @@ def test_an_error_can_show_anything() -> None:
 
     assert "cannot be shown" in str(InputError("x", Odd(), "No."))
     assert "cannot be shown" in str(InputError("x", 10**5000, "No."))
+    assert shown(Path("a")) == repr(Path("a"))
+
+
+def test_an_error_names_no_module_of_an_object() -> None:
+    """In a host our modules are called by the folder they lie in."""
+
+    class Reward:
+        pass
+
+    Reward.__module__ = "/home/me/ComfyUI/custom_nodes/tastemaker.nodes"
+    assert shown(Reward()) == shown(Reward) == "a Reward"
     assert shown("\ud800").isascii()
     assert len(shown("a" * 1000)) == 120

@@ -93,6 +93,14 @@ def test_no_link_passes_behind_a_node_that_it_does_not_belong_to(workflow: Any, 
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_notes_hold_no_code_spans(workflow: Any, name: str) -> None:
+    """The page's new renderer draws them blue on blue."""
+    notes = [node["widgets_values"][0] for node in workflow(name)["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes
+    assert all("`" not in note for note in notes)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_what_its_code_writes(client: Any, workflow: Any, name: str) -> None:
     from scripts.workflows.__main__ import WORKFLOWS
 

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SECONDS = 30.0  # a case that takes longer hangs
 MEMORY = 100 * 2**20  # what the server may grow by after warming up
+OFTEN = 250  # cases between two looks at the memory
 WARM_UP = 100  # cases: networks load, threads start, the allocator finds its size
 _OURS = re.compile(r"\.?tastemaker[\w.]*\.(core|images|loaders|rewards|ranking|sampling|training|evaluation|nodes)\.")
 
@@ -90,6 +91,9 @@ def run(server: ComfyServer, count: int, seed: int, first: int = 0) -> Outcome:
             return outcome
         if case.number - first == min(WARM_UP, count // 2):
             start = server.memory
+        if case.number % OFTEN == 0:
+            client.post("/history", {"clear": True})  # the host keeps 10,000 prompts and their outputs
+            log.info("memory %.0f MiB", server.memory / 2**20)
     outcome.growth = server.memory - start
     if outcome.growth > MEMORY:
         outcome.failures.append((case, f"the server grew | by {outcome.growth / 2**20:.0f} MiB"))

@@ -20,7 +20,7 @@ from tastemaker.loaders.formats.weights import read_json
 from tests.conftest import ROOT
 
 LICENCES = {"Apache-2.0", "Playground v2 Community License", "CreativeML Open RAIL++-M"}
-LICENCES |= {"Stability AI Non-Commercial Research Community License"}
+LICENCES |= {"Stability AI's own (sai-nc-community)"}
 
 
 def test_names_are_what_the_load_node_lists() -> None:

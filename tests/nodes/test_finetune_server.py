@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from scripts.comfy.client import ComfyClient, RunResult
+from scripts.comfy.client import SAVE_LORA, ComfyClient, RunResult
 
 PROMPTS = "a large red heart on a blue background\na small green ring on a white background"
 
@@ -44,7 +44,10 @@ def graph(
         "4": {"class_type": "TastemakerFineTuneSettings", "inputs": values},
         "5": {"class_type": "TastemakerFineTune", "inputs": tune},
         "6": {"class_type": "TastemakerRewardCurve", "inputs": {"report": ["5", 3], "title": ""}},
-        "7": {"class_type": "SaveLoRA", "inputs": {"lora": ["5", 1], "prefix": f"loras/{run_name}", "steps": 0}},
+        "7": {
+            "class_type": client.node_id(*SAVE_LORA),
+            "inputs": {"lora": ["5", 1], "prefix": f"loras/{run_name}", "steps": 0},
+        },
     }
 
 

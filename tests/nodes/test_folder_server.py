@@ -166,7 +166,9 @@ def test_pictures_of_one_size_can_be_a_batch(client: Any, mine: Path) -> None:
     assert "9" not in mixed.outputs
     assert "images is empty" in report(mixed, "1")
     for path in mine.iterdir():
-        if Image.open(path).size != (64, 64):
+        with Image.open(path) as picture:
+            size = picture.size
+        if size != (64, 64):
             path.unlink()
     equal = client.run(prompt)
     assert equal.status == "success", equal.error

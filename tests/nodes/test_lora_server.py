@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from scripts.comfy.client import ComfyClient, RunResult
+from scripts.comfy.client import SAVE_LORA, ComfyClient, RunResult
 from tastemaker.loaders import lora_state, with_lora
 from tests.loaders.lora_files import attention_paths, dotted_state, random_layers, write
 
@@ -126,7 +126,10 @@ def test_a_changed_file_is_read_again(client, files, tiny_sdxl) -> None:
 def test_the_lora_goes_to_the_hosts_own_nodes(server, client, files) -> None:
     """Save LoRA Weights writes what Load Taste LoRA put on its wire: a kohya file with the same layers."""
     prompt = graph(client, [{"lora": "styles/diffusers.safetensors"}])
-    prompt["save"] = {"class_type": "SaveLoRA", "inputs": {"lora": ["lora0_0", 1], "prefix": "loras/bridge"}}
+    prompt["save"] = {
+        "class_type": client.node_id(*SAVE_LORA),
+        "inputs": {"lora": ["lora0_0", 1], "prefix": "loras/bridge"},
+    }
     assert client.run(prompt).status == "success"
     saved = load_file(next((server.output / "loras").glob("bridge_*.safetensors")))
     kohya = load_file(files / "kohya.safetensors")

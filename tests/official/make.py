@@ -80,7 +80,7 @@ def random_modules(files: Mapping[str, Json]) -> dict[str, torch.nn.Module]:
 def write_folder(official: Official, folder: Path) -> dict[str, torch.nn.Module]:
     """Write the narrow form of a published folder, under its file names. Returns what its weights are."""
     files = narrow(official)
-    _write_configs(official, files, folder)
+    write_configs(official, files, folder)
     made = random_modules(files)
     for name, module in made.items():
         path = folder / weight_path(official, name)
@@ -110,7 +110,7 @@ def write_full_size(official: Official, folder: Path) -> dict[str, Path]:
     """Write a published model at full size: true configs, true names and shapes, and no data. Path by component."""
     if official.kind == "file":
         return {"": write_hollow(folder / official.name, official.tensors)}
-    _write_configs(official, official.files, folder)
+    write_configs(official, official.files, folder)
     with torch.device("meta"):
         made = modules(official.files)
     paths = {}
@@ -149,7 +149,7 @@ def _config(files: Mapping[str, Any], component: str) -> str:
     return f"{component}/config.json" if f"{component}/config.json" in files else "config.json"
 
 
-def _write_configs(official: Official, files: Mapping[str, Json], folder: Path) -> None:
+def write_configs(official: Official, files: Mapping[str, Json], folder: Path) -> None:
     for place, content in files.items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)

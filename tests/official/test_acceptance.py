@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from scripts.acceptance import diffusion, pipelines, rewards
+from scripts.acceptance import diffusion, loras, pipelines, rewards
 from scripts.acceptance.__main__ import main, models_folder
 from scripts.acceptance.check import FAILED, NO_REFERENCE, NOT_FOUND, PASSED, Check, Measured, Result, Settings
 from scripts.acceptance.found import PUBLISHED, named, origin, places, published
@@ -90,6 +91,17 @@ def test_a_lora_is_compared_where_peft_is_installed(run: Any) -> None:
     expected = PASSED if importlib.util.find_spec("peft") else NO_REFERENCE
     assert run.rows["LoRA"][0] == expected
     assert "moves the picture by up to" in run.out
+
+
+def test_a_dora_in_kohyas_names_is_not_held_against_a_plain_lora(models: Path, tmp_path: Path) -> None:
+    """diffusers drops the magnitudes with a warning, so its picture says nothing of ours."""
+    state = load_file(models / "loras" / "mine" / "style.safetensors")
+    for key in [key for key in state if key.endswith(".lora_up.weight")]:
+        state[key.replace("lora_up.weight", "dora_scale")] = torch.full((len(state[key]), 1), 2.0)
+    save_file(state, tmp_path / "dora.safetensors")
+    found = loras.lora(tmp_path / "dora.safetensors", Settings(models))
+    assert found.status == NO_REFERENCE, found
+    assert any("DoRA" in note for note in found.notes)
 
 
 def test_the_report_says_what_was_not_there_and_what_is_not_official(run: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, newcomer_seen, shots, slide
+from tests.page.conftest import READY, newcomer_seen, set_renderer, shots, slide
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def build(page: Any, *, size: tuple[int, int] = (400, 960), **table: Any) -> None:
+    page.set_viewport_size({"width": 1800, "height": 1100})  # older pages put the gallery's foot below 1000
     page.evaluate(BUILD, [{"count": 12, "side": 300, "columns": 2} | table, list(size)])
 
 
@@ -444,7 +445,7 @@ def test_five_hundred_pictures_are_there_and_scroll(page: Any) -> None:
 
 
 def test_both_renderers_show_it(page: Any) -> None:
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_renderer(page, "nodes 2.0")
     try:
         page.evaluate("() => app.graph.clear()")
         page.wait_for_timeout(1000)  # this renderer keeps the widgets of a node whose number comes back at once
@@ -468,7 +469,7 @@ def test_both_renderers_show_it(page: Any) -> None:
         assert page.get_by_text("picks", exact=True).count() == 0  # the widget is the gallery's
         page.screenshot(path=str(shots() / "gallery_vue.png"))
     finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_renderer(page, "classic")
 
 
 def test_nothing_complained(page: Any) -> None:

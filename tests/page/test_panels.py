@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, newcomer_seen
+from tests.page.conftest import READY, newcomer_seen, set_renderer
 
 pytestmark = pytest.mark.browser
 
@@ -102,14 +102,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def shown(page: Any, request: Any) -> Iterator[Any]:
     """The page with the four panels, each having something to show."""
     page.evaluate(CAPTURE)
-    page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", request.param != "classic")
-    page.wait_for_timeout(500)
+    set_renderer(page, request.param)
     page.evaluate(BUILD, list(KINDS))
     page.wait_for_timeout(1000)
     page.evaluate(TELL, OUTPUTS)
     everything_is_shown(page)
     yield page
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    set_renderer(page, "classic")
 
 
 def everything_is_shown(page: Any) -> None:
@@ -191,7 +190,7 @@ RUN = """() => { const table = LiteGraph.createNode('TestTable'); table.pos = [-
 @pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])
 def test_a_reload_keeps_the_gallery_of_a_real_run(page: Any, renderer: str) -> None:
     page.evaluate(CAPTURE)
-    page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", renderer != "classic")
+    set_renderer(page, renderer)
     page.evaluate(BUILD, ["TastemakerRank"])
     page.evaluate(RUN)
     page.wait_for_function(SEEN, arg=["TastemakerRank", "#7"], timeout=60_000)
@@ -201,7 +200,7 @@ def test_a_reload_keeps_the_gallery_of_a_real_run(page: Any, renderer: str) -> N
     page.wait_for_function(READY, timeout=60_000)
     page.evaluate("graph => app.loadGraphData(graph)", saved)
     page.wait_for_function(SEEN, arg=["TastemakerRank", "#7"], timeout=10_000)
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    set_renderer(page, "classic")
 
 
 def test_nothing_complained(page: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Error
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, shots
+from tests.page.conftest import READY, newcomer_seen, set_renderer, shots
 
 pytestmark = pytest.mark.browser
 
@@ -55,23 +55,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from scripts.comfy.server import ComfyServer
 
     base = tmp_path_factory.mktemp("vote_page")
-    (base / "custom_nodes").mkdir()
+    newcomer_seen(base)
     shutil.copy(ROOT / "tests" / "nodes" / "votes_pack.py", base / "custom_nodes")
     with ComfyServer(base) as running:
         yield running
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet(page: Any) -> None:
-    """The page greets newcomers with a dialog."""
-    greeted(page)
-
-
-def greeted(page: Any) -> None:
-    dialog = page.get_by_role("dialog").first
-    dialog.wait_for()
-    page.evaluate("() => document.querySelector('.p-dialog-mask .pi-times').closest('button').click()")
-    dialog.wait_for(state="detached")
 
 
 def build(page: Any, study: str, *, prompts: str = "a heart\na star", **values: Any) -> None:
@@ -253,7 +240,7 @@ def test_two_hundred_pairs_without_the_mouse(page: Any, server: Any) -> None:
 
 
 def test_both_renderers_let_vote(page: Any) -> None:
-    page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    set_renderer(page, "nodes 2.0")
     try:
         build(page, "vue")
         page.wait_for_timeout(1000)
@@ -267,7 +254,7 @@ def test_both_renderers_let_vote(page: Any) -> None:
         assert page.get_by_text("votes", exact=True).count() <= 2  # sockets, and no widget of that name
         page.screenshot(path=str(shots() / "vote_vue.png"))
     finally:
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+        set_renderer(page, "classic")
 
 
 def test_everything_has_a_name(page: Any) -> None:
