@@ -7,5 +7,11 @@ from typing import Any
 from .base import Algorithm
 from .ddpo import DDPO, ScoreFunction
 from .matching import Matching
+from .preference import Preference
 
-CLASSES: dict[str, type[Algorithm[Any]]] = {"clipped": DDPO, "score": ScoreFunction, "matching": Matching}
+CLASSES: dict[str, type[Algorithm[Any]]] = {
+    "clipped": DDPO,
+    "score": ScoreFunction,
+    "matching": Matching,
+    "preference": Preference,
+}
