@@ -17,7 +17,7 @@ def drawn(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_one_pair_by_hand() -> None:
-    """beta 4, errors .5 and .2 where the base has .6 and .1: z = 2 ((.5 - .6) - (.2 - .1)) = -.4, L = log(1 + e^-.4)."""
+    """beta 4, errors .5 and .2 where the base has .6 and .1: z = 2 (-.1 - .1) = -.4 and L = log(1 + e^-.4)."""
     error, ref = torch.tensor([0.5, 0.2]).double(), torch.tensor([0.6, 0.1]).double()
     found = preference_loss(error, ref, torch.tensor([1.0, -1.0]).double(), torch.tensor([0, 0]), beta=4.0)
     assert found.loss.item() == pytest.approx(math.log1p(math.exp(-0.4)), abs=1e-7)
@@ -36,7 +36,7 @@ def test_it_is_log_2_where_nothing_has_moved_and_halves_are_pulled_alike() -> No
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients_are_those_of_the_published_formula(masked: bool) -> None:
-    """Of diffusers' train_diffusion_dpo_sdxl.py: -logsigmoid(-beta/2 (model_diff - ref_diff)), and DPO's own sigmoid."""
+    """Of diffusers' train_diffusion_dpo_sdxl.py, -logsigmoid(-beta/2 (model_diff - ref_diff)), and by hand."""
     e = drawn(4, 1).requires_grad_()
     ref, target = drawn(4, 2), drawn(2, 3).repeat_interleave(2, 0)
     beta = 30.0

@@ -320,13 +320,11 @@ def _units(pairs: Pairs, size: int) -> list[tuple[int, int]]:
 
 
 def _small_masks(masks: torch.Tensor, size: tuple[int, int], latent: Sequence[int]) -> torch.Tensor:
-    """Bring masks (M, 1, H, W) to the latents' size as their pictures are: filled and cut in the middle, averaged."""
-    height, width = size
-    scale = max(height / masks.shape[2], width / masks.shape[3])
-    shape = (max(height, round(masks.shape[2] * scale)), max(width, round(masks.shape[3] * scale)))
-    filled = F.interpolate(masks, shape, mode="bilinear", align_corners=False, antialias=True)
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    small = F.adaptive_avg_pool2d(filled[:, :, top : top + height, left : left + width], tuple(latent))
+    """Bring masks (M, 1, H, W) to the latents' size, cut in the middle as pictures are, averaged. Raises InputError."""
+    (height, width), (rows, columns) = size, masks.shape[2:]
+    kept = min(rows, round(columns * height / width)), min(columns, round(rows * width / height))
+    top, left = (rows - kept[0]) // 2, (columns - kept[1]) // 2
+    small = F.adaptive_avg_pool2d(masks[:, :, top : top + kept[0], left : left + kept[1]], tuple(latent))
     empty = (small.flatten(1).amax(dim=1) <= 0).nonzero().flatten().tolist()
     if empty:
         raise InputError("mask", f"mask {empty[0] + 1}", "Nothing of it is left at the size that is learned at.")
