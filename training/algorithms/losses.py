@@ -148,7 +148,12 @@ class PreferenceLoss(NamedTuple):
 
 
 def preference_loss(
-    error: torch.Tensor, error_ref: torch.Tensor, advantage: torch.Tensor, group: torch.Tensor, beta: float
+    error: torch.Tensor,
+    error_ref: torch.Tensor,
+    advantage: torch.Tensor,
+    group: torch.Tensor,
+    beta: float,
+    anchor: float = 0.0,
 ) -> PreferenceLoss:
     """Compute Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908, eq. 14), and its form for groups.
 
@@ -157,7 +162,14 @@ def preference_loss(
     A of their ranking it is direct group preference optimization (Luo et al. 2025, arXiv 2510.08425).
     The errors are |e - eps|^2 (`denoising_error`) at one timestep and noise for all pictures of a group.
 
+    That sum falls too where the worse picture is denoised ever worse and the better one a little less so: pictures break
+    while the loss looks good. `anchor` times max(0, sum over the better of A_i (error_i - error_ref_i)) is added to it,
+    which is DPO-Positive (Pal et al. 2024, arXiv 2402.13228, eq. 3) and nothing while the better are denoised no worse
+    than by the base; with 0 it is the paper's loss.
+
     Shape: error, error_ref, advantage (N,); group (N,) numbers from 0 to G - 1; results (G,).
     """
-    moved = error.new_zeros(int(group.max()) + 1).index_add(0, group, advantage * (error - error_ref))
-    return PreferenceLoss(-F.logsigmoid(-0.5 * beta * moved), -moved.detach())
+    zeros = error.new_zeros(int(group.max()) + 1)
+    moved = zeros.index_add(0, group, advantage * (error - error_ref))
+    worse = F.relu(zeros.index_add(0, group, advantage.clamp(min=0) * (error - error_ref)))
+    return PreferenceLoss(-F.logsigmoid(-0.5 * beta * (moved + anchor * worse)), -moved.detach())

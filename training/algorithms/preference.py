@@ -137,7 +137,7 @@ class Preference(Algorithm[Chosen]):
             error = self._errors(chunks, progress) if live is None else live.detach()
             # 3. the loss of each group, and what it asks of each picture's error
             error.requires_grad_()
-            loss, margin = preference_loss(error, error_ref, batch.advantage, batch.group, config.beta)
+            loss, margin = preference_loss(error, error_ref, batch.advantage, batch.group, config.beta, config.anchor)
             if not torch.isfinite(loss).all():
                 raise NonFiniteError(
                     "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or "

@@ -50,6 +50,14 @@ class PreferenceConfig(FineTuneConfig):
         high=1e6,
         step=10.0,
     )
+    anchor: float = setting(
+        1.0,
+        "Keeps the better pictures from being unlearned along with the worse ones: more keeps pictures whole and learns "
+        "more slowly. 0 is the published method.",
+        low=0.0,
+        high=1000.0,
+        step=0.5,
+    )
     held_out_share: float = setting(
         0.1,
         "Share of the prompts whose pairs are not learned from but asked now and then: does the model prefer what you "
