@@ -162,8 +162,8 @@ def preference_loss(
     A of their ranking it is direct group preference optimization (Luo et al. 2025, arXiv 2510.08425).
     The errors are |e - eps|^2 (`denoising_error`) at one timestep and noise for all pictures of a group.
 
-    That sum falls too where the worse picture is denoised ever worse and the better one a little less so: pictures break
-    while the loss looks good. `anchor` times max(0, sum over the better of A_i (error_i - error_ref_i)) is added to it,
+    That sum falls too where both are denoised ever worse, the better one a little less so: pictures break while the
+    loss looks good. `anchor` times max(0, sum over the better of A_i (error_i - error_ref_i)) is added to it,
     which is DPO-Positive (Pal et al. 2024, arXiv 2402.13228, eq. 3) and nothing while the better are denoised no worse
     than by the base; with 0 it is the paper's loss.
 

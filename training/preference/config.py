@@ -42,6 +42,13 @@ class PreferenceConfig(FineTuneConfig):
         low=2,
         high=64,
     )
+    pairs_per_prompt: int = setting(
+        4,
+        "From one ranked table: pairs of each prompt, the best with the worst, the second best with the second worst, "
+        "and so on.",
+        low=1,
+        high=1000,
+    )
     beta: float = setting(
         500.0,
         "How near the model stays to the one it was. Less learns more from each pair and breaks pictures sooner. 500 "
@@ -52,8 +59,8 @@ class PreferenceConfig(FineTuneConfig):
     )
     anchor: float = setting(
         1.0,
-        "Keeps the better pictures from being unlearned along with the worse ones: more keeps pictures whole and learns "
-        "more slowly. 0 is the published method.",
+        "Keeps the better pictures from being unlearned along with the worse ones: more keeps pictures whole and "
+        "learns more slowly. 0 is the published method.",
         low=0.0,
         high=1000.0,
         step=0.5,
@@ -82,7 +89,7 @@ class PreferenceConfig(FineTuneConfig):
         return self.beta
 
 
-OWN = tuple(name for name in PreferenceConfig.__annotations__ if name != "algorithm")
+_ANOTHER_MEANING = ("algorithm", "epochs", "samples_per_epoch", "group_size")
 
 
 def with_preset(
@@ -101,5 +108,5 @@ def _changed(settings: FineTuneConfig | None) -> Mapping[str, Any]:
     """Return what was changed in settings for rewards, but for what has another meaning here."""
     if settings is None:
         return {}
-    kept = [spec for spec in fields(FineTuneConfig) if spec.name not in (*OWN, "algorithm")]
+    kept = [spec for spec in fields(FineTuneConfig) if spec.name not in _ANOTHER_MEANING]
     return {spec.name: getattr(settings, spec.name) for spec in kept if getattr(settings, spec.name) != spec.default}
