@@ -80,12 +80,13 @@ def test_a_ranked_table_becomes_a_lora_without_a_reward(server: Any, client: Any
     assert (last["state"], last["epoch"], len(last["rows"])) == ("done", 2, 2)
     assert [figure["name"] for figure in last["figures"]][:2] == ["loss", "accuracy"]
     assert last["rows"][0]["reward"] is None
-    # pictures of 24 px are no size that tiny-sdxl makes
-    assert last["rows"][0]["note"] == "4 of 4 pictures were scaled and cut to 64 x 64 pixels."
+    assert last["rows"][0]["evaluation"]["held_out_pairs"] == 2
     folder = server.output / "tastemaker" / "runs" / "ranked"
     with safe_open(folder / "lora.safetensors", "pt") as file:
         assert any(key.startswith("lora_unet_") for key in file.keys())  # noqa: SIM118
-    assert json.loads((folder / "config.json").read_text())["identity"]["rewards"] == []
+    identity = json.loads((folder / "config.json").read_text())["identity"]
+    assert identity["rewards"] == []
+    assert (identity["settings"]["height"], identity["settings"]["width"]) == (24, 24)  # the pictures' own size
 
 
 def test_two_tables_and_a_mask(client: Any, filled: dict[str, Any]) -> None:
