@@ -58,7 +58,7 @@ class PreferenceConfig(FineTuneConfig):
         step=10.0,
     )
     anchor: float = setting(
-        1.0,
+        0.0,
         "Keeps the better pictures from being unlearned along with the worse ones: more keeps pictures whole and "
         "learns more slowly. 0 is the published method.",
         low=0.0,
