@@ -80,8 +80,8 @@ No reward takes part in the learning here: only pictures that are better and pic
 4. **Sample as it is** makes the same prompts from the same seeds with the tuned model, and **Compare** says
    who wins.
 
-The curve to watch is *share of pairs it was not told*: pairs of prompts that were held out. At 0.5 it
-guesses.
+The curve to watch is *held-out pairs*: the share of pairs it sees as you do, at prompts it was not
+taught. At 0.5 it guesses.
 
 The LoRA is in `output/tastemaker/runs/` under the run's name, for any ComfyUI.
 """

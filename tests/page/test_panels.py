@@ -211,8 +211,8 @@ LEARNED = {
                 **{"state": "done", "epoch": 2, "epochs": 2},
                 "figures": [
                     {"name": "loss", "title": "loss", "floor": None, "minus": 0},
-                    {"name": "accuracy", "title": "share of pairs it sees as you do", "floor": 0.5, "minus": 0},
-                    {"name": "drift", "title": "how much worse it denoises the better ones", "floor": 0, "minus": 0},
+                    {"name": "accuracy", "title": "pairs agreed on", "floor": 0.5, "minus": 0},
+                    {"name": "drift", "title": "better unlearned", "floor": 0, "minus": 0},
                 ],
                 "rows": [
                     {"reward": None, "loss": 0.693, "accuracy": 0.5, "drift": 0, "evaluation": None},
@@ -235,11 +235,11 @@ def test_preference_tune_shows_what_it_learned_without_a_reward(page: Any, rende
     page.evaluate(BUILD, ["TastemakerPreferenceTune"])
     page.wait_for_timeout(1000)
     page.evaluate(TELL, LEARNED)
-    page.wait_for_function(SEEN, arg=["TastemakerPreferenceTune", "share of pairs it was not told"], timeout=20_000)
+    page.wait_for_function(SEEN, arg=["TastemakerPreferenceTune", "held-out pairs"], timeout=20_000)
     shown = page.evaluate("() => document.querySelector('.tastemaker-training').textContent")
     assert shown.startswith("done")
     assert "epoch 2 of 2" in shown
-    assert "how much worse it denoises the better ones" in shown
+    assert "better unlearned" in shown
     assert page.evaluate("() => document.querySelectorAll('.tastemaker-training svg').length") == 4
     page.screenshot(path=str(shots() / f"preference_tune_{renderer.replace(' ', '_')}.png"))
     page.evaluate("() => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")

@@ -115,7 +115,7 @@ def test_a_run_prefers_bright_and_makes_brighter_pictures(small_sdxl: DiffusionM
     assert last.evaluation["rewards"]["watched: brightness"]["gain_in_base_std"] > 0
     assert last.seconds.keys() >= {"learning", "samples and evaluation"}
     assert "encoding" in run.reports[0].seconds
-    assert [p.title for p in panels(run.reports)][:2] == ["loss", "share of pairs it sees as you do"]
+    assert [p.title for p in panels(run.reports)][:2] == ["loss", "pairs agreed on"]
     assert run.lora_state()
 
 

@@ -98,9 +98,9 @@ class Preference(Algorithm[Chosen]):
 
     figures = (
         Figure("loss", "loss"),
-        Figure("accuracy", "share of pairs it sees as you do", floor=0.5),
-        Figure("margin", "how far it tells them apart"),
-        Figure("drift", "how much worse it denoises the better ones", floor=0),
+        Figure("accuracy", "pairs agreed on", floor=0.5),
+        Figure("margin", "told apart by"),
+        Figure("drift", "better unlearned", floor=0),
         Figure("grad_norm", "gradient", floor=0),
         *map(Figure, ("learning_rate", "updates", "pairs")),
     )

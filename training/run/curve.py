@@ -30,7 +30,7 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
             series.append(Series(figure.title, [value - figure.minus for value in values]))
     asked = [float((r.evaluation or {}).get("accuracy", math.nan)) for r in reports]
     if any(map(math.isfinite, asked)):
-        series.append(Series("share of pairs it was not told that it sees as you do", asked))
+        series.append(Series("held-out pairs agreed on", asked))
     if len(reports[-1].rewards) > 1:
         series += [Series(name, [r.rewards.get(name, math.nan) for r in reports]) for name in reports[-1].rewards]
     return series

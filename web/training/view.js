@@ -80,7 +80,7 @@ export class TrainingView {
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
     const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
-    const asked = chart("share of pairs it was not told", this.rows.map(heldOut), { floor: 0.5 });
+    const asked = chart("held-out pairs", this.rows.map(heldOut), { floor: 0.5 });
     const charts = [reward, ...own, asked, chart("reward in comparisons", this.rows.map(compared))];
     return this.charts.replaceChildren(...charts.filter(Boolean));
   }
