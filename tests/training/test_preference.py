@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,11 @@ import torch
 
 from tastemaker.core.errors import NonFiniteError
 from tastemaker.core.progress import Progress
+from tastemaker.images.convert import to_pil
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.ranking import ScoreTable
 from tastemaker.training import FineTuneConfig, PreferenceConfig, Preferences, finetune, preference_tune
+from tastemaker.training.__main__ import main
 from tastemaker.training.algorithms.preference import Preference
 from tastemaker.training.epoch import plan_epoch
 from tastemaker.training.preference.config import with_preset
@@ -362,3 +365,20 @@ def test_a_weight_counts_a_pair_so_much(small_ddpm: DiffusionModel) -> None:
     one, half = gradient(1.0), gradient(0.5)
     for name in one:
         torch.testing.assert_close(half[name], 0.5 * one[name], rtol=1e-4, atol=1e-8)
+
+
+def test_a_run_file_learns_from_a_folder_of_pairs(tmp_path: Path) -> None:
+    for side, level in (("w", 0.8), ("l", 0.2)):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        to_pil(torch.full((32, 32, 3), level)).save(tmp_path / "pairs" / side / "a.png")
+    settings = {"epochs": 1, "samples_per_epoch": 2, "sample_every": 0, "rank": 1, "evaluate_every": 0}
+    run = {"model": "tiny-ddpm", "pairs": "pairs", "run_folder": "run", "config": settings}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run))
+    assert main([str(path)]) == 0
+    [line] = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["loss"] == pytest.approx(math.log(2), abs=0.2)
+    path.write_text(json.dumps({**run, "reward": "jpeg-compressibility"}))
+    assert main([str(path)]) == 2
+    path.write_text(json.dumps({**run, "config": {"clip": 1}}))
+    assert main([str(path)]) == 2
