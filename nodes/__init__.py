@@ -10,6 +10,7 @@ from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
+from .preference import TastemakerPreferenceTune
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
 from .report import TastemakerReport
@@ -34,6 +35,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerToNative,
     TastemakerFineTune,
     TastemakerFineTuneSettings,
+    TastemakerPreferenceTune,
     TastemakerRewardCurve,
     TastemakerCompare,
     TastemakerVote,

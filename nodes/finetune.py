@@ -92,14 +92,7 @@ class TastemakerFineTune(io.ComfyNode):
                     tooltip="A reward that is not trained on, for that comparison and for patience in the settings.",
                 ),
             ],
-            outputs=[
-                TasteModel.Output(display_name="model", tooltip="The tuned model, for Sample."),
-                io.LoraModel.Output(
-                    display_name="lora", tooltip="For ComfyUI's Load LoRA Model and Save LoRA Weights."
-                ),
-                io.LossMap.Output(display_name="loss", tooltip="For ComfyUI's Plot Loss Graph."),
-                TasteReport.Output(display_name="report", tooltip="For Reward Curve."),
-            ],
+            outputs=training_outputs(),
         )
 
     @classmethod
@@ -137,13 +130,17 @@ class TastemakerFineTune(io.ComfyNode):
                 held_out_prompts=None if held_out_prompts is None else as_prompts(held_out_prompts).texts,
                 watched_reward=None if watched_reward is None else HostedReward(watched_reward, text),
             )
-            with run:
-                live.start(run)
-                for report in run:
-                    live.learned(run, report)
-            loss = {"loss": [report.figures.get("loss", math.nan) for report in run.reports]}
-            lora = run.lora_state() if config.train == "lora" else host.blocked("A full fine-tune has no LoRA.")
-            return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=live.final(run))
+            return live.trained(run)
+
+
+def training_outputs() -> list[io.Output]:
+    """Return what nodes that train give out."""
+    return [
+        TasteModel.Output(display_name="model", tooltip="The tuned model, for Sample."),
+        io.LoraModel.Output(display_name="lora", tooltip="For ComfyUI's Load LoRA Model and Save LoRA Weights."),
+        io.LossMap.Output(display_name="loss", tooltip="For ComfyUI's Plot Loss Graph."),
+        TasteReport.Output(display_name="report", tooltip="For Reward Curve."),
+    ]
 
 
 def merged(
@@ -153,7 +150,7 @@ def merged(
     base = settings or FineTuneConfig()
     chosen: dict[str, Any] = {}
     if name != FROM_SETTINGS:
-        name = _fitting() if name == AUTO else name
+        name = fitting_preset() if name == AUTO else name
         given = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(FineTuneConfig)}
         changed = {key: value for key, (value, default) in given.items() if value != default and key not in ON_NODE}
         chosen = preset_values(name, changed, model)
@@ -163,7 +160,7 @@ def merged(
     return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
 
 
-def _fitting() -> str:
+def fitting_preset() -> str:
     """Return the largest preset that the device has the memory for."""
     there = host.device_gigabytes()
     sizes = {name: float(name.split()[0]) for name in PRESETS if name.endswith(" GB")}
@@ -173,10 +170,10 @@ def _fitting() -> str:
     return "CPU" if there == 0 else min(sizes, key=sizes.__getitem__)
 
 
-def one_text(texts: tuple[str, ...]) -> str:
+def one_text(texts: tuple[str, ...], name: str = "prompts") -> str:
     """Return the text an unconditional model's pictures are compared with. Raises InputError for several."""
     if len(texts) != 1:
-        raise InputError("prompts", f"{len(texts)} prompts", "An unconditional model reads none; give the reward one.")
+        raise InputError(name, f"{len(texts)} prompts", "An unconditional model reads none; give the reward one.")
     return texts[0]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
 
 from ..training.run.progress import EpochProgress
 from . import host
@@ -16,6 +19,7 @@ EVENT = "tastemaker.training"  # web/training.js listens for it
 _SHARES = {  # of an epoch's bar: from, width
     "before training": (0.0, 0.0),
     "sampling": (0.0, 0.3),
+    "encoding": (0.0, 0.4),
     "scoring": (0.3, 0.1),
     "learning": (0.4, 0.6),
 }
@@ -69,6 +73,16 @@ class LiveRun(EpochProgress):
         message = self._message(run.stopped or "done", run.epoch, run)
         host.tell_page(EVENT, message)
         return {"tastemaker_training": [message]}
+
+    def trained(self, run: FineTune) -> io.NodeOutput:
+        """Train a run to its end; return what the node gives out."""
+        with run:
+            self.start(run)
+            for report in run:
+                self.learned(run, report)
+        loss = {"loss": [report.figures.get("loss", math.nan) for report in run.reports]}
+        lora = run.lora_state() if run.config.train == "lora" else host.blocked("A full fine-tune has no LoRA.")
+        return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=self.final(run))
 
     def _send(self, state: str, epoch: int, run: FineTune | None = None) -> None:
         host.tell_page(EVENT, self._message(state, epoch, run))

@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from .config import FineTuneConfig
+from .preference.config import PreferenceConfig
 from .presets import PRESETS, preset
 
 if TYPE_CHECKING:
     from .loop import FineTune, finetune
+    from .preference.preferences import Preferences
+    from .preference.tune import preference_tune
     from .run.progress import EpochProgress
     from .run.report import EpochReport
 
@@ -19,7 +22,10 @@ __all__ = [
     "EpochReport",
     "FineTune",
     "FineTuneConfig",
+    "PreferenceConfig",
+    "Preferences",
     "finetune",
+    "preference_tune",
     "preset",
 ]
 
@@ -34,6 +40,14 @@ def __getattr__(name: str) -> Any:
         from .run.progress import EpochProgress
 
         return EpochProgress
+    if name == "Preferences":
+        from .preference.preferences import Preferences
+
+        return Preferences
+    if name == "preference_tune":
+        from .preference.tune import preference_tune
+
+        return preference_tune
     if name in ("FineTune", "finetune"):
         from . import loop
 

@@ -17,6 +17,9 @@ run.json belongs to whoever starts it, so it may name files:
       "device": "cuda"
     }
 
+With "pairs" in place of "reward" and "prompts" it learns from preferences: a folder with sub-folders w and l (see
+`preference.sources.from_folder`), and "config" has the settings of `PreferenceConfig`.
+
 Without "dtype" networks run in float16 on a GPU and in float32 on a CPU. Paths are relative to run.json. The folder is
 the same as the one the Fine-Tune node makes. That node goes on with it, from output/tastemaker/runs, where there is one
 reward and no negative prompt, since it has no more than that.
@@ -37,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import InputError, ModelFileError, TastemakerError
 from ..loaders.formats.precision import DTYPES
 from .config import FineTuneConfig
+from .preference.config import PreferenceConfig, with_preset
 from .presets import preset
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tastemaker.training")
 
 REQUIRED = ("model", "reward", "prompts", "run_folder")
+FROM_PAIRS = ("model", "pairs", "run_folder")
 OPTIONAL = ("preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
 MAX_FILE_BYTES = 16 * 2**20
 LONGEST_WAIT = timedelta(days=2)  # of one process for the others
@@ -67,10 +72,11 @@ def read_run(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path.name} cannot be read as JSON: {e}.") from e
     if not isinstance(found, dict):
         raise ModelFileError(f"{path.name} is no JSON object.")
+    required = FROM_PAIRS if "pairs" in found else REQUIRED
     for key in found:
-        if key not in (*REQUIRED, *OPTIONAL):
-            raise InputError(key, found[key], f"There is no such key; there are {', '.join((*REQUIRED, *OPTIONAL))}.")
-    for key in REQUIRED:
+        if key not in (*required, *OPTIONAL):
+            raise InputError(key, found[key], f"There is no such key; there are {', '.join((*required, *OPTIONAL))}.")
+    for key in required:
         if key not in found:
             raise InputError(key, None, f"{path.name} must have it.")
     return found
@@ -81,9 +87,12 @@ def read_config(run: dict[str, Any], model: DiffusionModel | None = None) -> Fin
     settings = run.get("config", {})
     if not isinstance(settings, dict):
         raise InputError("config", settings, "It is an object of settings.")
-    unknown = sorted(set(settings) - set(FineTuneConfig.__dataclass_fields__))
+    kind = PreferenceConfig if "pairs" in run else FineTuneConfig
+    unknown = sorted(set(settings) - set(kind.__dataclass_fields__))
     if unknown:
         raise InputError("config", unknown[0], "There is no such setting.")
+    if "pairs" in run:
+        return with_preset(run.get("preset", ""), None, model, **settings)
     return preset(run["preset"], model, **settings) if "preset" in run else FineTuneConfig(**settings)
 
 
@@ -178,18 +187,23 @@ def start(path: Path) -> Any:
     watched = run.get("watched_reward")
     held_out = run.get("held_out_prompts")
     model = _load_model(run["model"], folder, dtype and getattr(torch, dtype), device)
-    return finetune(
-        model,
-        _load_rewards(run["reward"], device),
-        read_prompts(run["prompts"], folder),
-        read_config(run, model),
-        run_folder=folder / run["run_folder"],
-        negative_prompt=run.get("negative_prompt", ""),
-        place=offload_text_encoders(model),
-        held_out_prompts=None if held_out is None else read_prompts(held_out, folder),
-        watched_reward=None if watched is None else _load_rewards(watched, device),
-        processes=processes,
-    )
+    config = read_config(run, model)
+    others = {
+        "run_folder": folder / run["run_folder"],
+        "negative_prompt": run.get("negative_prompt", ""),
+        "place": offload_text_encoders(model),
+        "held_out_prompts": None if held_out is None else read_prompts(held_out, folder),
+        "watched_reward": None if watched is None else _load_rewards(watched, device),
+        "processes": processes,
+    }
+    if isinstance(config, PreferenceConfig):
+        from .preference.sources import from_folder
+        from .preference.tune import preference_tune, with_size_of
+
+        preferences = from_folder(folder / run["pairs"])
+        return preference_tune(model, preferences, with_size_of(config, preferences, model), **others)
+    reward, prompts = _load_rewards(run["reward"], device), read_prompts(run["prompts"], folder)
+    return finetune(model, reward, prompts, config, **others)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.settings import check_fields
 from ..sampling.schedulers import MODEL_DEFAULT
-from .algorithms.registry import ALGORITHMS
+from .algorithms.registry import KNOWN
 from .fields import TRAINABLE, FineTuneFields
 
 
@@ -34,7 +34,7 @@ class FineTuneConfig(FineTuneFields):
     @property
     def base_weight(self) -> float:
         """The weight of the distance to the model before training, in its algorithm's own terms; 0 is off."""
-        return self.kl_weight if ALGORITHMS[self.algorithm].gaussian_steps else self.reference_weight
+        return self.kl_weight if KNOWN[self.algorithm].gaussian_steps else self.reference_weight
 
     @property
     def step_eta(self) -> float:
@@ -70,7 +70,7 @@ def check_starts(config: FineTuneConfig, scheduler: str) -> None:
 
 
 def _check_sampling(config: FineTuneConfig) -> None:
-    gaussian_steps = ALGORITHMS[config.algorithm].gaussian_steps
+    gaussian_steps = KNOWN[config.algorithm].gaussian_steps
     if gaussian_steps and config.scheduler not in (*TRAINABLE, MODEL_DEFAULT):
         raise untrainable("scheduler", config.scheduler)
     if gaussian_steps and config.scheduler == "ddim" and config.eta == 0:
@@ -97,17 +97,17 @@ def _check_groups(config: FineTuneConfig) -> None:
 
 
 def _check_learning(config: FineTuneConfig) -> None:
-    if ALGORITHMS[config.algorithm].one_update and config.updates_per_epoch != 1:
+    if KNOWN[config.algorithm].one_update and config.updates_per_epoch != 1:
         advice = f"The {config.algorithm} form is right for one update only; set 1, or pick clipped as the algorithm."
         raise InputError("updates_per_epoch", config.updates_per_epoch, advice)
     matching = config.algorithm == "matching"
-    if config.kl_weight and not ALGORITHMS[config.algorithm].gaussian_steps:
+    if config.kl_weight and not KNOWN[config.algorithm].gaussian_steps:
         advice = (
             f"It is a distance of steps with probabilities, which {config.algorithm} has none of. Set "
             "reference_weight instead."
         )
         raise InputError("kl_weight", config.kl_weight, advice)
-    if config.reference_weight and ALGORITHMS[config.algorithm].gaussian_steps:
+    if config.reference_weight and KNOWN[config.algorithm].gaussian_steps:
         advice = f"The {config.algorithm} algorithm has kl_weight for it; reference_weight is matching's."
         raise InputError("reference_weight", config.reference_weight, advice)
     if matching and config.matching_form == "nft" and config.proximal_weight == 0:

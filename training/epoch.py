@@ -66,12 +66,18 @@ def epoch_prompts(prompts: Sequence[str], count: int, seed: int, epoch: int) -> 
 
     The epochs read on through one shuffled list of all prompts after the other.
     """
-    found, orders = [], {}
+    return [prompts[i] for i in epoch_places(len(prompts), count, seed, epoch)]
+
+
+def epoch_places(available: int, count: int, seed: int, epoch: int) -> list[int]:
+    """Return `count` places of a list of so many for an epoch, as `epoch_prompts` takes its prompts."""
+    found: list[int] = []
+    orders: dict[int, list[int]] = {}
     for place in range(epoch * count, (epoch + 1) * count):
-        round_, index = divmod(place, len(prompts))
+        round_, index = divmod(place, available)
         if round_ not in orders:
-            orders[round_] = torch.randperm(len(prompts), generator=generator(seed, "prompts", round_)).tolist()
-        found.append(prompts[orders[round_][index]])
+            orders[round_] = torch.randperm(available, generator=generator(seed, "prompts", round_)).tolist()
+        found.append(orders[round_][index])
     return found
 
 

@@ -16,6 +16,7 @@ from ..loaders.model import DiffusionModel
 from ..sampling.inputs import prompts_each
 from .algorithms.base import Algorithm, Experience
 from .algorithms.classes import CLASSES
+from .algorithms.registry import OFFLINE
 from .config import FineTuneConfig
 from .epoch import plan_epoch
 from .heldout import HeldOut, best_so_far
@@ -76,15 +77,22 @@ def finetune(
     held_out = HeldOut(model, config, texts, held_out_prompts, watched_reward)
     processes = processes or SingleProcess()
     groups = config.samples_per_epoch // config.group_size if model.conditional else config.samples_per_epoch
-    if groups % processes.world_size:
-        advice = f"Its groups cannot be shared by {processes.world_size} processes."
-        raise InputError("samples_per_epoch", config.samples_per_epoch, advice)
+    check_shared(config, groups, processes)
+    if config.algorithm in OFFLINE:
+        raise InputError("algorithm", config.algorithm, "It learns from pictures given: call preference_tune.")
     make_algorithm = CLASSES[config.algorithm]
     with outside_inference_mode():
         schedule = make_algorithm.schedule(model, config)
         worker = Worker(model, config, negative_prompt, place, processes, schedule)
         algorithm = make_algorithm(worker, Scorer(terms, config, processes))
         return FineTune(algorithm, texts, held_out, progress, run_folder)
+
+
+def check_shared(config: FineTuneConfig, groups: int, processes: SingleProcess) -> None:
+    """Raise InputError where an epoch's groups cannot be dealt evenly to the processes."""
+    if groups % processes.world_size:
+        advice = f"Its groups cannot be shared by {processes.world_size} processes."
+        raise InputError("samples_per_epoch", config.samples_per_epoch, advice)
 
 
 def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str = "") -> list[str]:
@@ -105,6 +113,8 @@ class FineTune(Iterator[EpochReport]):
     An exception, a cancel too, takes what it learns back to the last whole epoch, saves that where there is a run
     folder, and ends the iteration.
 
+    `remark` is said with the first epoch.
+
     Attributes:
         algorithm: how it learns.
         held_out: what it is compared on.
@@ -118,6 +128,7 @@ class FineTune(Iterator[EpochReport]):
         held_out: HeldOut,
         progress: Progress | None,
         run_folder: str | Path | None,
+        remark: str = "",
     ) -> None:
         self.algorithm, self.held_out, self.stopped = algorithm, held_out, ""
         self._worker, self.config = algorithm.worker, algorithm.worker.config
@@ -125,7 +136,9 @@ class FineTune(Iterator[EpochReport]):
         self._durations: list[float] = []
         self._closed = False
         path = None if run_folder is None else Path(run_folder)
-        self._store = RunStore(self._worker, algorithm.scorer, self._prompts, path)
+        self._store = RunStore(self._worker, algorithm.scorer, self._prompts, path, algorithm.given)
+        if remark and not self._store.epoch:
+            self._store.remark = remark
         if self._store.epoch:
             self._stop_early()
 

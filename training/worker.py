@@ -21,7 +21,7 @@ from ..sampling.loop import sample
 from ..sampling.prompts import Encoded, PromptCache, encode_with_negative
 from ..sampling.schedules import Schedule
 from ..sampling.settings import SampleOptions, SampleSettings
-from .algorithms.registry import ALGORITHMS
+from .algorithms.registry import KNOWN
 from .config import FineTuneConfig
 from .learner.learner import Learner
 from .learner.memory import check_kept, check_memory, copy_bytes, fitting_pairs, kept_bytes, learning_costs
@@ -63,7 +63,7 @@ class Worker:
         height, width = self.size
         self.elements = model.channels * (height // model.downscale) * (width // model.downscale)
         self.guided = is_guided(model, config.guidance_scale)
-        self._learns_guided = self.guided and ALGORITHMS[config.algorithm].guided
+        self._learns_guided = self.guided and KNOWN[config.algorithm].guided
         self._cache = PromptCache(4096)
         self.learner = self._learner()
         # float16 gradients of a mean over so many elements would vanish

@@ -1,4 +1,4 @@
-// The live chart on the Fine-Tune node: joins web/training/ to the page.
+// The live chart on the nodes that train: joins web/training/ to the page.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -7,6 +7,7 @@ import { executionId, nodeAt } from "./shared/outputs.js";
 import { address } from "./shared/widgets.js";
 import { TrainingView } from "./training/view.js";
 
+const TRAINERS = ["TastemakerFineTune", "TastemakerPreferenceTune"];
 const EVENT = "tastemaker.training";
 const HEIGHT = 520;
 const running = new Map(); // what runs have said so far, by the host's id of their node: an undo makes the node anew
@@ -51,6 +52,6 @@ app.registerExtension({
     api.addEventListener("execution_success", () => ended(false));
   },
   nodeCreated(node) {
-    if (node.comfyClass === "TastemakerFineTune") addTraining(node);
+    if (TRAINERS.includes(node.comfyClass)) addTraining(node);
   },
 });

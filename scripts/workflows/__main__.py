@@ -30,7 +30,7 @@ from .model import lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
 from .theme import AMBER, BLUE, GREEN
-from .training import ddpo_finetune, ddpo_unconditional
+from .training import ddpo_finetune, ddpo_unconditional, preference_tune
 from .vote import blind_pairs, blind_vote
 
 BEST_NOTE = """## Best of a batch
@@ -128,6 +128,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "lora": lora,
     "ddpo_finetune": ddpo_finetune,
     "ddpo_unconditional": ddpo_unconditional,
+    "preference_tune": preference_tune,
     "blind_vote": blind_vote,
     "evaluate_before_after": evaluate_before_after,
 }

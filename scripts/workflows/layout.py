@@ -29,6 +29,7 @@ SIZES = {
     "TastemakerRank": (580, 980),
     "TastemakerSaveRanked": (300, 480),
     "TastemakerFineTune": (440, 960),
+    "TastemakerPreferenceTune": (440, 1150),
     "TastemakerRewardCurve": (440, 340),
     "TastemakerCompare": (440, 540),
     "TastemakerVote": (420, 520),

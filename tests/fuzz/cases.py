@@ -55,8 +55,8 @@ WIRES = {
     "STRING": ["9", 0],
 }
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-_OTHERS = {"after": ["5", 0], "reward_2": ["10", 0], "reward_3": ["11", 0]}
-_ALWAYS = ("settings", "images", "reference", "prompts")  # optional wires that keep a node at work, and quick
+_OTHERS = {"after": ["5", 0], "worse": ["5", 0], "reward_2": ["10", 0], "reward_3": ["11", 0]}
+_ALWAYS = ("settings", "images", "reference", "prompts", "better")  # optional wires that keep a node at work, and quick
 _NEVER = ("refiner", "reward_4", "latent", "votes", "model")  # those that do not go with the others
 # what keeps a node quick where a value is not the tested one
 QUICK: dict[str, Any] = {

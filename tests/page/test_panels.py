@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.page.conftest import READY, newcomer_seen, set_renderer
+from tests.page.conftest import READY, newcomer_seen, set_renderer, shots
 
 pytestmark = pytest.mark.browser
 
@@ -200,6 +200,46 @@ def test_a_reload_keeps_the_gallery_of_a_real_run(page: Any, renderer: str) -> N
     page.wait_for_function(READY, timeout=60_000)
     page.evaluate("graph => app.loadGraphData(graph)", saved)
     page.wait_for_function(SEEN, arg=["TastemakerRank", "#7"], timeout=10_000)
+    set_renderer(page, "classic")
+
+
+LEARNED = {
+    "TastemakerPreferenceTune": {
+        "tastemaker_training": [
+            {
+                **{"state": "done", "epoch": 2, "epochs": 2},
+                "figures": [
+                    {"name": "loss", "title": "loss", "floor": None, "minus": 0},
+                    {"name": "accuracy", "title": "pairs agreed on", "floor": 0.5, "minus": 0},
+                    {"name": "drift", "title": "better unlearned", "floor": 0, "minus": 0},
+                ],
+                "rows": [
+                    {"reward": None, "loss": 0.693, "accuracy": 0.5, "drift": 0, "evaluation": None},
+                    {
+                        **{"reward": None, "loss": 0.6, "accuracy": 0.8, "drift": 0.001},
+                        "evaluation": {"rewards": {}, "accuracy": 0.7},
+                    },
+                ],
+            }
+        ]
+    }
+}
+
+
+@pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])
+def test_preference_tune_shows_what_it_learned_without_a_reward(page: Any, renderer: str) -> None:
+    set_renderer(page, renderer)
+    page.evaluate(CAPTURE)
+    page.evaluate(BUILD, ["TastemakerPreferenceTune"])
+    page.wait_for_timeout(1000)
+    page.evaluate(TELL, LEARNED)
+    page.wait_for_function(SEEN, arg=["TastemakerPreferenceTune", "held-out pairs"], timeout=20_000)
+    shown = page.evaluate("() => document.querySelector('.tastemaker-training').textContent")
+    assert shown.startswith("done")
+    assert "epoch 2 of 2" in shown
+    assert "better unlearned" in shown
+    assert page.evaluate("() => document.querySelectorAll('.tastemaker-training svg').length") == 4
+    page.screenshot(path=str(shots() / f"preference_tune_{renderer.replace(' ', '_')}.png"))
     set_renderer(page, "classic")
 
 

@@ -16,7 +16,7 @@ from tastemaker.training import FineTune, FineTuneConfig, finetune
 from tastemaker.training.__main__ import summary
 from tastemaker.training.algorithms.base import Algorithm, Experience
 from tastemaker.training.algorithms.classes import CLASSES
-from tastemaker.training.algorithms.registry import ALGORITHMS, KnownAlgorithm
+from tastemaker.training.algorithms.registry import ALGORITHMS, OFFLINE, KnownAlgorithm
 from tastemaker.training.epoch import Epoch
 from tastemaker.training.heldout import HeldOut
 from tastemaker.training.processes import SingleProcess
@@ -132,7 +132,7 @@ def test_its_name_is_an_option_only_while_it_is_registered(constant: dict[str, s
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_what_an_algorithm_reports_is_what_it_says(name: str, small_ddpm: DiffusionModel) -> None:
     made = CLASSES[name]
-    assert list(CLASSES) == list(ALGORITHMS)
+    assert list(CLASSES) == [*ALGORITHMS, *OFFLINE]
     assert ALGORITHMS[name].tip.endswith(".")
     names = [figure.name for figure in made.figures]
     assert "loss" in names

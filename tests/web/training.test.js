@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { compared, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
+import { compared, heldOut, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
 import { short } from "../../web/training/chart.js";
 
 test("time is said in the unit that fits", () => {
@@ -26,6 +26,11 @@ test("comparisons are about the watched reward where there is one", () => {
   assert.equal(compared({}), undefined);
   assert.equal(compared({ evaluation: { rewards: { a: { tuned: 1 } } } }), 1);
   assert.equal(compared({ evaluation: { rewards: { a: { tuned: 1 }, "watched: b": { tuned: 2 } } } }), 2);
+});
+
+test("held-out pairs are shown where there are some", () => {
+  assert.equal(heldOut({ evaluation: null }), undefined);
+  assert.equal(heldOut({ evaluation: { rewards: {}, accuracy: 0.7 } }), 0.7);
 });
 
 test("a number has about three digits", () => {

@@ -48,12 +48,14 @@ class Algorithm(ABC, Generic[E]):
 
     Attributes:
         figures: what `learn` returns, for metrics.jsonl, the page's charts and the Reward Curve. "loss" is one of them.
+        given: fingerprints of what it learns from that no run makes, by name; a run goes on with the same alone.
     """
 
     figures: ClassVar[tuple[Figure, ...]]
 
     def __init__(self, worker: Worker, scorer: Scorer) -> None:
         self.worker, self.scorer = worker, scorer
+        self.given: dict[str, str] = {}
 
     @classmethod
     def schedule(cls, model: DiffusionModel, config: FineTuneConfig) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from .base import Algorithm
 from .ddpo import DDPO, ScoreFunction
 from .matching import Matching
+from .preference import Preference
 from .reward_gradient import RewardGradient
 
 CLASSES: dict[str, type[Algorithm[Any]]] = {
@@ -14,4 +15,5 @@ CLASSES: dict[str, type[Algorithm[Any]]] = {
     "score": ScoreFunction,
     "matching": Matching,
     "reward_gradient": RewardGradient,
+    "preference": Preference,
 }

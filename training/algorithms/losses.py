@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 CLIP_ELEMENTS = 16_384  # what `clip_range` is stated for: 4 x 64 x 64 latents, a 512 px picture
 
@@ -119,3 +120,56 @@ def matching_terms(form: str, advantage: torch.Tensor, proximal: float) -> Match
         positive = advantage.clamp(min=0)
         return MatchingTerms(positive, positive, one)
     raise ValueError(f"{form!r} is no form of the matching loss")
+
+
+def denoising_error(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Compute |output - target|^2 as a mean over C, h, w, weighted by a mask where there is one.
+
+    Shape: output, target (N, C, h, w); mask (N, 1, h, w), at least 0 and above it somewhere; result (N,). A mask of one
+    value throughout changes nothing.
+    """
+    squares = (output - target).square()
+    if mask is not None:
+        squares = squares * (mask / mask.mean(dim=(1, 2, 3), keepdim=True))
+    return squares.mean(dim=(1, 2, 3))
+
+
+class PreferenceLoss(NamedTuple):
+    """Hold what `preference_loss` gives for each of G groups, (G,).
+
+    Attributes:
+        loss: what is averaged and minimised; log 2 where the network is still the base.
+        margin: the implicit reward of the better pictures over the worse, before beta; above 0 where the network
+            prefers what people did.
+    """
+
+    loss: torch.Tensor
+    margin: torch.Tensor
+
+
+def preference_loss(
+    error: torch.Tensor,
+    error_ref: torch.Tensor,
+    advantage: torch.Tensor,
+    group: torch.Tensor,
+    beta: float,
+    anchor: float = 0.0,
+) -> PreferenceLoss:
+    """Compute Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908, eq. 14), and its form for groups.
+
+    L = -log sigmoid(-(beta / 2) sum_i A_i (error_i - error_ref_i)), the sum over a group. With A = 1 for the better and
+    -1 for the worse picture it is the paper's, beta T w(t) being beta / 2 as in its code; with more pictures and the
+    A of their ranking it is direct group preference optimization (Luo et al. 2025, arXiv 2510.08425).
+    The errors are |e - eps|^2 (`denoising_error`) at one timestep and noise for all pictures of a group.
+
+    That sum falls too where both are denoised ever worse, the better one a little less so: pictures break while the
+    loss looks good. `anchor` times max(0, sum over the better of A_i (error_i - error_ref_i)) is added to it,
+    which is DPO-Positive (Pal et al. 2024, arXiv 2402.13228, eq. 3) and nothing while the better are denoised no worse
+    than by the base; with 0 it is the paper's loss.
+
+    Shape: error, error_ref, advantage (N,); group (N,) numbers from 0 to G - 1; results (G,).
+    """
+    zeros = error.new_zeros(int(group.max()) + 1)
+    moved = zeros.index_add(0, group, advantage * (error - error_ref))
+    worse = F.relu(zeros.index_add(0, group, advantage.clamp(min=0) * (error - error_ref)))
+    return PreferenceLoss(-F.logsigmoid(-0.5 * beta * (moved + anchor * worse)), -moved.detach())

@@ -210,7 +210,7 @@ class Matching(Algorithm[Finished]):
             return [[None if u == first else output(b) for b in update] for u, update in enumerate(plan)]
 
 
-def check_not_distilled(model: DiffusionModel) -> None:
+def check_not_distilled(model: DiffusionModel, otherwise: str = ", or pick clipped as the algorithm") -> None:
     """Raise InputError for a model, or a LoRA on one, that was distilled to a few steps, as far as that can be known.
 
     Such networks were not taught by this loss: training them with it undoes what they were distilled for
@@ -230,8 +230,8 @@ def check_not_distilled(model: DiffusionModel) -> None:
         raise InputError(
             "model",
             model.name,
-            f"It was distilled to a few steps ({why}), which this algorithm would undo. Train the model it was made "
-            "from, or pick clipped as the algorithm.",
+            f"It was distilled to a few steps ({why}), which learning from finished pictures would undo. Train the "
+            f"model it was made from{otherwise}.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import NamedTuple
 
 
@@ -35,3 +36,8 @@ ALGORITHMS: dict[str, KnownAlgorithm] = {
         gaussian_steps=False,
     ),
 }
+# what learns from pictures that are given, through a door of its own: `preference.tune.preference_tune`
+OFFLINE: dict[str, KnownAlgorithm] = {
+    "preference": KnownAlgorithm("from pairs and rankings of pictures.", gaussian_steps=False, guided=False),
+}
+KNOWN: ChainMap[str, KnownAlgorithm] = ChainMap(ALGORITHMS, OFFLINE)

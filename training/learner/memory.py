@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ...core.errors import OutOfMemoryError
 from ...core.memory import free_bytes
 from ...loaders.model import DiffusionModel
-from ..algorithms.registry import ALGORITHMS
+from ..algorithms.registry import KNOWN
 from ..config import FineTuneConfig
 from .adapter import LoraAdapter, checkpointed_blocks
 
@@ -210,7 +210,7 @@ def kept_bytes(config: FineTuneConfig, elements: int, size: tuple[int, int], pro
     """
     pixels, compared = 3 * size[0] * size[1], config.evaluate_samples if config.evaluate_every else 0
     pictures = max(config.samples_per_epoch // processes, compared)
-    whole = ALGORITHMS[config.algorithm].gaussian_steps  # every step, or the last latents and an output a timestep
+    whole = KNOWN[config.algorithm].gaussian_steps  # every step, or the last latents and an output a timestep
     each = (config.steps + 1 if whole else config.timesteps_per_picture + 1) * elements + 2 * pixels
     bases = 2 if config.evaluate_steps else 1  # sampled as in training, and as afterwards
     return 4 * (pictures * each + bases * compared * pixels)  # those of the base stay for the next comparison

@@ -28,6 +28,9 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
         known = [value for value in values if math.isfinite(value)]
         if any(known) or (known and not figure.if_any):
             series.append(Series(figure.title, [value - figure.minus for value in values]))
+    asked = [float((r.evaluation or {}).get("accuracy", math.nan)) for r in reports]
+    if any(map(math.isfinite, asked)):
+        series.append(Series("held-out pairs agreed on", asked))
     if len(reports[-1].rewards) > 1:
         series += [Series(name, [r.rewards.get(name, math.nan) for r in reports]) for name in reports[-1].rewards]
     return series

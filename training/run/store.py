@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,13 +24,24 @@ class RunStore:
     Attributes:
         epoch: epochs done, as of the checkpoint that was read or of the last one noted.
         reports: of all epochs so far, those before a resume too.
-        remark: what to say with the first epoch after a resume: a checkpoint that could not be read.
+        remark: what to say with the next epoch, such as a checkpoint that could not be read.
+
+    Args:
+        given: fingerprints of what is learned from that no run makes; a run goes on with the same alone.
 
     Raises InputError for a folder of another run, ModelFileError where no checkpoint can be read.
     """
 
-    def __init__(self, worker: Worker, scorer: Scorer, prompts: tuple[str, ...], path: Path | None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        scorer: Scorer,
+        prompts: tuple[str, ...],
+        path: Path | None,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
         self._worker, self._scorer = worker, scorer
+        self._given = dict(given or {})
         self.epoch, self._saved = 0, 0
         self.reports: list[EpochReport] = []
         self.remark = ""
@@ -46,6 +58,7 @@ class RunStore:
                 "rewards": [[t.name, t.weight, getattr(t.score, "fingerprint", None)] for t in self._scorer.terms],
                 "prompts": list(prompts),
                 "negative_prompt": worker.negative_prompt,
+                **self._given,
             }
             self._folder = RunFolder(path, same, {"config": asdict(config), "model": worker.model.name})
         worker.processes.barrier()

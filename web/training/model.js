@@ -25,3 +25,8 @@ export function compared(row) {
   const [, figures] = rewards.find(([name]) => name.startsWith("watched: ")) ?? rewards[0] ?? [];
   return figures?.tuned;
 }
+
+/** The share of pairs that were not learned from and are seen as people see them, of a run that has such pairs. */
+export function heldOut(row) {
+  return row.evaluation?.accuracy;
+}

@@ -2,7 +2,7 @@
 
 import { addStyle, element } from "../shared/dom.js";
 import { chart } from "./chart.js";
-import { compared, statusLine, stoppedLine } from "./model.js";
+import { compared, heldOut, statusLine, stoppedLine } from "./model.js";
 
 /**
  * `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports, {name, title, floor,
@@ -80,7 +80,8 @@ export class TrainingView {
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
     const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
-    const charts = [reward, ...own, chart("reward in comparisons", this.rows.map(compared))];
+    const asked = chart("held-out pairs", this.rows.map(heldOut), { floor: 0.5 });
+    const charts = [reward, ...own, asked, chart("reward in comparisons", this.rows.map(compared))];
     return this.charts.replaceChildren(...charts.filter(Boolean));
   }
 }

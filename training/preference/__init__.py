@@ -1,0 +1,1 @@
+"""Learning from preferences: pictures that people or scores put in order, without a reward and without sampling."""
