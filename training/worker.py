@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -110,7 +109,10 @@ class Worker:
 
         The next ones are then half as large. Raises NonFiniteError where that does not help.
         """
-        step = partial(self.learner.step, all_reduce_sum=self.processes.all_reduce_sum)
+
+        def step(scale: float) -> float:
+            return self.learner.step(scale, self.processes.all_reduce_sum)
+
         return [step(1.0)] if self._scale is None else self._scale.taken(step)
 
     @property
