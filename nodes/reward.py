@@ -58,8 +58,8 @@ class TastemakerLoadReward(io.ComfyNode):
                     "reward",
                     options=list(REWARDS),
                     default=next(iter(REWARDS)),
-                    tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models; the "
-                    "JPEG ones need no files. The others are read from ComfyUI/models/rewards.",
+                    tooltip="tiny-imagereward and tiny-aesthetic come with the pack and know the pictures of the embedded "
+                    "models; the JPEG ones need no files. The others are read from ComfyUI/models/rewards.",
                 ),
                 dtype_input(
                     "Number format of the network. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "

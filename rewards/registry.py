@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 from ..core.errors import InputError
 from .files import find_files
 from .known import KnownReward
-from .models import aesthetic, blip_score, clip_score, hps, imagereward, jpeg, pickscore, tiny_aesthetic, tiny_imagereward
+from .models import (
+    aesthetic,
+    blip_score,
+    clip_score,
+    hps,
+    imagereward,
+    jpeg,
+    pickscore,
+    tiny_aesthetic,
+    tiny_imagereward,
+)
 
 if TYPE_CHECKING:
     import torch

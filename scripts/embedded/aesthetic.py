@@ -90,7 +90,10 @@ def drawn(rng: np.random.Generator, *, from_held_out: bool) -> tuple[np.ndarray,
 
 
 def _colours(scene: Scene, jitter: Jitter) -> tuple[Colour, Colour]:
-    shape, background = np.add(COLOURS[scene.colour], jitter.colour), np.add(COLOURS[scene.background], jitter.background)
+    shape, background = (
+        np.add(COLOURS[scene.colour], jitter.colour),
+        np.add(COLOURS[scene.background], jitter.background),
+    )
     return tuple(np.clip(shape, 0, 1)), tuple(np.clip(background, 0, 1))
 
 
@@ -100,9 +103,7 @@ def _other_colours(scene: Scene, jitter: Jitter, rng: np.random.Generator) -> Ji
     return dataclasses.replace(jitter, colour=shape, background=background)
 
 
-def spoilt(
-    picture: np.ndarray, scene: Scene, jitter: Jitter, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def spoilt(picture: np.ndarray, scene: Scene, jitter: Jitter, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Spoil a picture in none, one or some ways; the share of its edges' cleanness that is left."""
     edges = 1.0
     if rng.random() < 0.06:
