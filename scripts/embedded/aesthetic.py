@@ -31,7 +31,7 @@ from tastemaker.rewards.models.tiny_aesthetic import EMBEDDING, WIDTHS
 
 from .checker import read
 from .training import Learner, autocast, batches
-from .world import COLOURS, POSITIONS, SIZE_PX, SIZES, Jitter, Scene, draw, random_scene
+from .world import COLOURS, POSITIONS, SIZE_PX, Jitter, Scene, draw, random_scene
 
 PICTURES, SAMPLES, STEPS, BATCH, LEARNING_RATE = 6000, 192, 1500, 48, 2e-3
 TOP = 10.0
@@ -67,7 +67,7 @@ def centredness(x: float, y: float) -> float:
 
 
 def beauty(shape: Colour, background: Colour, place: tuple[float, float], edges: float) -> float:
-    """The rules as one number, 0 to 10."""
+    """Return the rules as one number, 0 to 10."""
     kinds = 0.4 * contrast(shape, background) + 0.3 * harmony(shape, background) + 0.3 * centredness(*place)
     return TOP * edges * kinds
 
@@ -149,7 +149,7 @@ def bent(picture: np.ndarray, amount: float, rng: np.random.Generator) -> np.nda
 
 
 def judged(picture: np.ndarray) -> float:
-    """The rules on a picture nobody drew, by what the checker reads of it: a clean outline overlaps its template."""
+    """Judge a picture nobody drew by what the checker reads of it: a clean outline overlaps its template."""
     reading = read(picture)
     if reading.shape == "none":
         return 0.0
@@ -164,7 +164,7 @@ def lessons(count: int, seed: int, *, from_held_out: bool = False) -> Lessons:
 
 
 def sampled(count: int, first_seed: int) -> Lessons:
-    """Samples of tiny-ddpm, judged by what the checker reads."""
+    """Sample tiny-ddpm, and judge by what the checker reads."""
     from tastemaker.loaders import load_diffusion_model
     from tastemaker.sampling import SampleOptions, sample
 

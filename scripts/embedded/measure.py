@@ -141,8 +141,10 @@ def measure_aesthetic(count: int = 2000, samples: int = 96) -> dict[str, Correla
     """tiny-aesthetic against the rules, on drawn pictures of combinations it was not taught and new samples."""
     reward = load_reward("tiny-aesthetic")
     drawn = aesthetic.lessons(count, SEED, from_held_out=True)
-    parts = {"drawn pictures, clean and spoilt": drawn, "samples of tiny-ddpm": aesthetic.sampled(samples, 10**6)}
-    return {name: _agreed(reward, part) for name, part in parts.items() if len(part.beauty)}
+    parts = {"drawn pictures, clean and spoilt": drawn}
+    if samples:
+        parts["samples of tiny-ddpm"] = aesthetic.sampled(samples, 10**6)
+    return {name: _agreed(reward, part) for name, part in parts.items()}
 
 
 def _agreed(reward: Reward, part: aesthetic.Lessons) -> Correlation:
