@@ -17,6 +17,7 @@ from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
+from .taste import TastemakerLearnTaste
 from .vote import TastemakerVote, TastemakerVoteResult
 
 NODES: tuple[type[io.ComfyNode], ...] = (
@@ -38,6 +39,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerCompare,
     TastemakerVote,
     TastemakerVoteResult,
+    TastemakerLearnTaste,
     TastemakerEvaluate,
     TastemakerFID,
     TastemakerReport,

@@ -15,6 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import log_softmax, softmax
 
 _STEPS, _TOLERANCE = 100, 1e-10
+SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5)  # standard deviations of the prior that are tried
+_USUAL, _FIRMNESS = 0.45, 2.0  # the usual one, and how much the answers must say against it
 _OUT = -1e30  # the utility of a place that a small grid leaves empty
 
 
@@ -115,6 +117,19 @@ def fit(grids: Grids, prior_mean: np.ndarray, precision: np.ndarray) -> Posterio
     factor = np.tril(cho_factor(curvature + np.diag(precision), lower=True)[0])
     evidence = value + 0.5 * float(np.log(precision).sum()) - float(np.log(np.diag(factor)).sum())
     return Posterior(weights, factor, evidence)
+
+
+def choose_scale(grids: Grids, prior_mean: np.ndarray) -> float:
+    """Return the prior's standard deviation: of `SCALES` the one that makes the answers most probable (evidence).
+
+    How sure people are of themselves differs; of few answers it cannot be told, so that the usual one is preferred.
+    """
+
+    def value(scale: float) -> float:
+        found = fit(grids, prior_mean, np.full(len(prior_mean), scale**-2.0))
+        return found.evidence - _FIRMNESS * float(np.log(scale / _USUAL)) ** 2
+
+    return max(SCALES, key=value) if len(grids.picked) else _USUAL
 
 
 def expected_agreement(draws: np.ndarray, mean: np.ndarray, differences: np.ndarray) -> np.ndarray:

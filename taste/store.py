@@ -72,7 +72,9 @@ def read_taste(path: Path) -> Taste:
         raise ModelFileError(f"{path.name} cannot be read ({unwritable(e)}).") from e
     notes = read_header(path).notes
     if notes.get("tastemaker_taste") != VERSION:
-        raise ModelFileError(f"{path.name} is no taste of this version of Tastemaker. Pick a file that Learn Taste wrote.")
+        raise ModelFileError(
+            f"{path.name} is no taste of this version of Tastemaker. Pick a file that Learn Taste wrote."
+        )
     tensors = read_safetensors(path)
     try:
         return _taste(notes, tensors)

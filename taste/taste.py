@@ -16,9 +16,7 @@ from ..rewards import Reward
 from .attributes import ATTRIBUTES, attributes
 from .clicks import Click
 from .features import Recipe, encoder_of, fit_recipe, group_means, look_at
-from .head import Grids, Posterior, fit, stack_grids
-
-SCALES = (0.3, 0.6, 1.0, 1.6, 2.5)  # standard deviations of the prior that are tried: how sure people are of themselves
+from .head import Grids, Posterior, choose_scale, fit, stack_grids
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,13 @@ class Taste:
 
     @cached_property
     def precision(self) -> np.ndarray:
-        """One over the prior's variance (D,): of `SCALES`, the one under which the answers are most probable."""
+        """One over the prior's variance (D,): of `head.SCALES`, the one under which the answers are most probable."""
         return 1.0 / self.scale**2 * np.ones(len(self.recipe.names))
 
     @cached_property
     def scale(self) -> float:
         """The prior's standard deviation."""
-        ones = np.ones(len(self.recipe.names))
-        # a standard deviation of 1 is right of most people; ten clicks must say so before another is believed
-        evidence = {
-            s: fit(self.grids, self.prior_mean, ones / s**2).evidence - 2.0 * np.log(s / 0.6) ** 2 for s in SCALES
-        }
-        return max(evidence, key=lambda s: evidence[s])
+        return choose_scale(self.grids, self.prior_mean)
 
     @cached_property
     def posterior(self) -> Posterior:
