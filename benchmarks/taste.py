@@ -77,7 +77,7 @@ def features_of(images: torch.Tensor, prompts: list[str]) -> np.ndarray:
     scores = reward(images, prompts)[:, None]
     seen, embedded = look_at(pictures, reward)
     recipe = fit_recipe(seen, embedded, scores, [reward.name], prompts)
-    inside = scores - group_means(scores, prompts) if len(set(prompts)) < len(prompts) else scores - scores.mean(0)
+    inside = scores - group_means(scores, prompts)
     return recipe.parts(seen, embedded, inside + recipe.reward_mean).double().numpy()
 
 

@@ -102,8 +102,13 @@ def _spread(centred: torch.Tensor) -> torch.Tensor:
 
 
 def group_means(values: torch.Tensor, groups: Sequence[Hashable]) -> torch.Tensor:
-    """Return each row's mean over its group. Shape: (B, R), B labels -> (B, R)."""
-    numbers = group_numbers(groups).to(values.device)
+    """Return each row's mean over its group. Shape: (B, R), B labels -> (B, R).
+
+    Rows that are alone with their label are one group: a mean over one row would leave nothing of it.
+    """
+    numbers = group_numbers(groups)
+    alone = torch.bincount(numbers)[numbers] == 1
+    numbers = torch.where(alone, int(numbers.max()) + 1, numbers)
     count = torch.zeros(int(numbers.max()) + 1, 1).index_add_(0, numbers, torch.ones(len(values), 1))
     total = torch.zeros(len(count), values.shape[1]).index_add_(0, numbers, values)
     return (total / count)[numbers]
