@@ -51,7 +51,7 @@ function softmax(utilities) {
 }
 
 /** The lower Cholesky factor of a symmetric positive definite matrix. */
-export function cholesky(matrix) {
+function cholesky(matrix) {
   const size = matrix.length;
   const factor = matrix.map(() => new Float64Array(size));
   for (let i = 0; i < size; i += 1) {

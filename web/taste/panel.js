@@ -33,6 +33,7 @@ export class TastePanel {
     this.said = element("div", "tmt-said");
     this.small = element("div", "tmt-grid tmt-small");
     this.learned = element("img", "tmt-learned", { attributes: { alt: "What was learned", draggable: "false" } });
+    this.learned.hidden = true;
     this.notes = element("ul", "tmt-notes");
     this.enter = button("tmt-button tmt-main", "Teach", "Pick the best of six, over the whole page (Alt+T)", () => this.view.open());
     this.save = button("tmt-button", "Store clicks", "Run the graph, which stores the clicks", () => host.run());
