@@ -8,11 +8,11 @@ from PIL import Image
 from ..images.pictures import Pictures
 from ..images.thumbnails import thumbnail
 from ..plots.canvas import Canvas
-from ..plots.theme import BLUE, DIM, TRACK
+from ..plots.theme import BLUE, DIM, TEXT, TRACK
 from .taste import Taste
-from .words import agreement, learned
+from .words import Learned, agreement, learned
 
-_SIDE, _GAP, _ROW, _MOST = 112, 8, 24, 8
+_SIDE, _GAP, _ROW, _MOST = 112, 8, 26, 6
 _HEAD, _LABELS = 58, 200
 
 
@@ -24,13 +24,13 @@ def learned_picture(taste: Taste, pictures: Pictures, features: np.ndarray) -> I
     rows = 2 * (_SIDE + 30)
     canvas = Canvas(width, _HEAD + rows + 34 + _ROW * len(parts) + 12)
     found = agreement(taste, features)
-    canvas.text((_GAP, 8), f"The taste of {taste.name}", size=18, width=width - 2 * _GAP)
+    canvas.text((_GAP, 8), f"What {taste.name} likes", size=20, width=width - 2 * _GAP)
     said = f"{len(taste.counted)} clicks; agrees with you on {found.accuracy:.0%} of pairs"
     said += f" ({found.accuracy_low:.0%} to {found.accuracy_high:.0%}), you with yourself on {found.own:.0%}"
-    canvas.text((_GAP, 34), said, DIM, 13, width=width - 2 * _GAP)
+    canvas.text((_GAP, 34), said, DIM, 14, width=width - 2 * _GAP)
     order = np.argsort(-(features @ taste.posterior.mean), kind="stable")
     for line, (title, chosen) in enumerate((("liked most", order[:count]), ("liked least", order[::-1][:count]))):
-        canvas.text((_GAP, _HEAD + 6 + line * (_SIDE + 30)), title, DIM, 13)
+        canvas.text((_GAP, _HEAD + 6 + line * (_SIDE + 30)), title, DIM, 14)
     _bars(canvas, parts, _HEAD + rows + 10, width)
     picture = canvas.picture()
     for line, chosen in enumerate((order[:count], order[::-1][:count])):
@@ -42,24 +42,23 @@ def learned_picture(taste: Taste, pictures: Pictures, features: np.ndarray) -> I
 
 
 def _fitted(small: Image.Image) -> Image.Image:
-    """Make a very small picture larger, pixels sharp: it would be a dot among the others."""
-    times = _SIDE // max(small.size)
-    return small.resize((small.width * times, small.height * times), Image.Resampling.NEAREST) if times > 1 else small
+    """Make a very small picture as large as the others: it would be a dot among them."""
+    longer = max(small.size)
+    size = (max(1, small.width * _SIDE // longer), max(1, small.height * _SIDE // longer))
+    return small.resize(size, Image.Resampling.BICUBIC) if longer < _SIDE else small
 
 
-def _bars(canvas: Canvas, parts: list, top: float, width: float) -> None:
+def _bars(canvas: Canvas, parts: list[Learned], top: float, width: float) -> None:
     reach = max([abs(v) for one in parts for v in (one.low, one.high)] + [0.1])
     left, right = _LABELS + 2 * _GAP, width - 2 * _GAP
     middle, unit = (left + right) / 2, (right - left) / 2 / reach
-    canvas.text((_GAP, top), "compared with the crowd", DIM, 13)
-    canvas.text((right, top), "weight and 90% interval", DIM, 13, anchor="ra")
+    canvas.text((_GAP, top), "compared with the crowd", DIM, 14)
+    canvas.text((right, top), "weight and 90% interval", DIM, 14, anchor="ra")
     canvas.line([(middle, top + 22), (middle, top + 22 + _ROW * len(parts))], TRACK)
     for row, one in enumerate(parts):
         y = top + 24 + _ROW * row + _ROW / 2
-        colour = BLUE if one.sure else TRACK
-        canvas.text((_GAP, y), one.words, size=13, anchor="lm", width=_LABELS) if one.sure else canvas.text(
-            (_GAP, y), one.words, DIM, 13, anchor="lm", width=_LABELS
-        )
+        colour, letters = (BLUE, TEXT) if one.sure else (DIM, DIM)
+        canvas.text((_GAP, y), one.words, letters, 15, anchor="lm", width=_LABELS)
         # every bar points to where its words are: to the right, what is said of it is liked
         sign = 1 if one.weight >= 0 else -1
         low, high = sorted((sign * one.low, sign * one.high))

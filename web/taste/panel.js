@@ -59,8 +59,8 @@ export class TastePanel {
     this.rows = rows;
     this.byId = new Map(rows.map((row) => [row.id, row]));
     this.summary = summary;
-    this.learned.hidden = !picture;
-    if (picture) this.learned.src = this.host.url(picture);
+    this.learned.hidden = !picture || !summary.answers?.length; // before the first stored click it says nothing
+    if (!this.learned.hidden) this.learned.src = this.host.url(picture);
     const clicks = this.host.clicks();
     const left = withoutKept(clicks, summary.kept ?? []);
     if (left.length !== clicks.length) this.host.setClicks(left);
