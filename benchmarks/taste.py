@@ -1,8 +1,8 @@
-"""How many clicks teach a taste: simulated people, held-out pair accuracy against clicks. Writes RESULTS.md and a curve.
+"""How many clicks teach a taste: simulated people, held-out pair accuracy against clicks.
 
-`python -m benchmarks.taste`. Each person has a hidden taste that is linear in the features: the crowd's score with weight
-.6 and a random direction with .8, so sure of itself that a pair asked twice gets the same answer 80% of the time. What is
-measured is the agreement with that person's (noisy) answers on pairs of pictures that no grid has shown.
+`python -m benchmarks.taste`. Each person has a hidden taste that is linear in the features: the crowd's score with
+weight .6 and a random direction with .8, so sure of itself that a pair asked twice gets the same answer 80% of the
+time. What is measured is the agreement with that person's (noisy) answers on pairs of pictures that no grid has shown.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class TastemakerLoadReward(io.ComfyNode):
                     options=[*REWARDS, *saved_tastes()],
                     default=next(iter(REWARDS)),
                     tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models; the "
-                    "JPEG ones need no files. The others are read from ComfyUI/models/rewards. What begins with taste: was learned "
-                    "by Learn Taste; reload the page for new ones.",
+                    "JPEG ones need no files. The others are read from ComfyUI/models/rewards. What begins with "
+                    "taste: was learned by Learn Taste; reload the page for new ones.",
                 ),
                 dtype_input(
                     "Number format of the network. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
@@ -84,7 +84,7 @@ class TastemakerLoadReward(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, reward: object = None, file: object = None) -> bool:
-        """Leave the checks of `reward`, a taste may be new, and of `file` to execute, which says what to do; newer hosts only say `not in list`."""
+        """Leave the checks of `reward` and `file` to execute, which says what to do; newer hosts say `not in list`."""
         return True
 
     @classmethod
@@ -111,7 +111,7 @@ class TastemakerLoadReward(io.ComfyNode):
 
 
 def _taste_file(reward: object) -> Path | None:
-    """Return the file of a saved taste; None for a reward that is no taste. Raises InputError for one that is not there."""
+    """Return the file of a saved taste; None for a reward that is none. Raises InputError where it is not there."""
     path = taste_path(reward) if isinstance(reward, str) else None
     if path is not None and not path.is_file():
         there = ", ".join(saved_tastes()[:20]) or "none"

@@ -38,21 +38,21 @@ class TastemakerLearnTaste(io.ComfyNode):
             node_id="TastemakerLearnTaste",
             display_name="Learn Taste",
             category=CATEGORY,
-            description="Shows six pictures at a time and learns your taste of which one you pick: a reward that ranks, "
-            "searches and trains as you would.",
+            description="Shows six pictures at a time and learns your taste of which one you pick: a reward that "
+            "ranks and trains as you would.",
             is_output_node=True,
             inputs=[
                 TasteScores.Input("scores", tooltip="From Score: the pictures that you choose among."),
                 TasteReward.Input(
                     "reward",
-                    tooltip="From Load Reward, the same as Score's: the crowd's taste, from which yours starts, and the "
-                    "eyes that look at the pictures.",
+                    tooltip="From Load Reward, the same as Score's: the crowd's taste, from which yours starts, and "
+                    "the eyes that look at the pictures.",
                 ),
                 io.String.Input(
                     "name",
                     default="my taste",
-                    tooltip="Whose taste: its file in output/tastemaker/tastes. A name that is there goes on; another one "
-                    "begins anew. Several people, several names.",
+                    tooltip="Whose taste: its file in output/tastemaker/tastes. A name that is there goes on; another "
+                    "one begins anew. Several people, several names.",
                 ),
                 io.Int.Input(
                     "clicks_first",
@@ -154,7 +154,7 @@ def _as_sent(click: Click) -> list[Any]:
 
 
 def _candidates(table: ScoreTable) -> tuple[ScoreTable, list[str]]:
-    """Return the rows to choose among: each different picture once, at most 500, spread evenly; and what to say of it."""
+    """Return the rows to choose among, each different picture once, at most 500 of them; and what to say of it."""
     first: dict[str, int] = {}
     for i in range(len(table)):
         first.setdefault(table.pictures.key(i)[:ID_LENGTH], i)

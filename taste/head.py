@@ -133,7 +133,7 @@ def choose_scale(grids: Grids, prior_mean: np.ndarray) -> float:
 
 
 def expected_agreement(draws: np.ndarray, mean: np.ndarray, differences: np.ndarray) -> np.ndarray:
-    """Return, for each draw of weights, how often the mean's choice is the person's. Shapes (M, D), (D,), (P, D) -> (M,).
+    """Return how often the mean's choice is the person's, for each draw. Shapes: (M, D), (D,), P pairs (P, D) -> (M,).
 
     The person of draw m picks the first of a pair with probability sigmoid(w_m . difference).
     """

@@ -29,7 +29,7 @@ def learned_picture(taste: Taste, pictures: Pictures, features: np.ndarray) -> I
     said += f" ({found.accuracy_low:.0%} to {found.accuracy_high:.0%}), you with yourself on {found.own:.0%}"
     canvas.text((_GAP, 34), said, DIM, 14, width=width - 2 * _GAP)
     order = np.argsort(-(features @ taste.posterior.mean), kind="stable")
-    for line, (title, chosen) in enumerate((("liked most", order[:count]), ("liked least", order[::-1][:count]))):
+    for line, title in enumerate(("liked most", "liked least")):
         canvas.text((_GAP, _HEAD + 6 + line * (_SIDE + 30)), title, DIM, 14)
     _bars(canvas, parts, _HEAD + rows + 10, width)
     picture = canvas.picture()

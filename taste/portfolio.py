@@ -107,6 +107,6 @@ def _taught(empty: Taste, own: np.ndarray, theirs: np.ndarray, ids: list[str], f
 
 
 def area(own: np.ndarray, others: np.ndarray) -> float:
-    """Compute the area under the ROC curve: the share of pairs in which `own` is above, ties half. (B,), (C,) -> one."""
+    """Compute the area under the ROC curve: the share of pairs in which `own` is above, ties half. (B,), (C,)."""
     difference = own[:, None] - others[None]
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())

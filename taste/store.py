@@ -1,7 +1,7 @@
 """A taste's file: safetensors of some KB, so that a taste can be kept, shared and continued. Nothing in it runs.
 
-Answers lie one below the other: their features in one tensor, how many pictures each grid has in another; ids, picks and
-kinds are JSON in the file's notes.
+Answers lie one below the other: their features in one tensor, how many pictures each grid has in another; ids, picks
+and kinds are JSON in the file's notes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TENSORS = (
 
 
 def write_taste(taste: Taste, path: Path) -> None:
-    """Write a taste, atomically. Raises InputError where the folder cannot be written; the old file is then as it was."""
+    """Write a taste, atomically. Raises InputError where it cannot be written; the old file is then as it was."""
     from safetensors.torch import save
 
     recipe, width = taste.recipe, len(taste.recipe.names)
@@ -80,8 +80,8 @@ def read_taste(path: Path) -> Taste:
         return _taste(notes, tensors)
     except (InputError, KeyError, TypeError, ValueError, IndexError) as e:
         raise ModelFileError(
-            f"{path.name} is a damaged taste ({str(e)[:100]}). Put a copy of it in its place, or begin a new taste under "
-            "another name."
+            f"{path.name} is a damaged taste ({str(e)[:100]}). Put a copy of it in its place, or begin a new taste "
+            "under another name."
         ) from e
 
 

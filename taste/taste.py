@@ -218,7 +218,7 @@ def taste_reward(taste: Taste, rewards: Sequence[Reward], name: str) -> Reward:
         name=name,
         score=score,
         needs_prompt=any(one.needs_prompt for one in crowd),
-        meaning=f"The taste of {taste.name}, of {len(taste.counted)} clicks: log-odds of being picked, higher is better.",
+        meaning=f"The taste of {taste.name}, of {len(taste.counted)} clicks: log-odds of being picked.",
         fingerprint=digest.hexdigest()[:16],
         modules={f"{one.name}/{key}": module for one in needed for key, module in one.modules.items()},
         gradient_score=gradient_score if all(one.differentiable for one in crowd) else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+
 from tastemaker.taste.head import (
     choose_scale,
     expected_agreement,

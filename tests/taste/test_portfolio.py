@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from tastemaker.core.errors import InputError
 from tastemaker.images.convert import from_pil
 from tastemaker.images.pictures import as_pictures

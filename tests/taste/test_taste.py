@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
 from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.rewards.function import custom
 from tastemaker.taste import Click, Taste, learn, parse_clicks, read_taste, write_taste
