@@ -10,6 +10,7 @@ from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
+from .portfolio import TastemakerPortfolio
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
 from .report import TastemakerReport
@@ -40,6 +41,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerVote,
     TastemakerVoteResult,
     TastemakerLearnTaste,
+    TastemakerPortfolio,
     TastemakerEvaluate,
     TastemakerFID,
     TastemakerReport,

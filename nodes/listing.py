@@ -86,6 +86,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "favourites",
         "human preference",
     ),
+    "TastemakerPortfolio": ("portfolio", "moodboard", "my style", "style reference", "personal taste"),
     "TastemakerEvaluate": ("fid", "kid", "benchmark", "metrics", "mjhq", "coco"),
     "TastemakerFID": ("kid", "frechet", "inception", "metrics"),
     "TastemakerReport": ("evaluation report", "html report", "metrics"),

@@ -54,7 +54,6 @@ def learn_portfolio(
     others: Pictures,
     reward: Reward,
     *,
-    prompt: str = "a picture",
     name: str = "portfolio",
     progress: Progress | None = None,
 ) -> tuple[Taste, float]:
@@ -79,9 +78,8 @@ def learn_portfolio(
     batch = torch.cat([one if one.ndim == 4 else one[None] for one in made])
     count = min(len(mine), MOST)
     ids = [f"{i:016x}" for i in range(len(batch))]
-    # the crowd's scores are left out of what is learned: which prompt a picture of one's own has, nobody knows
-    scores = torch.zeros(len(batch), len(reward.leaves))
-    empty, features = learn([], batch, reward, ids=ids, scores=scores, prompts=[prompt] * len(batch), name=name)
+    # the crowd's scores are left out: which prompt a picture of one's own has, nobody knows
+    empty, features = learn([], batch, reward, ids=ids, name=name, crowd=False)
     rng = np.random.default_rng(0)
     own, theirs = rng.permutation(count), count + rng.permutation(len(batch) - count)
     aucs = []

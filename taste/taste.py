@@ -108,6 +108,7 @@ def learn(
     scores: torch.Tensor | None = None,
     prompts: Sequence[Hashable] | None = None,
     name: str = "me",
+    crowd: bool = True,
     before: Taste | None = None,
 ) -> tuple[Taste, torch.Tensor]:
     """Learn a taste of clicks on pictures, or let it go on.
@@ -119,6 +120,7 @@ def learn(
         ids: B names of the pictures, as the clicks call them.
         scores: (B, R) of the reward's single rewards; None: they are computed.
         prompts: B labels; the crowd's scores count inside one prompt only.
+        crowd: whether the reward's scores count, or its encoder alone.
         before: the taste that goes on: its recipe and its answers stay.
 
     Returns:
@@ -129,10 +131,11 @@ def learn(
     """
     pictures = as_pictures(pictures)
     labels = list(prompts) if prompts is not None else [""] * len(pictures)
-    leaves = reward.leaves if reward is not None else ()
+    single = reward.leaves if reward is not None else ()
+    leaves = single if crowd else ()
     encoder = encoder_of(reward)
     if before is not None:
-        check_rewards(before, leaves)
+        check_rewards(before, single)
     if scores is None:
         texts = [str(label) for label in labels]
         columns = [one.silent.picture_columns(_opened(pictures), texts)[one.name] for one in leaves]

@@ -18,17 +18,18 @@ from tastemaker.taste.portfolio import area, equalised, learn_portfolio
 COUNT = 50
 
 
-def scenes(count: int, seed: int, tint: float = 0.0) -> torch.Tensor:
-    """Smooth pictures of random colours with a disc; `tint` moves them to red: (B, 64, 64, 3)."""
+def scenes(count: int, seed: int, *, warm: bool = False) -> torch.Tensor:
+    """Smooth pictures of a disc in random colours, or on grounds of the warm family alone: (B, 64, 64, 3)."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     made = []
     for _ in range(count):
         ground, shape = rng.uniform(0.15, 0.85, 3), rng.uniform(0.15, 0.85, 3)
+        ground = rng.uniform((0.6, 0.2, 0.1), (0.9, 0.5, 0.3)) if warm else ground
         cx, cy, r = *rng.uniform(-0.4, 0.4, 2), rng.uniform(0.3, 0.6)
         disc = 1 / (1 + np.exp(20 * (np.hypot(x - cx, y - cy) - r)))[..., None]
         picture = ground * (1 - disc) + shape * disc + rng.normal(0, 0.02, (64, 64, 3))
-        made.append(np.clip(picture + tint * np.array([1, 0, -1]), 0, 1))
+        made.append(np.clip(picture, 0, 1))
     return torch.from_numpy(np.stack(made)).float()
 
 
@@ -42,7 +43,7 @@ def as_jpeg(batch: torch.Tensor, quality: int = 70) -> torch.Tensor:
 
 
 def test_one_colour_family_is_told_from_the_models(tiny_reward: Any) -> None:
-    mine, others = as_pictures(scenes(COUNT, 1, tint=0.15)), as_pictures(scenes(COUNT, 2))
+    mine, others = as_pictures(scenes(COUNT, 1, warm=True)), as_pictures(scenes(COUNT, 2))
     taste, auc = learn_portfolio(mine, others, tiny_reward)
     assert auc > 0.9
     assert len(taste.counted) == COUNT
