@@ -37,12 +37,20 @@ METHODS = {  # name -> grid size, whether grids are chosen
 }
 
 
+_LABELS = {
+    "stated": "stated minus true",
+    "covered": "90% intervals cover",
+    "found": "hidden best in the top 4 of 16",  # with the crowd's prior, 0 clicks are the crowd
+}
+
+
 class Measured(NamedTuple):
-    """Of one person: accuracy, stated accuracy and coverage at each checkpoint."""
+    """Of one person at each checkpoint: accuracy, stated accuracy, coverage, and the hidden best in the top 4 of 16."""
 
     accuracy: list[float]
     stated: list[float]
     covered: list[float]
+    found: list[float]
 
 
 def drawn_pictures(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
@@ -117,16 +125,17 @@ def person(
     mean[-1] = 1.0 if prior else 0.0
     grids: list[np.ndarray] = []
     picks: list[int] = []
-    result = Measured([], [], [])
+    result = Measured([], [], [], [])
     scale = choose_scale(stack_grids([], [], len(mean)), mean)
     for asked in range(max(CHECKPOINTS) + 1):
-        stacked = stack_grids(grids, picks, len(mean))
-        if asked in CHECKPOINTS or asked % 10 == 0:
-            scale = choose_scale(stacked, mean)
-        posterior = fit(stacked, mean, np.full(len(mean), scale**-2))
+        chooses = chosen and asked % 7 != 6  # one in seven is random, as the node does it
+        if asked in CHECKPOINTS or chooses:
+            stacked = stack_grids(grids, picks, len(mean))
+            scale = choose_scale(stacked, mean) if asked in CHECKPOINTS or asked % 10 == 0 else scale
+            posterior = fit(stacked, mean, np.full(len(mean), scale**-2))
         if asked in CHECKPOINTS:
             _measure(result, posterior, weights, differences, rng)
-        chooses = chosen and asked % 7 != 6  # one in seven is random, as the node does it
+            result.found.append(_found(held_out, weights, posterior.mean))
         if chooses:
             rows = most_telling_grid(shown @ posterior.draws(64, rng).T, size, rng)
         else:
@@ -134,6 +143,15 @@ def person(
         grids.append(shown[rows])
         picks.append(answer(shown[rows], weights, rng))
     return result
+
+
+def _found(features: np.ndarray, weights: np.ndarray, learned: np.ndarray) -> float:
+    """Return how often the hidden best of 16 pictures is among the first 4 by the learned weights."""
+    rng = np.random.default_rng(0)
+    batches = np.array([rng.choice(len(features), 16, replace=False) for _ in range(300)])
+    best = (features[batches] @ weights).argmax(1)
+    first = (-(features[batches] @ learned)).argsort(1)[:, :4]
+    return float((first == best[:, None]).any(1).mean())
 
 
 def _measure(
@@ -171,16 +189,22 @@ def table(found: dict[str, list[Measured]], ceiling: float) -> str:
         errors = values.std(0, ddof=1) / len(people) ** 0.5
         cells = [f"{m:.3f} ({e:.3f})" for m, e in zip(values.mean(0), errors, strict=True)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for what in ("stated", "covered"):
+    for what in ("stated", "covered", "found"):
         for name, people in found.items():
             if "crowd" not in name:
                 continue
             values = np.array([getattr(one, what) for one in people])
             if what == "stated":
                 values = values - np.array([one.accuracy for one in people])
-            label = "stated minus true" if what == "stated" else "90% intervals cover"
+            label = _LABELS[what]
             lines.append(f"| {label}: {name} | " + " | ".join(f"{v:.3f}" for v in values.mean(0)) + " |")
-    return "\n".join([*lines, "", f"Mean and standard error over {PEOPLE} people; the ceiling is {ceiling:.3f}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Mean and standard error over {len(next(iter(found.values())))} people; the ceiling is {ceiling:.3f}.",
+        ]
+    )
 
 
 def main() -> None:

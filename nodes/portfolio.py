@@ -28,8 +28,8 @@ class TastemakerPortfolio(io.ComfyNode):
             node_id="TastemakerPortfolio",
             display_name="More Like Mine",
             category=CATEGORY,
-            description="Learns what your own pictures have that a model's have not: a reward that likes what looks like "
-            "yours. No clicks.",
+            description="Learns what your own pictures have that a model's have not: a reward that likes what looks "
+            "like yours. No clicks.",
             is_output_node=True,
             inputs=[
                 pictures_input("mine", "30 to 300 pictures of your own, from Load Images (folder)."),
@@ -44,9 +44,7 @@ class TastemakerPortfolio(io.ComfyNode):
             ],
             outputs=[
                 TasteReward.Output(display_name="taste", tooltip="What looks like yours, as a reward."),
-                io.String.Output(
-                    display_name="report", tooltip="How well it tells yours from the model's, and by what."
-                ),
+                io.String.Output(display_name="report", tooltip="How well it tells yours from others, and by what."),
             ],
         )
 
