@@ -15,8 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import log_softmax, softmax
 
 _STEPS, _TOLERANCE = 100, 1e-10
-SCALES = (0.3, 0.45, 0.6, 0.8, 1.1, 1.5)  # standard deviations of the prior that are tried
-_USUAL, _FIRMNESS = 0.6, 2.0  # the usual one, and how much the answers must say against it
+SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5)  # standard deviations of the prior that are tried
+_USUAL, _FIRMNESS = 0.45, 2.0  # the usual one, and how much the answers must say against it
 _OUT = -1e30  # the utility of a place that a small grid leaves empty
 
 

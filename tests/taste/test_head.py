@@ -1,4 +1,4 @@
-"""The head: its slopes, its mode against scipy and scikit-learn, its posterior against numerical integration."""
+"""The head: its slopes, its mode against scipy's optimiser, its posterior against numerical integration."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from tastemaker.taste.head import (
 )
 from tastemaker.taste.questions import information_gain, most_telling_grid
 
-# scikit-learn 1.7.2, LogisticRegression(C=1.0, fit_intercept=False, tol=1e-12, solver="newton-cholesky") on the
-# differences of `_pairs(0)`, each with label 1 and its negative with label 0, both of weight 1/2
 PAIRS = 40
 
 

@@ -3,7 +3,7 @@
 // normal prior, Newton's method, Laplace's posterior, expected information gain.
 // A click is [[id, ...], picked id or "", kind, milliseconds]; the node reads exactly this: parse_clicks in taste/clicks.py.
 
-export const GRID = 6;
+const GRID = 6;
 const DRAWS = 64;
 const GRIDS = 120;
 const SWAPS = 24;
@@ -142,7 +142,7 @@ export function random(seed) {
 }
 
 /** Weights drawn from the posterior. */
-export function draws(posterior, count, next) {
+function draws(posterior, count, next) {
   const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
   return Array.from({ length: count }, () => {
     const noise = posterior.mean.map(normal);
@@ -184,7 +184,7 @@ function randomGrid(count, size, next, without = new Set()) {
 }
 
 /** A grid that tells much: the best of random ones, then each place's best swap. Rows of the candidates. */
-export function mostTellingGrid(utilities, size, next) {
+function mostTellingGrid(utilities, size, next) {
   const count = utilities.length;
   let best = randomGrid(count, size, next);
   let gain = informationGain(utilities, best);
@@ -237,7 +237,7 @@ export function nextGrid({ rows, summary, clicks }, seed = 1) {
 }
 
 /** What the stored answers and the clicks say of the weights. */
-export function posteriorOf({ rows, summary, clicks }) {
+function posteriorOf({ rows, summary, clicks }) {
   const answers = [...(summary.answers ?? []), ...answersOf(clicks, rows)];
   return fit(answers, summary.prior_mean, summary.scale);
 }
@@ -267,8 +267,8 @@ export function agreement(state, pairs = 300) {
 }
 
 /** How many points about 20 more clicks add: the doubt left shrinks as one over the clicks. */
-export function expectedGain(clicked, { own, accuracy }) {
-  const ceiling = 0.5 + Math.sqrt(Math.max(0, own - 0.5) / 2) ; // p^2 + q^2 = own gives the share of the likelier answer
+function expectedGain(clicked, { own, accuracy }) {
+  const ceiling = 0.5 + Math.sqrt(Math.max(0, own - 0.5) / 2); // p^2 + q^2 = own gives the share of the likelier answer
   const missing = Math.max(0, ceiling - accuracy);
   return missing * (1 - (clicked + 15) / (clicked + 35));
 }
