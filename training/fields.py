@@ -224,8 +224,8 @@ class FineTuneFields:
     )
     timesteps_per_picture: int = setting(
         2,
-        "algorithm matching and reward_gradient: noise levels, or fresh noises, with which each picture is learned from. "
-        "2 to 4 are usual.",
+        "algorithm matching and reward_gradient: noise levels, or fresh noises, with which each picture is learned "
+        "from. 2 to 4 are usual.",
         low=1,
         high=64,
         optional=True,
