@@ -19,6 +19,11 @@ class JoinedPictures(Pictures):
 
     parts: tuple[tuple[Pictures, int], ...]
 
+    @staticmethod
+    def of(*rows: Pictures) -> JoinedPictures:
+        """Join rows, one after the other."""
+        return JoinedPictures(tuple((pictures, i) for pictures in rows for i in range(len(pictures))))
+
     def __len__(self) -> int:
         return len(self.parts)
 

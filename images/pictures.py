@@ -194,45 +194,6 @@ class FilePictures(Pictures):
         self.keys[self.files[i]] = key
 
 
-@dataclass(frozen=True, eq=False)
-class JoinedPictures(Pictures):
-    """Pictures of several rows as one row, each asked where it is."""
-
-    parts: tuple[Pictures, ...]
-    places: tuple[tuple[int, int], ...]  # of each picture: which part, and where in it
-
-    @staticmethod
-    def of(*parts: Pictures) -> JoinedPictures:
-        """Join rows, one after the other."""
-        return JoinedPictures(parts, tuple((p, i) for p, part in enumerate(parts) for i in range(len(part))))
-
-    def _at(self, i: int) -> tuple[Pictures, int]:
-        part, place = self.places[i]
-        return self.parts[part], place
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def picture(self, i: int) -> torch.Tensor:
-        pictures, place = self._at(i)
-        return pictures.picture(place)
-
-    def size(self, i: int) -> tuple[int, int]:
-        pictures, place = self._at(i)
-        return pictures.size(place)
-
-    def rows(self, index: Sequence[int]) -> JoinedPictures:
-        return JoinedPictures(self.parts, tuple(self.places[i] for i in index))
-
-    def name(self, i: int) -> str:
-        pictures, place = self._at(i)
-        return pictures.name(place)
-
-    def key(self, i: int) -> str:
-        pictures, place = self._at(i)
-        return pictures.key(place)
-
-
 def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     try:

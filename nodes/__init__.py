@@ -10,6 +10,7 @@ from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
 from .native import TastemakerToNative
+from .portfolio import TastemakerPortfolio
 from .preference import TastemakerPreferenceTune
 from .prompts import TastemakerPrompts
 from .rank import TastemakerRank
@@ -18,6 +19,7 @@ from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
+from .taste import TastemakerLearnTaste
 from .vote import TastemakerVote, TastemakerVoteResult
 
 NODES: tuple[type[io.ComfyNode], ...] = (
@@ -40,6 +42,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerCompare,
     TastemakerVote,
     TastemakerVoteResult,
+    TastemakerLearnTaste,
+    TastemakerPortfolio,
     TastemakerEvaluate,
     TastemakerFID,
     TastemakerReport,

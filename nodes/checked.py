@@ -241,7 +241,7 @@ def _is_latent(value: Any) -> bool:
 _FROM_SCORE = "Connect Score, or Rank's scores."
 WIRES: Mapping[str, Wire] = {
     "TASTE_MODEL": Wire("a TASTE_MODEL", _is_model, "Connect Load Taste Model."),
-    "TASTE_REWARD": Wire("a TASTE_REWARD", _is_reward, "Connect Load Reward or Combine Rewards."),
+    "TASTE_REWARD": Wire("a TASTE_REWARD", _is_reward, "Connect Load Reward, Combine Rewards or Learn Taste."),
     "TASTE_PROMPTS": Wire("TASTE_PROMPTS", _is_prompts, "Connect Prompts, Sample or Load Images (folder)."),
     "STRING": Wire("a text", _is_text, "Any node that makes a text will do."),
     "TASTE_SCORES": Wire("TASTE_SCORES", _is_scores, _FROM_SCORE),

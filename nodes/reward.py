@@ -17,6 +17,7 @@ from . import host
 from .checked import checked
 from .inputs import dtype_input, dtype_of
 from .listing import schema
+from .taste import saved_tastes, taste_path
 from .wires import CATEGORY, TasteReward
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ class TastemakerLoadReward(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "reward",
-                    options=list(REWARDS),
+                    options=[*REWARDS, *saved_tastes()],
                     default=next(iter(REWARDS)),
-                    tooltip="tiny-imagereward and tiny-aesthetic come with the pack and know the pictures of the embedded "
-                    "models; the JPEG ones need no files. The others are read from ComfyUI/models/rewards.",
+                    tooltip="tiny-imagereward and tiny-aesthetic come with the pack and know the pictures of the "
+                    "embedded models; the JPEG ones need no files. The others are read from ComfyUI/models/rewards. "
+                    "What begins with taste: was learned by Learn Taste; reload the page for new ones.",
                 ),
                 dtype_input(
                     "Number format of the network. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "
@@ -81,32 +83,69 @@ class TastemakerLoadReward(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: object = None) -> bool:
-        """Leave the check of `file` to execute, which says what to do; newer hosts only say `not in list`."""
+    def validate_inputs(cls, reward: object = None, file: object = None) -> bool:
+        """Leave the checks of `reward` and `file` to execute, which says what to do; newer hosts say `not in list`."""
         return True
 
     @classmethod
     def fingerprint_inputs(cls, reward: str, dtype: str, file: str = AUTO) -> str:
         """Run again when a file of the reward changes on disk, or comes or goes."""
         known = REWARDS.get(reward) if isinstance(reward, str) else None
+        taste = _taste_file(reward)
+        if taste is not None:
+            return f"{reward}:{dtype}:{changes(taste)}"
         folders = host.reward_folders()
         found = [host.weight_file("rewards", file)] if file != AUTO else []
         found += [official.find(folders) for official in known.files] if known is not None else []
         return f"{reward}:{dtype}:{file}:{[path and (str(path), changes(path)) for path in found]}"
 
     @classmethod
-    @checked(looked_up=("file",))
+    @checked(looked_up=("file", "reward"))
     def execute(cls, reward: str, dtype: str, file: str = AUTO) -> io.NodeOutput:
-        sources = _sources(reward, file)
-        # a small network gains nothing from half precision on a CPU
-        wanted = dtype_of(dtype, exact=not REWARDS[reward].files)
-        key = (wanted, cls.fingerprint_inputs(reward, dtype, file))
-        loaded = _rewards.get(key)
-        if loaded is None:
-            with host.loading():
-                loaded = load_reward(reward, source=sources, dtype=wanted)
-            _rewards[key] = loaded
+        taste = _taste_file(reward)
+        if taste is not None:
+            loaded = _load_taste(taste, dtype)
+            return io.NodeOutput(loaded, _about(loaded))
+        loaded = _load(reward, dtype, file, cls.fingerprint_inputs(reward, dtype, file))
         return io.NodeOutput(loaded, _about(loaded))
+
+
+def _taste_file(reward: object) -> Path | None:
+    """Return the file of a saved taste; None for a reward that is none. Raises InputError where it is not there."""
+    path = taste_path(reward) if isinstance(reward, str) else None
+    if path is not None and not path.is_file():
+        there = ", ".join(saved_tastes()[:20]) or "none"
+        raise InputError("reward", reward, f"There is no such taste in output/tastemaker/tastes. There are: {there}.")
+    return path
+
+
+def _load_taste(path: Path, dtype: str) -> Reward:
+    """Load a taste and the rewards that it needs. Raises InputError, ModelFileError."""
+    from ..taste import read_taste
+
+    taste = read_taste(path)
+    unknown = [name for name in taste.needs if name not in REWARDS]
+    if unknown:
+        advice = f"It needs {unknown[0]}, which this version of Tastemaker does not know."
+        raise InputError("reward", path.stem, advice)
+    needed = [_load(name, dtype, AUTO, TastemakerLoadReward.fingerprint_inputs(name, dtype)) for name in taste.needs]
+    return taste.reward(needed)
+
+
+def _load(reward: str, dtype: str, file: str, state: str) -> Reward:
+    """Load a reward of the registry, or return the one that somebody holds. Raises InputError, ModelFileError."""
+    if reward not in REWARDS:
+        raise InputError("reward", reward, f"Pick one of {', '.join([*REWARDS, *saved_tastes()])}.")
+    sources = _sources(reward, file)
+    # a small network gains nothing from half precision on a CPU
+    wanted = dtype_of(dtype, exact=not REWARDS[reward].files)
+    key = (wanted, state)
+    loaded = _rewards.get(key)
+    if loaded is None:
+        with host.loading():
+            loaded = load_reward(reward, source=sources, dtype=wanted)
+        _rewards[key] = loaded
+    return loaded
 
 
 def _about(reward: Reward) -> str:

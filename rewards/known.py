@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from .reward import OverflowFunction, PictureFunction, ScoreFunction
+    from .reward import EmbedFunction, OverflowFunction, PictureFunction, ScoreFunction
 
 
 class Scorer(Protocol):
@@ -35,6 +35,9 @@ class Scorer(Protocol):
 
     @property
     def overflow(self) -> OverflowFunction | None: ...
+
+    @property
+    def embed(self) -> EmbedFunction | None: ...
 
     @property
     def modules(self) -> Mapping[str, nn.Module]: ...

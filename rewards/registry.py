@@ -82,6 +82,7 @@ def load_reward(
         picture_score=scorer.picture_score,
         gradient_score=scorer.gradient_score,
         overflow=scorer.overflow,
+        embed=scorer.embed,
         modules=scorer.modules,
         needs_prompt=known.needs_prompt,
         meaning=known.meaning,

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ScoreFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 PictureFunction = Callable[["Sequence[Image.Image]", Sequence[str]], torch.Tensor]
 OverflowFunction = Callable[[str], list[str]]
+EmbedFunction = Callable[[torch.Tensor], torch.Tensor]
 
 _FIRST_BATCH, _LARGEST_BATCH = 8, 256  # where the batch size is found by itself
 
@@ -45,6 +46,8 @@ class Reward:
         batch_size: pictures scored at once; None: found by itself.
         gradient_score: like `score`, with gradients that reach the images; None: it has none.
         picture_score: PIL pictures of any sizes and as many prompts to (B,); None: through `score`.
+        embed: images (B, H, W, 3) in [0, 1] to what its encoder sees in them, float32 (B, D), with gradients where they
+            are enabled; None: it has no encoder.
         overflow: what to say of a prompt that it does not read whole, a line each; None: nothing.
         source: paper and weights.
         statistics: mean and standard deviation of its scores, for combining; None: not known.
@@ -60,6 +63,7 @@ class Reward:
     gradient_score: ScoreFunction | None = None
     picture_score: PictureFunction | None = None
     overflow: OverflowFunction | None = None
+    embed: EmbedFunction | None = None
     source: str = ""
     statistics: Statistics | None = None
 

@@ -11,7 +11,7 @@ import sys
 
 from .comfy.locate import ROOT
 
-ROOMS = ("core", "images", "plots", "loaders", "sampling", "rewards", "ranking", "training", "evaluation")
+ROOMS = ("core", "images", "plots", "loaders", "sampling", "rewards", "ranking", "taste", "training", "evaluation")
 
 
 def linked() -> None:

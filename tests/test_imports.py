@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "sampling": {"loaders", "core"},
     "rewards": {"loaders", "images", "core"},
     "ranking": {"rewards", "images", "plots", "loaders", "core"},
-    "training": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
+    "taste": {"ranking", "rewards", "loaders", "images", "plots", "core"},
+    "training": {"taste", "ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
     "evaluation": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
 }
 MAY_IMPORT["nodes"] = set(MAY_IMPORT)

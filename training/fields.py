@@ -40,7 +40,8 @@ class FineTuneFields:
     scheduler: str = setting(
         "ddim",
         "How noise is removed while training: ddim, ddpm or euler_ancestral, whose steps are random, so that "
-        "there is something to learn from. model default works if it is one of these. algorithm matching takes any.",
+        "there is something to learn from. model default works if it is one of these. algorithm matching and "
+        "reward_gradient take any.",
         options=(*TRAINABLE, MODEL_DEFAULT, *(name for name in SCHEDULERS if name not in TRAINABLE)),
     )
     eta: float = setting(
@@ -223,7 +224,8 @@ class FineTuneFields:
     )
     timesteps_per_picture: int = setting(
         2,
-        "algorithm matching: noise levels at which each picture is learned from. 2 to 4 are usual.",
+        "algorithm matching and reward_gradient: noise levels, or fresh noises, with which each picture is learned "
+        "from. 2 to 4 are usual.",
         low=1,
         high=64,
         optional=True,
@@ -246,7 +248,8 @@ class FineTuneFields:
     )
     reference_weight: float = setting(
         0.0,
-        "algorithm matching: holds the model near where training began, as kl_weight does for the others. 0 is off. "
+        "algorithm matching and reward_gradient: holds the model near where training began, as kl_weight does for the "
+        "others. 0 is off. "
         "Learning takes a third longer with it; load the model in float32.",
         low=0.0,
         high=100.0,

@@ -14,6 +14,8 @@ from .folders import (
     run_folder,
     score_cache,
     study_file,
+    taste_file,
+    taste_names,
     weight_file,
     weight_names,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "saved_entry",
     "score_cache",
     "study_file",
+    "taste_file",
+    "taste_names",
     "tell_page",
     "temp_picture",
     "view_entry",

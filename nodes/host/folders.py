@@ -119,7 +119,8 @@ def _inside(root: str, *parts: str) -> Path | None:
 
 # --- what is written --------------------------------------------------------------------------
 
-RUNS, STUDIES, EVALUATIONS = (f"tastemaker/{kind}" for kind in ("runs", "votes", "evaluations"))
+RUNS, STUDIES, EVALUATIONS, TASTES = (f"tastemaker/{kind}" for kind in ("runs", "votes", "evaluations", "tastes"))
+_MAX_LISTED_TASTES = 500
 
 
 def score_cache() -> Path:
@@ -162,6 +163,22 @@ def study_file(study: object) -> Path:
     """Return the file of a study of votes under the output folder; it need not exist yet. Raises as `run_folder`."""
     check_plain_name("study", study)
     return _below_output("study", study, STUDIES, f"{study}.sqlite")
+
+
+def taste_file(name: object) -> Path:
+    """Return the file of a taste under the output folder; it need not exist yet. Raises as `run_folder`."""
+    check_plain_name("name", name)
+    return _below_output("name", name, TASTES, f"{name}.safetensors")
+
+
+def taste_names() -> list[str]:
+    """Return the names of the tastes that are saved, in their order; what has no plain name is left out."""
+    try:
+        folder = _below_output("name", None, TASTES)
+        found = sorted(p.stem for p in folder.glob("*.safetensors") if p.is_file() and not p.is_symlink())
+    except (InputError, OSError):
+        return []
+    return [name for name in found if _PLAIN.fullmatch(name) and not _is_reserved(name)][:_MAX_LISTED_TASTES]
 
 
 def evaluations_folder(title: object = None, within: str = "") -> Path:

@@ -66,7 +66,11 @@ class BlipModel(nn.Module):
             ids, mask = texts(prompts)
             return self(pixels.to(weight.dtype), ids.to(weight.device), mask.to(weight.device))
 
-        return PixelNetwork(self, scores, self.image_size, texts=texts)
+        def features(pixels: torch.Tensor) -> torch.Tensor:
+            seen = self.vision(pixels.to(self.text.embeddings.word_embeddings.weight.dtype))
+            return seen.last_hidden_state.mean(1)  # over all patches: the class token sees what its reward needs only
+
+        return PixelNetwork(self, scores, self.image_size, features=features, texts=texts)
 
 
 class ImageRewardModel(BlipModel):

@@ -6,6 +6,7 @@ Radford et al. 2021 (arXiv 2103.00020). Legend: B images or texts, L tokens, D f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,8 @@ def cosine_network(network: CLIPModel, texts: TextReader, *, scaled: bool = Fals
         cosines = (image_features(network, pixels) * text_features(network, texts, prompts)).sum(-1)
         return cosines * network.logit_scale.float().exp() if scaled else cosines
 
-    return PixelNetwork(network, scores, image_size(network), texts=texts, **view)
+    features = partial(image_features, network)
+    return PixelNetwork(network, scores, image_size(network), features=features, texts=texts, **view)
 
 
 def image_size(network: CLIPModel) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def build(paths: Sequence[Path], dtype: torch.dtype) -> PixelNetwork:
     def scores(pixels: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
         return head(image_features(clip, pixels)).squeeze(-1)
 
-    return PixelNetwork(nn.ModuleDict({"clip": clip, "head": head}), scores, image_size(clip))
+    network = nn.ModuleDict({"clip": clip, "head": head})
+    return PixelNetwork(network, scores, image_size(clip), features=partial(image_features, clip))
 
 
 def load_head(path: Path, width: int) -> nn.Sequential:

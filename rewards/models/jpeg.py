@@ -37,6 +37,7 @@ class JpegSize:
     settings: tuple[str, ...] = (f"Pillow quality {QUALITY}",)
     gradient_score: None = None
     overflow: None = None
+    embed: None = None
 
     def picture_score(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> torch.Tensor:
         """Score B PIL images: (B,)."""

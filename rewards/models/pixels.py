@@ -48,6 +48,7 @@ class PixelNetwork:
         rgb_first: RGB is made of an image before it is resized, not after: another result for palettes,
             transparency and two colours.
         texts: how it reads prompts; None: it reads none.
+        features: normalized pixels to what its encoder makes of them, (B, D).
     """
 
     module: nn.Module
@@ -59,6 +60,7 @@ class PixelNetwork:
     floor: bool = False
     rgb_first: bool = False
     texts: TextReader | None = None
+    features: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -103,6 +105,20 @@ class PixelNetwork:
             given = given.to(self.device)
             pixels = soft_fit(given, self.size) if self.view == "fit" else soft_crop(given, self.size, self.floor)
             return self.scores(normalized(pixels, self.mean, self.std), prompts)
+
+    @property
+    def embed(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What its encoder makes of images, with gradients where they are enabled: (B, H, W, 3) -> (B, D)."""
+        features = self.features
+        if features is None:
+            return None
+
+        def embedded(images: torch.Tensor) -> torch.Tensor:
+            given = images.to(self.device)
+            pixels = soft_fit(given, self.size) if self.view == "fit" else soft_crop(given, self.size, self.floor)
+            return features(normalized(pixels, self.mean, self.std)).float()
+
+        return embedded
 
     def _pixels(self, images: torch.Tensor) -> torch.Tensor:
         if self.view == "fit":

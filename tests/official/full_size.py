@@ -33,17 +33,16 @@ from tests.official.test_other_kinds import shapes_of
 
 log = logging.getLogger(__name__)
 _POOL = torch.randn(4_000_037, generator=torch.Generator().manual_seed(0))  # prime: rows begin elsewhere each time
-_CODES = {torch.float16: "F16", torch.float32: "F32"}
+_CODES = {torch.float16: "F16", torch.float32: "F32", torch.int64: "I64"}
+_WHOLE = ("position_ids", "num_batches_tracked", "queue_ptr")  # endings of the names of whole numbers
 _LORA_SIZE = 2.0  # large: one layer alone must move a picture
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 def value(name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return the weights of a tensor, the same each time, exact in float16: norms near 1, matrices 1/sqrt(inputs)."""
-    if name.endswith("position_ids"):
+    if name.endswith(_WHOLE):
         return torch.arange(math.prod(shape)).view(shape)
-    if name.endswith(("num_batches_tracked", "queue_ptr")):
-        return torch.zeros(shape, dtype=torch.int64)
     if not shape:
         return torch.tensor(math.log(100), dtype=dtype)  # CLIP's scale
     start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % len(_POOL)
@@ -63,8 +62,9 @@ def write_safetensors(path: Path, shapes: Shapes, dtype: torch.dtype, notes: Map
     entries: dict[str, object] = {"__metadata__": dict(notes)} if notes else {}
     at = 0
     for name, shape in shapes.items():
-        size = math.prod(shape) * dtype.itemsize
-        entries[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [at, at + size]}
+        kind = torch.int64 if name.endswith(_WHOLE) else dtype
+        size = math.prod(shape) * kind.itemsize
+        entries[name] = {"dtype": _CODES[kind], "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

@@ -49,11 +49,12 @@ def test_weights_keep_signals_in_range_and_are_exact_in_half(
 
 
 def test_a_file_is_what_safetensors_reads(tmp_path: Path) -> None:
-    shapes = {"a.weight": (3, 4), "logit_scale": (), "b.bias": (5,)}
+    shapes = {"a.weight": (3, 4), "logit_scale": (), "embeddings.position_ids": (1, 7), "b.bias": (5,)}
     write_safetensors(tmp_path / "x.safetensors", shapes, torch.float16, {"title": "made up"})
     read = load_file(tmp_path / "x.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in read.items()} == shapes
-    assert all(torch.equal(tensor, value(name, shapes[name]).half()) for name, tensor in read.items())
+    assert read["embeddings.position_ids"].tolist() == [list(range(7))]
+    assert all(torch.equal(tensor, value(name, shapes[name], torch.float16)) for name, tensor in read.items())
     assert read_header(tmp_path / "x.safetensors").shapes == shapes
 
 

@@ -101,6 +101,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(params=["classic", "nodes 2.0"])
 def shown(page: Any, request: Any) -> Iterator[Any]:
     """The page with the four panels, each having something to show."""
+    page.wait_for_function("() => app.extensionManager.workflow.activeWorkflow", timeout=60_000)  # comes last
     page.evaluate(CAPTURE)
     set_renderer(page, request.param)
     page.evaluate(BUILD, list(KINDS))

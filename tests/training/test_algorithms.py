@@ -12,6 +12,7 @@ import torch
 
 from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel, InputError
+from tastemaker.rewards.reward import Reward
 from tastemaker.training import FineTune, FineTuneConfig, finetune
 from tastemaker.training.__main__ import summary
 from tastemaker.training.algorithms.base import Algorithm, Experience
@@ -121,7 +122,7 @@ def test_a_cancel_takes_it_back_to_the_last_whole_epoch(constant: dict[str, str]
 
 def test_its_name_is_an_option_only_while_it_is_registered(constant: dict[str, str]) -> None:
     [spec] = [f for f in fields(FineTuneConfig) if f.name == "algorithm"]
-    assert list(spec.metadata["options"]) == ["clipped", "score", "matching", "constant"]
+    assert list(spec.metadata["options"]) == ["clipped", "score", "matching", "reward_gradient", "constant"]
     assert FineTuneConfig(algorithm="constant", eta=0.0).eta == 0.0  # it needs no noise in each step
     ALGORITHMS.pop("constant")
     for bad in ("constant", ["clipped"], {}):
@@ -137,7 +138,8 @@ def test_what_an_algorithm_reports_is_what_it_says(name: str, small_ddpm: Diffus
     names = [figure.name for figure in made.figures]
     assert "loss" in names
     assert not set(names) & {f.name for f in fields(EpochReport)}
-    [report] = trained(small_ddpm, algorithm=name, epochs=1, updates_per_epoch=1).reports
+    reward = Reward("brightness", brightness, False, "", "brightness", gradient_score=brightness)
+    [report] = trained(small_ddpm, reward, algorithm=name, epochs=1, updates_per_epoch=1).reports
     assert list(report.figures) != []
     assert sorted(report.figures) == sorted(names)
 

@@ -13,7 +13,8 @@ from ...core.groups import best_first
 from ...core.progress import Progress
 from ...images.decode import PictureError
 from ...images.folder import read_folder
-from ...images.pictures import JoinedPictures, Pictures
+from ...images.joined import JoinedPictures
+from ...images.pictures import Pictures
 from ...ranking.table import ScoreTable
 from .preferences import Preferences, Ranked, pair, ranked_group
 

@@ -1,0 +1,67 @@
+"""The example workflow that learns a person's taste: click, rank by it, train on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .builder import build
+from .layout import Frame, Node, lay_out
+from .theme import AMBER, BLUE, GREEN
+
+PROMPTS = """a red heart on a blue background
+a yellow star on a purple background
+a green ring on a white background
+a pink moon on a green background
+an orange square on a yellow background
+a white cross on a red background"""
+
+NOTE = """## Teach it your taste
+
+1. Press **Run**. **Sample** makes 48 pictures, and **Learn Taste** shows six of them.
+2. On **Learn Taste** press **Teach** (or Alt+T). Pick the best of six with 1 to 6, about 30 times; 0 is none,
+   U takes one back. The line below says how well it knows you.
+3. Press Enter. Now your taste is a reward: **Rank** sorts the pictures by it, and **Fine-Tune** teaches the model to
+   please you, showing on its node what the model makes before and after.
+4. Change **seed** on **Sample** and run: a fresh batch, ranked by your taste.
+
+Decide before you click what you like: warm colours, say, or small shapes low in the picture.
+
+Your taste is kept in `output/tastemaker/tastes`. **Load Reward** lists it in every other graph once you reload the
+page. Another person writes another **name**.
+"""
+
+SAMPLING = {"images_per_prompt": 8, "seed": 20, "steps": 12, "guidance_scale": 3.0}
+TRAINING = {"samples_per_epoch": 96, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU", "epochs": 6}
+
+
+def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(320, 170))
+    sample = Node("TastemakerSample", SAMPLING, {"model": (model, "model"), "prompts": (prompts, "prompts")})
+    wires = {"images": (sample, "images"), "prompts": (sample, "prompts")}
+    score = Node("TastemakerScore", {}, {**wires, "reward": (reward, "reward")})
+    learn = Node(
+        "TastemakerLearnTaste",
+        {"name": "my taste", "clicks_first": 20},
+        {"scores": (score, "scores"), "reward": (reward, "reward")},
+        size=(400, 700),
+    )
+    mine = Node("TastemakerScore", {}, {**wires, "reward": (learn, "taste")}, title="Score by your taste")
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 980))
+    tune = Node(
+        "TastemakerFineTune",
+        {"run_name": "my taste", **TRAINING},
+        {"model": (model, "model"), "reward": (learn, "taste"), "prompts": (prompts, "prompts")},
+        size=(400, 960),
+    )
+    note = Node("MarkdownNote", {"text": NOTE}, size=(320, 480))
+    groups = lay_out(
+        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank], [tune]],
+        [
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Make and teach", GREEN, [sample, score, learn, mine]),
+            Frame("3  Rank and train", AMBER, [rank, tune]),
+        ],
+    )
+    return build("teach_my_taste", [note, model, reward, prompts, sample, score, learn, mine, rank, tune], groups, info)
