@@ -185,7 +185,7 @@ def trained_steps(model: Any, config: Any, labels: Sequence[str], seeds: Sequenc
 def run(
     name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any], *, processor: bool = False
 ) -> None:
-    """Train for so many minutes on the clock (or `processor` minutes), then measure; writes OUT/NAME-SEED.json, .jpg."""
+    """Train so many minutes on the clock (or `processor` minutes), then measure; writes OUT/NAME-SEED.json, .jpg."""
     torch.set_num_threads(threads)
     task = TASKS[name]
     dtype = torch.bfloat16 if native_bfloat16() else torch.float32
