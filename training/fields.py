@@ -17,6 +17,7 @@ SWITCH = ("off", "on")
 FRESH_NOISE = ("everywhere", "window")
 MATCHING_FORMS = ("nft", "awm", "regression")
 OLD_LOG_PROBS = ("auto", "rollout", "recompute")
+KL_GATES = ("off", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -248,5 +249,56 @@ class FineTuneFields:
         low=0.0,
         high=100.0,
         step=0.01,
+        optional=True,
+    )
+    guard: str = setting(
+        "off",
+        "on: stop when a watched reward falls by more than chance explains, or pictures of one prompt become too much "
+        "alike, and keep the best epoch before that. It looks at every comparison: evaluate_every says how often.",
+        options=SWITCH,
+        optional=True,
+    )
+    diversity_floor: float = setting(
+        0.6,
+        "guard: how different pictures of one prompt must stay, as a share of what the untrained model's are. 0 asks "
+        "for nothing.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+        optional=True,
+    )
+    kl_gate: str = setting(
+        "off",
+        "disagreement: kl_weight and reference_weight hold only pictures about which the rewards, trained and watched, "
+        "disagree. With one reward they hold all.",
+        options=KL_GATES,
+        optional=True,
+    )
+    balance_rewards: str = setting(
+        "off",
+        "on: where there are several rewards, their sum is brought to one size in every epoch, so that adding a reward "
+        "does not make the steps larger.",
+        options=SWITCH,
+        optional=True,
+    )
+    denoising_weight: float = setting(
+        0.0,
+        "Keeps the model good at what it could do: it goes on learning to denoise pictures of its own, made before "
+        "training. 0.1 to 1 is usual, 0 is off.",
+        low=0.0,
+        high=100.0,
+        step=0.05,
+        optional=True,
+    )
+    denoising_pictures: int = setting(
+        32, "denoising_weight: how many pictures are made for it, once.", low=1, high=4096, optional=True
+    )
+    kl_mask: float = setting(
+        0.0,
+        "algorithm clipped: a trust region by the exact distance (KL, in nats) of each step instead of clip_range: "
+        "steps further than this are left out. 0 is off; 0.5 to 5 is usual.",
+        low=0.0,
+        high=1e6,
+        step=0.1,
         optional=True,
     )
