@@ -228,8 +228,9 @@ class DDPO(Algorithm[Rollout]):
             found = self._transition(policy, trajectory, batch)
             return Old(found.log_prob, found.mean.cpu() if masked else None)
 
+        first: list[Old | None] = [None] * len(batches[0])
         with torch.no_grad():
-            return [[None] * len(batches[0])] + [[recompute(b) for b in update] for update in batches[1:]]
+            return [first, *([recompute(b) for b in update] for update in batches[1:])]
 
     def _check_first_ratio(self, error: float) -> None:
         """Before the first update the ratio is 1 but for rounding; more than the clip range is a wrong gradient."""
