@@ -223,7 +223,7 @@ class DDPO(Algorithm[Rollout]):
             known = trajectory.log_probs
             return [[Old(known[b.picture, b.step].to(worker.device)) for b in update] for update in batches]
 
-        def recompute(batch: Pairs) -> Old:
+        def recompute(batch: Pairs) -> Old | None:
             progress.check_cancelled()
             found = self._transition(policy, trajectory, batch)
             return Old(found.log_prob, found.mean.cpu() if masked else None)
