@@ -268,8 +268,8 @@ no prompt. It was taught, by squared error, stated rules (`scripts/embedded/aest
 the shape's colour is from the background's (4 parts), hues a third of the circle apart or more (3), the
 shape in the middle (3); all of it times how clean the edges are: no noise, blur, or bent outline. Every
 shape, and many pairs of colours, reach the top. Its lessons were drawn pictures, spoilt ones, pictures
-without a shape, and samples of tiny-ddpm whose marks come of what the checker reads. An outline bent by a pixel or two it hardly
-minds, where the rules do.
+without a shape, and samples of tiny-ddpm whose marks come of what the checker reads.
+An outline bent by a pixel or two it hardly minds, where the rules do; and it can be led above 10.
 
 {tables[tiny-aesthetic]}
 """
