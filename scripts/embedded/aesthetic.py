@@ -186,7 +186,7 @@ def together(*parts: Lessons) -> Lessons:
 
 
 def train(taught: Lessons, *, seed: int, device: str, steps: int = STEPS) -> ResNetScore:
-    """Return the averaged network, taught by squared error."""
+    """Return the averaged network, taught by the Huber loss of its marks."""
     torch.manual_seed(seed)
     network = ResNetScore(WIDTHS, EMBEDDING).to(device).train()
     learner = Learner("aesthetic", network, lr=LEARNING_RATE, steps=steps, decay=0.99)

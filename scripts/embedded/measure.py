@@ -264,12 +264,12 @@ the official key names, taught with the paper's pairwise loss.
 ## tiny-aesthetic ({sizes[tiny-aesthetic]})
 
 A small residual network and an MLP, as LAION's aesthetic predictor is an image tower and an MLP: it reads
-no prompt. It was taught, by squared error, stated rules (`scripts/embedded/aesthetic.py`), 0 to 10: how far
+no prompt. It was taught, by Huber loss, stated rules (`scripts/embedded/aesthetic.py`), 0 to 10: how far
 the shape's colour is from the background's (4 parts), hues a third of the circle apart or more (3), the
 shape in the middle (3); all of it times how clean the edges are: no noise, blur, or bent outline. Every
 shape, and many pairs of colours, reach the top. Its lessons were drawn pictures, spoilt ones, pictures
-without a shape, and samples of tiny-ddpm whose marks come of what the checker reads. An outline bent by a
-pixel or two it hardly minds, where the rules do.
+without a shape, and samples of tiny-ddpm whose marks come of what the checker reads.
+An outline bent by a pixel or two it hardly minds, where the rules do; and it can be led above 10.
 
 {tables[tiny-aesthetic]}
 """
