@@ -108,6 +108,23 @@ TASKS["jpeg-reference"] = TASKS["jpeg"]._replace(
     "compared with jpeg above. Its steps are learned from in full batches too, which flatters it a little.",
 )
 
+TASKS["aesthetic"] = Task(
+    model="tiny-ddpm",
+    reward="tiny-aesthetic",
+    watched="clean shapes",
+    prompt="",
+    minutes=2,
+    settings=_PIXELS | {"learning_rate": 2e-3},
+    about="No prompt and a reward of the picture alone, as ddpo-aesthetic-church-256 was made.",
+)
+TASKS["aesthetic-matching"] = TASKS["aesthetic"]._replace(
+    settings={"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4},
+    about="The same by matching; to be compared with aesthetic above.",
+)
+TASKS["aesthetic-gradient"] = TASKS["aesthetic"]._replace(
+    settings={"algorithm": "reward_gradient", "samples_per_epoch": 32, "updates_per_epoch": 2, "learning_rate": 6e-4},
+    about="The same by reward gradients; to be compared with aesthetic above.",
+)
 TASKS["imagereward-matching"] = TASKS["imagereward"]._replace(
     minutes=5,
     settings={"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4},
@@ -165,8 +182,10 @@ def trained_steps(model: Any, config: Any, labels: Sequence[str], seeds: Sequenc
     return Worker(model, config).sample(Request(labels, seeds), Progress(), base=True)[1]
 
 
-def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any]) -> None:
-    """Train for so many minutes on the clock, then measure; writes OUT/NAME-SEED.json and .jpg."""
+def run(
+    name: str, seed: int, out: Path, threads: int, minutes: float, changes: dict[str, Any], *, processor: bool = False
+) -> None:
+    """Train so many minutes on the clock (or `processor` minutes), then measure; writes OUT/NAME-SEED.json, .jpg."""
     torch.set_num_threads(threads)
     task = TASKS[name]
     dtype = torch.bfloat16 if native_bfloat16() else torch.float32
@@ -176,7 +195,7 @@ def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: 
     out.mkdir(parents=True, exist_ok=True)
     known = prompts(task.prompt)[0] if model.conditional else ""
     with finetune(model, load_reward(task.reward), known, config, run_folder=out / f"{name}-{seed}") as fine_tune:
-        clock = _Clock(out / f"{name}-{seed}.seconds", fine_tune.epoch)
+        clock = _Clock(out / f"{name}-{seed}.seconds", fine_tune.epoch, processor=processor)
         while clock.after_another() < minutes * 60:
             report = next(fine_tune)
             clock.lap()
@@ -190,6 +209,7 @@ def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: 
         "dtype": str(dtype).removeprefix("torch."),
         "pictures": len(fine_tune.reports) * config.samples_per_epoch,
         "minutes": clock.seconds[-1] / 60,
+        "timed by": "processor" if processor else "clock",
         "seconds": clock.seconds,
         "curve": [r.reward for r in fine_tune.reports],
         "held out": measure(task, model, tuned, config, out / f"{name}-{seed}.jpg"),
@@ -200,13 +220,14 @@ def run(name: str, seed: int, out: Path, threads: int, minutes: float, changes: 
 class _Clock:
     """Seconds of training at each epoch's end, kept in a file over all calls."""
 
-    def __init__(self, path: Path, epoch: int) -> None:
-        self._path, self._last = path, time.time()
+    def __init__(self, path: Path, epoch: int, *, processor: bool) -> None:
+        self._now = time.process_time if processor else time.time
+        self._path, self._last = path, self._now()
         known = json.loads(path.read_text()) if path.exists() else [0.0]
         self.seconds: list[float] = known[: epoch + 1]
 
     def lap(self) -> None:
-        now = time.time()
+        now = self._now()
         self.seconds.append(self.seconds[-1] + now - self._last)
         self._last = now
         self._path.write_text(json.dumps(self.seconds))
@@ -270,13 +291,14 @@ def report(out: Path) -> None:
         usual = asdict(preset("CPU"))
         settings = {k: v for k, v in found[0]["settings"].items() if usual[k] != v}
         minutes = ", ".join(f"{f['minutes']:.1f}" for f in found)
+        timed = "of processor time" if found[0].get("timed by") == "processor" else "on the clock"
         about = f'prompts like "{prompts(task.prompt)[0][0]}"' if task.prompt else "no prompts"
         write_section(
             f"DDPO: {name}",
             f"""
 {machine()} {task.model} trained on {task.reward}, {about}, {found[0]["dtype"]}, {found[0]["threads"]} threads,
 seeds {", ".join(str(f["seed"]) for f in found)}. Settings beside the CPU preset: {settings or "none"}.
-{", ".join(str(f["pictures"]) for f in found)} pictures sampled in {minutes} minutes on the clock.
+{", ".join(str(f["pictures"]) for f in found)} pictures sampled in {minutes} minutes {timed}.
 {PICTURES} held-out prompts and seeds, in pairs; {task.watched} is not trained on. {task.about}
 
 | sampler | reward | base | tuned | change (least and most of the seeds) | gain in base spreads | win rate (95%) |
@@ -300,6 +322,7 @@ def main() -> None:
     parser.add_argument("task", nargs="?", choices=tuple(TASKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, help="instead of the task's")
+    parser.add_argument("--processor", action="store_true", help="the minutes are of processor time, not on the clock")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("/tmp/tastemaker-ddpo"))
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON, over the task's")
@@ -310,7 +333,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "run":
         minutes = options.minutes or TASKS[options.task].minutes
-        run(options.task, options.seed, options.out, options.threads, minutes, options.settings)
+        run(
+            options.task,
+            options.seed,
+            options.out,
+            options.threads,
+            minutes,
+            options.settings,
+            processor=options.processor,
+        )
     elif options.what == "report":
         report(options.out)
     else:

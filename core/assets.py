@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 EMBEDDED_MODELS = ("tiny-sdxl", "tiny-ddpm")
-EMBEDDED_REWARDS = ("tiny-imagereward",)
+EMBEDDED_REWARDS = ("tiny-imagereward", "tiny-aesthetic")
 _TOKENIZERS = ("clip-tokenizer", "bert-tokenizer")
 _PAGE = "page"  # the parts of a ranking as an HTML file
 

@@ -59,9 +59,9 @@ class TastemakerLoadReward(io.ComfyNode):
                     "reward",
                     options=[*REWARDS, *saved_tastes()],
                     default=next(iter(REWARDS)),
-                    tooltip="tiny-imagereward comes with the pack and knows the pictures of the embedded models; the "
-                    "JPEG ones need no files. The others are read from ComfyUI/models/rewards. What begins with "
-                    "taste: was learned by Learn Taste; reload the page for new ones.",
+                    tooltip="tiny-imagereward and tiny-aesthetic come with the pack and know the pictures of the "
+                    "embedded models; the JPEG ones need no files. The others are read from ComfyUI/models/rewards. "
+                    "What begins with taste: was learned by Learn Taste; reload the page for new ones.",
                 ),
                 dtype_input(
                     "Number format of the network. auto is float16 on a GPU; on a CPU it is bfloat16 where the CPU "

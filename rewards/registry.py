@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 from ..core.errors import InputError
 from .files import find_files
 from .known import KnownReward
-from .models import aesthetic, blip_score, clip_score, hps, imagereward, jpeg, pickscore, tiny_imagereward
+from .models import (
+    aesthetic,
+    blip_score,
+    clip_score,
+    hps,
+    imagereward,
+    jpeg,
+    pickscore,
+    tiny_aesthetic,
+    tiny_imagereward,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
 
 _KNOWN = (  # in the order of the Load Reward node
     tiny_imagereward.REWARD,
+    tiny_aesthetic.REWARD,
     imagereward.REWARD,
     clip_score.REWARD,
     blip_score.REWARD,

@@ -111,11 +111,49 @@ def saturated(advantages: torch.Tensor, at: float) -> torch.Tensor:
     return (advantages / at).clamp(-1, 1)
 
 
-def weighted_sum(parts: Sequence[tuple[torch.Tensor, float]], limit: float) -> torch.Tensor:
+def weighted_sum(parts: Sequence[tuple[torch.Tensor, float]], limit: float, *, balanced: bool = False) -> torch.Tensor:
     """Return the weighted sum of (advantages, weight) pairs, clipped to +- limit. Shape: each (B,) to float32 (B,).
 
     Each reward was normalised by itself before this, so that a weight means the same whatever scale a
-    reward has.
+    reward has. With `balanced` the sum of several is standardised over the batch, so that its size does not depend on
+    how many there are and how far they agree (GDPO).
     """
     total = sum(weight * advantages for advantages, weight in parts)
+    if balanced and len(parts) > 1:
+        total = normalised(total, total)
     return total.clamp(-limit, limit).float()
+
+
+def disagreement(columns: Sequence[torch.Tensor], groups: Sequence[str]) -> torch.Tensor:
+    """Return how far rewards disagree about each picture: the standard deviation of its ranks (GARDO, 2512.24138).
+
+    Ranks are within the picture's group, from 0 for the lowest to 1, equal scores sharing their mean; the deviation is
+    the population's over the rewards: 0 where they agree, 0.5 where one of two says best and the other worst.
+    Shape: columns each (B,), groups B labels; result (B,) float64.
+    """
+    ranks = torch.zeros(len(columns), len(groups), dtype=torch.float64)
+    for group in dict.fromkeys(groups):
+        rows = torch.tensor([g == group for g in groups])
+        for i, column in enumerate(columns):
+            ranks[i, rows] = _shares(column[rows])
+    return ranks.std(dim=0, correction=0)
+
+
+def _shares(scores: torch.Tensor) -> torch.Tensor:
+    """Return ranks from 0 to 1: the share of the others that are lower, equal ones counting half. Shape: (n,)."""
+    lower = (scores[None, :] < scores[:, None]).sum(dim=1).double()
+    equal = (scores[None, :] == scores[:, None]).sum(dim=1).double() - 1
+    return (lower + equal / 2) / max(len(scores) - 1, 1)
+
+
+DISAGREE = 0.25  # of `disagreement`: two rewards whose ranks of a picture are half the group apart
+
+
+def gate(columns: Sequence[torch.Tensor], groups: Sequence[str]) -> torch.Tensor:
+    """Return 1 for each picture about which the rewards disagree, else 0; 1 for all where one reward is known.
+
+    Shape: columns each (B,); result (B,) float32.
+    """
+    if len(columns) < 2:
+        return torch.ones(len(groups))
+    return (disagreement(columns, groups) > DISAGREE).float()

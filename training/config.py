@@ -112,6 +112,11 @@ def _check_learning(config: FineTuneConfig) -> None:
         raise InputError("reference_weight", config.reference_weight, advice)
     if matching and config.matching_form == "nft" and config.proximal_weight == 0:
         raise InputError("proximal_weight", 0, "nft needs it above 0: with 0 nothing is learned. Set 1, or pick awm.")
+    if config.kl_mask and config.algorithm != "clipped":
+        advice = f"It is a trust region for algorithm clipped; {config.algorithm} has none to put it in the place of."
+        raise InputError("kl_mask", config.kl_mask, advice)
+    if config.guard == "on" and not config.evaluate_every:
+        raise InputError("guard", "on", "It looks at the comparisons: set evaluate_every above 0.")
     if config.patience and not config.evaluate_every:
         raise InputError("patience", config.patience, "Stopping early needs evaluate_every above 0.")
 
@@ -121,7 +126,7 @@ def _check_learning(config: FineTuneConfig) -> None:
 # what changes nothing in what is learned beyond rounding, so that a run may go on with other values
 _FREE = (
     *("epochs", "checkpoint_every", "sample_every", "evaluate_every", "evaluate_samples", "evaluate_steps", "patience"),
-    *("train_batch_size", "rollout_batch_size", "gradient_checkpointing"),
+    *("train_batch_size", "rollout_batch_size", "gradient_checkpointing", "guard", "diversity_floor"),
 )
 
 

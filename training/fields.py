@@ -18,6 +18,7 @@ FRESH_NOISE = ("everywhere", "window")
 GRADIENT_FORMS = ("draft_1", "draft_lv", "direct_align")
 MATCHING_FORMS = ("nft", "awm", "regression")
 OLD_LOG_PROBS = ("auto", "rollout", "recompute")
+KL_GATES = ("off", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -262,5 +263,44 @@ class FineTuneFields:
         "fresh noises of it, timesteps_per_picture of them. direct_align: at any noise level between window_start and "
         "window_stop.",
         options=GRADIENT_FORMS,
+        optional=True,
+    )
+    guard: str = setting(
+        "off",
+        "on: stop when a watched reward falls by more than chance explains, or pictures of one prompt become too much "
+        "alike, and keep the best epoch before that. It looks at every comparison: evaluate_every says how often.",
+        options=SWITCH,
+        optional=True,
+    )
+    diversity_floor: float = setting(
+        0.6,
+        "guard: how different pictures of one prompt must stay, as a share of what the untrained model's are. 0 asks "
+        "for nothing.",
+        low=0.0,
+        high=1.0,
+        step=0.05,
+        optional=True,
+    )
+    kl_gate: str = setting(
+        "off",
+        "disagreement: kl_weight and reference_weight hold only pictures about which the rewards, trained and watched, "
+        "disagree. With one reward they hold all.",
+        options=KL_GATES,
+        optional=True,
+    )
+    balance_rewards: str = setting(
+        "off",
+        "on: where there are several rewards, their sum is brought to one size in every epoch, so that adding a reward "
+        "does not make the steps larger.",
+        options=SWITCH,
+        optional=True,
+    )
+    kl_mask: float = setting(
+        0.0,
+        "algorithm clipped: a trust region by the exact distance (KL, in nats) of each step instead of clip_range: "
+        "steps further than this are left out. 0 is off; 0.5 to 5 is usual.",
+        low=0.0,
+        high=1e6,
+        step=0.1,
         optional=True,
     )

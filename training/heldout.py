@@ -19,6 +19,7 @@ from ..ranking.intervals import win_rate
 from ..sampling.prompts import check_readable
 from .advantages import check_rewards
 from .config import FineTuneConfig
+from .guard import WATCHED
 from .randomness import derived_seed
 from .rollout import Request
 from .scoring import RewardFunction, RewardTerm, call_reward, reward_name
@@ -41,6 +42,15 @@ def diversity(images: torch.Tensor, groups: Sequence[str]) -> float:
     return float(torch.cat(distances).mean()) if distances else 0.0
 
 
+def standard_error(before: torch.Tensor, after: torch.Tensor) -> float:
+    """Compute that of the mean change of pairs: std(after - before) / sqrt(B), the sample's; 0 for one pair.
+
+    Shape: both (B,) float64.
+    """
+    change = after - before
+    return float(change.std(correction=1)) / math.sqrt(len(change)) if len(change) > 1 else 0.0
+
+
 def compare(
     base: torch.Tensor,
     tuned: torch.Tensor,
@@ -51,7 +61,8 @@ def compare(
     """Compare pictures of two models; return the figures as they go into a report: JSON.
 
     Shape: base and tuned (B, H, W, 3). `rewards` are (name, reward) pairs. For each: means, the base's standard
-    deviation, the gain in those, and the win rate with its interval. Progress advances by pictures scored.
+    deviation, the paired change with its standard error, the gain in the base's deviations, and the win rate with its
+    interval. Progress advances by pictures scored.
     Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
     """
     progress = progress or Progress()
@@ -68,6 +79,8 @@ def compare(
             "base": float(before.mean()),
             "tuned": float(after.mean()),
             "base_std": std,
+            "change": gain,
+            "standard_error": standard_error(before, after),
             "gain_in_base_std": gain / std if std > 0 else 0.0,
             "win_rate": wins.value,
             "win_rate_low": wins.low,
@@ -162,4 +175,4 @@ def _check_given(
 
 
 def _watched_name(reward: RewardFunction) -> str:
-    return f"watched: {reward_name(reward)}"
+    return f"{WATCHED}{reward_name(reward)}"

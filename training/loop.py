@@ -19,12 +19,14 @@ from .algorithms.classes import CLASSES
 from .algorithms.registry import OFFLINE
 from .config import FineTuneConfig
 from .epoch import plan_epoch
+from .guard import Verdict, is_judged, judge
 from .heldout import HeldOut, best_so_far
 from .learner.learner import Learner
 from .processes import SingleProcess
 from .randomness import derived_seed
 from .rollout import Request
 from .run.checkpoint import Checkpoint
+from .run.kept import Kept
 from .run.progress import EpochProgress, PhaseClock
 from .run.report import EpochReport
 from .run.store import RunStore
@@ -84,7 +86,7 @@ def finetune(
     with outside_inference_mode():
         schedule = make_algorithm.schedule(model, config)
         worker = Worker(model, config, negative_prompt, place, processes, schedule)
-        algorithm = make_algorithm(worker, Scorer(terms, config, processes))
+        algorithm = make_algorithm(worker, Scorer(terms, config, processes, watched_reward))
         return FineTune(algorithm, texts, held_out, progress, run_folder)
 
 
@@ -139,8 +141,11 @@ class FineTune(Iterator[EpochReport]):
         self._store = RunStore(self._worker, algorithm.scorer, self._prompts, path, algorithm.given)
         if remark and not self._store.epoch:
             self._store.remark = remark
+        self._kept = Kept(self.learner, self._store.path, self.writes)
         if self._store.epoch:
             self._stop_early()
+            if self.finished:
+                self._bring_back_kept()
 
     # --- for whoever holds it -------------------------------------------------------------------
 
@@ -154,10 +159,14 @@ class FineTune(Iterator[EpochReport]):
         with outside_inference_mode():
             before = self._store.snapshot() if self.learner.adapter is not None else None
             try:
+                if self.config.guard == "on" and self.epoch == 0:
+                    self._kept.hold(0)
                 report = self._run_epoch()
                 self._store.note(report)
                 self._stop_early()
                 self._store.keep(finished=self.finished)
+                if self.finished:
+                    self._bring_back_kept()
             except BaseException:
                 self._roll_back(before)
                 raise
@@ -177,6 +186,12 @@ class FineTune(Iterator[EpochReport]):
     def finished(self) -> bool:
         """Return whether there is nothing left to do."""
         return self.epoch >= self.config.epochs or bool(self.stopped)
+
+    @property
+    def kept(self) -> int:
+        """Return the epoch whose weights are the result once the run ends: the last, unless the guard says another."""
+        comparisons = self._comparisons()
+        return self._verdict(comparisons).kept if self.config.guard == "on" and comparisons else self.epoch
 
     @property
     def writes(self) -> bool:
@@ -227,6 +242,7 @@ class FineTune(Iterator[EpochReport]):
         evaluation = None
         if self._due(number, config.evaluate_every):
             evaluation = self.held_out.evaluate(algorithm, progress)
+        verdict = self._judge(number + 1, evaluation)
         progress.lap()
         self._durations.append(sum(progress.seconds.values()))
         return EpochReport(
@@ -237,7 +253,7 @@ class FineTune(Iterator[EpochReport]):
             algorithm=config.algorithm,
             seconds={name: round(value, 3) for name, value in progress.seconds.items()},
             evaluation=evaluation,
-            note=" ".join(filter(None, (self._store.remark, _note(number, experience)))),
+            note=" ".join(filter(None, (self._store.remark, _note(number, experience), verdict.stop))),
             grid=grid,
         )
 
@@ -261,16 +277,49 @@ class FineTune(Iterator[EpochReport]):
         progress.phase(phase, GRID_PICTURES * len(self._worker.schedule.timesteps))
         return self.algorithm.sample(Request(prompts, seeds), progress, averaged=True)
 
+    def _judge(self, epoch: int, evaluation: dict[str, Any] | None) -> Verdict:
+        """Ask the guard about a new comparison; note in it which epoch is kept, and keep this one if it is that.
+
+        Only the first process compares; every process keeps the same.
+        """
+        if self.config.guard != "on":
+            return Verdict(epoch, "")
+        verdict = Verdict(self.kept, "")
+        if evaluation is not None:
+            verdict = self._verdict([*self._comparisons(), (epoch, evaluation)])
+            evaluation["kept_epoch"] = verdict.kept
+        if self._worker.processes.broadcast(int(evaluation is not None and verdict.kept == epoch)):
+            self._kept.hold(epoch)
+        return verdict
+
+    def _verdict(self, comparisons: Sequence[tuple[int, Mapping[str, Any]]]) -> Verdict:
+        return judge([(n, e) for n, e in comparisons if is_judged(e)], self.config.diversity_floor)
+
+    def _comparisons(self) -> list[tuple[int, Mapping[str, Any]]]:
+        return [(r.epoch, r.evaluation) for r in self.reports if r.evaluation is not None]
+
     def _stop_early(self) -> None:
-        """Stop where the held-out comparison does not get better any more; every process agrees."""
-        evaluations = [r.evaluation for r in self.reports if r.evaluation is not None]
-        stop = best_so_far(self.held_out.watched(evaluations, self.algorithm.scorer.terms), self.config.patience)
-        if self._worker.processes.broadcast(int(stop)) and self.epoch < self.config.epochs:
-            self.stopped = (
+        """Stop where the guard says so, or the comparison does not get better any more; every process agrees."""
+        why = ""
+        if self.config.guard == "on":
+            why = self._verdict(self._comparisons()).stop
+        evaluations = [evaluation for _, evaluation in self._comparisons()]
+        if best_so_far(self.held_out.watched(evaluations, self.algorithm.scorer.terms), self.config.patience):
+            why = why or (
                 f"Stopped after epoch {self.epoch}: the held-out comparison was no better in the last "
                 f"{self.config.patience} than before."
             )
+        if self._worker.processes.broadcast(int(bool(why))) and self.epoch < self.config.epochs:
+            self.stopped = why or "Stopped: the first process says why."
             log.info("%s", self.stopped)
+
+    def _bring_back_kept(self) -> None:
+        """Make the epoch that the guard keeps the result; checkpoints stay the last epoch's, to go on from."""
+        kept = self._worker.processes.broadcast(self.kept)
+        if self.config.guard != "on" or kept == self.epoch:
+            return
+        self._store.remark = self._kept.bring_back(kept)
+        self._store.save_result(kept if not self._store.remark else self.epoch)
 
     def _roll_back(self, before: Checkpoint | None) -> None:
         """Go back to the last whole epoch, and save it; nothing here may hide what went wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Progress, Within
-from .advantages import PromptHistory, batch_advantages, check_rewards, group_advantages, weighted_sum
+from .advantages import PromptHistory, batch_advantages, check_rewards, gate, group_advantages, weighted_sum
 from .config import FineTuneConfig
 from .epoch import Epoch
 from .processes import SingleProcess
@@ -51,11 +52,13 @@ class ScoredEpoch(NamedTuple):
         advantages: (B,) float32.
         total: (B,) float64, the weighted sum of the scores, for people to watch.
         columns: each reward's scores by name, (B,) float64; parts of combined rewards too.
+        held: (B,) float32, 1 for a picture that the distance to the base counts for, else 0 (`kl_gate`).
     """
 
     advantages: torch.Tensor
     total: torch.Tensor
     columns: dict[str, torch.Tensor]
+    held: torch.Tensor
 
 
 def reward_name(reward: Any) -> str:
@@ -98,8 +101,14 @@ def check_terms(reward: Rewards) -> list[RewardTerm]:
 class Scorer:
     """Score epochs with the rewards that are trained on, and remember the scores of each prompt."""
 
-    def __init__(self, terms: Sequence[RewardTerm], config: FineTuneConfig, processes: SingleProcess) -> None:
-        self.terms, self._config, self._processes = tuple(terms), config, processes
+    def __init__(
+        self,
+        terms: Sequence[RewardTerm],
+        config: FineTuneConfig,
+        processes: SingleProcess,
+        watched: RewardFunction | None = None,
+    ) -> None:
+        self.terms, self._config, self._processes, self._watched = tuple(terms), config, processes, watched
         self._histories = {
             name: PromptHistory(config.history, config.min_history) for term in terms for name, _ in term.trained_on
         }
@@ -121,7 +130,24 @@ class Scorer:
                 columns[name] = self._processes.all_gather(local)
             total += term.weight * columns[term.name]
             parts += [(self._advantages(name, columns[name], epoch), weight) for name, weight in term.trained_on]
-        return ScoredEpoch(weighted_sum(parts, self._config.advantage_clip), total, columns)
+        balanced = self._config.balance_rewards == "on"
+        advantages = weighted_sum(parts, self._config.advantage_clip, balanced=balanced)
+        return ScoredEpoch(advantages, total, columns, self._held(images, epoch, columns, progress))
+
+    def _held(
+        self, images: torch.Tensor, epoch: Epoch, columns: Mapping[str, torch.Tensor], progress: Progress
+    ) -> torch.Tensor:
+        """Return which pictures the distance to the base counts for: all, or those the rewards disagree about."""
+        if self._config.kl_gate == "off" or not self._config.base_weight:
+            return torch.ones(len(epoch.prompts))
+        # ranks say nothing of the size of a weight, but those of one below 0 are the other way round
+        ranked = [columns[name] * math.copysign(1, weight) for term in self.terms for name, weight in term.trained_on]
+        if self._watched is not None:
+            name = reward_name(self._watched)
+            scores = call_reward(self._watched, images, epoch.local_prompts, progress)
+            local = check_rewards(torch.as_tensor(scores), name, epoch.local_prompts)
+            ranked.append(self._processes.all_gather(local))
+        return gate(ranked, epoch.groups)
 
     def _advantages(self, name: str, scores: torch.Tensor, epoch: Epoch) -> torch.Tensor:
         config = self._config
@@ -130,6 +156,13 @@ class Scorer:
         if config.advantages == "prompt":
             return self._histories[name].advantages(scores, epoch.prompts, config.min_spread)
         return batch_advantages(scores, config.min_spread)
+
+    def identity(self) -> list[list[Any]]:
+        """Return what must be the same for a run to go on: rewards with their weights, a watched one that gates too."""
+        terms = [(term.name, term.weight, term.score) for term in self.terms]
+        if self._watched is not None and self._config.kl_gate != "off":
+            terms.append((reward_name(self._watched), 0.0, self._watched))
+        return [[name, weight, getattr(score, "fingerprint", None)] for name, weight, score in terms]
 
     def state(self) -> dict[str, dict[str, list[float]]]:
         """Return the scores remembered, by column and prompt, for a JSON file."""

@@ -124,3 +124,12 @@ def write_reward(network, write_vocabulary, vit: dict[str, int], med: dict[str, 
     _write_json(folder / "med_config.json", med)
     state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(to_official(state), folder / "ImageReward.safetensors", metadata={"format": "pt"})
+
+
+def write_aesthetic(network) -> None:
+    """`assets/tiny-aesthetic`: the weights alone; their sizes stand in `rewards/models/tiny_aesthetic.py`."""
+    from safetensors.torch import save_file
+
+    folder = _fresh("tiny-aesthetic")
+    state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

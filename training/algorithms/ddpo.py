@@ -24,16 +24,29 @@ from ..scoring import Scorer
 from ..trajectory import Pairs, Trajectory, at_pairs, choose_pairs, learnable_steps, micro_batches
 from ..worker import Worker
 from .base import Algorithm, Experience
-from .losses import PairLoss, clipped_loss, kl_to_base, scaled_clip_range, score_loss
+from .losses import PairLoss, clipped_loss, kl_to_base, masked_loss, scaled_clip_range, score_loss, step_kl
 from .policy import Transition, transition
 
 
 @dataclass(frozen=True)
 class Rollout(Experience):
-    """Hold an epoch's pictures: every step of this process's, and the advantages (B,) of all."""
+    """Hold an epoch's pictures: every step of this process's; of all, advantages (B,), and which are `held` (B,)."""
 
     trajectory: Trajectory
     advantages: torch.Tensor
+    held: torch.Tensor
+
+
+class Old(NamedTuple):
+    """Hold what the network said of a micro-batch before the epoch's first update.
+
+    Attributes:
+        log_prob: (N,) of the steps taken.
+        mean: (N, C, h, w) of the steps, on the CPU; None where `kl_mask` does not ask for it.
+    """
+
+    log_prob: torch.Tensor
+    mean: torch.Tensor | None = None
 
 
 class UpdateSums(NamedTuple):
@@ -92,35 +105,44 @@ class DDPO(Algorithm[Rollout]):
         """Compute the policy's part of the loss of each pair. Shape: all (N,)."""
         return clipped_loss(log_prob, old, advantage, self.clip_range)
 
+    def _policy(self, now: Transition, old: Old, advantage: torch.Tensor) -> PairLoss:
+        bound = self.worker.config.kl_mask
+        if not bound or old.mean is None:
+            return self.policy_loss(now.log_prob, old.log_prob, advantage)
+        kl = step_kl(now.mean, old.mean.to(self.worker.device), now.std)
+        return masked_loss(now.log_prob, old.log_prob, advantage, kl, bound)
+
     # --- one update, top to bottom --------------------------------------------------------------
 
     def update(
         self,
         trajectory: Trajectory,
         batches: Sequence[Pairs],
-        old_log_probs: Sequence[torch.Tensor | None],
+        before: Sequence[Old | None],
         advantages: torch.Tensor,
+        held: torch.Tensor,
         total: int,
         progress: Progress,
     ) -> UpdateSums:
         """Add the gradient of the loss averaged over `total` pairs, batch by batch; `Learner.step` takes the step.
 
-        Shape: advantages (B / world_size,) of the trajectory's pictures; old_log_probs a (N,) for each batch, or None
-        where the network has not moved since the rollout. Raises NonFiniteError before a NaN reaches a gradient.
+        Shape: advantages and held (B / world_size,) of the trajectory's pictures; `before` has an entry for each
+        batch, None where the network has not moved since the rollout. Raises NonFiniteError before a NaN reaches a
+        gradient.
         """
-        worker, kl_weight, done = self.worker, self.worker.config.kl_weight, []
-        for batch, old in zip(batches, old_log_probs, strict=True):
+        worker, config, done = self.worker, self.worker.config, []
+        for batch, old in zip(batches, before, strict=True):
             # 1. where the untrained model would have gone; first, while no graph takes memory
-            base = self._base_means(trajectory, batch) if kl_weight else None
+            base = self._base_means(trajectory, batch) if config.kl_weight else None
             # 2. log-probability of the steps that were taken: now, and before the epoch's first update
             now = self._transition(worker.learner.policy, trajectory, batch)
-            old = now.log_prob.detach() if old is None else old
-            # 3. ratio r = exp(now - old), and the clipped loss max(-A r, -A clip(r, 1 - c, 1 + c))
-            policy = self.policy_loss(now.log_prob, old, advantages[batch.picture].to(worker.device))
+            old = Old(now.log_prob.detach(), now.mean.detach()) if old is None else old
+            # 3. ratio r = exp(now - old), and the clipped loss max(-A r, -A clip(r, 1 - c, 1 + c)), or the masked one
+            policy = self._policy(now, old, advantages[batch.picture].to(worker.device))
             loss = policy.loss
-            # 4. distance from the untrained model
-            kl = torch.zeros_like(old) if base is None else kl_to_base(now.mean, base, now.std)
-            loss = loss + kl_weight * kl if kl_weight else loss
+            # 4. distance from the untrained model, of the pictures that are held
+            kl = torch.zeros_like(loss) if base is None else kl_to_base(now.mean, base, now.std)
+            loss = loss + config.kl_weight * held[batch.picture].to(worker.device) * kl if config.kl_weight else loss
             # 5. the gradient
             if not torch.isfinite(loss).all():
                 raise NonFiniteError(
@@ -141,7 +163,7 @@ class DDPO(Algorithm[Rollout]):
         request = Request(epoch.local_prompts, epoch.local_seeds, epoch.local_starts)
         trajectory, images = worker.sample(request, progress)
         scored = self.scorer.score_epoch(images, epoch, progress)
-        return Rollout(scored, trajectory, keep_extremes(scored.advantages, worker.config.learn_from))
+        return Rollout(scored, trajectory, keep_extremes(scored.advantages, worker.config.learn_from), scored.held)
 
     def learn(self, epoch: Epoch, experience: Rollout, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch from its (picture, step) pairs.
@@ -153,16 +175,17 @@ class DDPO(Algorithm[Rollout]):
         trajectory, advantages, rows = experience.trajectory, experience.advantages, epoch.local_rows
         steps = learnable_steps(trajectory.stds, config.window_start, config.window_stop)
         plan = choose_pairs(len(advantages), steps, config, epoch.number)
-        kept = [pairs if config.kl_weight else _with_nonzero_advantage(pairs, advantages) for pairs in plan]
+        kept = [_with_gradient(pairs, advantages, experience.held if config.kl_weight else None) for pairs in plan]
         batches = [micro_batches(_local(pairs, rows), worker.train_batch_size) for pairs in kept]
         progress.phase("learning", sum(len(b.step) for update in batches for b in update))
         parts, norms, first, rate = [], [], 0.0, learner.learning_rate
         with worker.learning():
-            old = self._old_log_probs(trajectory, batches, progress)
+            old = self._before(trajectory, batches, progress)
             for u, whole in enumerate(plan):
                 if not len(kept[u].step):
                     continue
-                parts.append(self.update(trajectory, batches[u], old[u], advantages[rows], len(whole.step), progress))
+                mine = (advantages[rows], experience.held[rows])
+                parts.append(self.update(trajectory, batches[u], old[u], *mine, len(whole.step), progress))
                 if len(parts) == 1:
                     first = worker.processes.all_reduce_max(parts[0].largest)
                     self._check_first_ratio(first)
@@ -186,28 +209,28 @@ class DDPO(Algorithm[Rollout]):
         with self.worker.learner.as_base() as base, torch.no_grad():
             return self._transition(base, trajectory, batch).mean
 
-    def _old_log_probs(
-        self, trajectory: Trajectory, batches: list[list[Pairs]], progress: Progress
-    ) -> list[list[torch.Tensor | None]]:
-        """Return log-probabilities before the first update, of each batch, where the network runs.
+    def _before(self, trajectory: Trajectory, batches: list[list[Pairs]], progress: Progress) -> list[list[Old | None]]:
+        """Return log-probabilities before the first update, of each batch, where the network runs; means for `kl_mask`.
 
         In half precision, and where the rollout ran on other kernels, rounding alone moves the ratio past the
         clip range: there they are computed once more, in the very batches that will be learned from. Those of the
         first update are None then: learning computes them itself, before anything has moved.
         """
         worker, policy = self.worker, self.worker.learner.policy
-        choice = worker.config.old_log_probs
+        choice, masked = worker.config.old_log_probs, bool(worker.config.kl_mask)
         exact = policy.dtype == torch.float32 and worker.device.type == "cpu"
-        if choice == "rollout" or (choice == "auto" and exact):
+        if not masked and (choice == "rollout" or (choice == "auto" and exact)):
             known = trajectory.log_probs
-            return [[known[b.picture, b.step].to(worker.device) for b in update] for update in batches]
+            return [[Old(known[b.picture, b.step].to(worker.device)) for b in update] for update in batches]
 
-        def recompute(batch: Pairs) -> torch.Tensor:
+        def recompute(batch: Pairs) -> Old | None:
             progress.check_cancelled()
-            return self._transition(policy, trajectory, batch).log_prob
+            found = self._transition(policy, trajectory, batch)
+            return Old(found.log_prob, found.mean.cpu() if masked else None)
 
+        first: list[Old | None] = [None] * len(batches[0])
         with torch.no_grad():
-            return [[None] * len(batches[0])] + [[recompute(b) for b in update] for update in batches[1:]]
+            return [first, *([recompute(b) for b in update] for update in batches[1:])]
 
     def _check_first_ratio(self, error: float) -> None:
         """Before the first update the ratio is 1 but for rounding; more than the clip range is a wrong gradient."""
@@ -230,8 +253,11 @@ class ScoreFunction(DDPO):
         """Accept any: the gradient does not depend on the ratio."""
 
 
-def _with_nonzero_advantage(pairs: Pairs, advantages: torch.Tensor) -> Pairs:
+def _with_gradient(pairs: Pairs, advantages: torch.Tensor, held: torch.Tensor | None) -> Pairs:
+    """Return the pairs with an advantage, or held where there is a KL term."""
     rows = advantages[pairs.picture] != 0
+    if held is not None:
+        rows |= held[pairs.picture] != 0
     return Pairs(pairs.picture[rows], pairs.step[rows])
 
 

@@ -50,6 +50,28 @@ def clipped_loss(
     return PairLoss(torch.maximum(unclipped, clipped), ratio.detach(), (clipped > unclipped).detach())
 
 
+def masked_loss(
+    log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor, kl: torch.Tensor, bound: float
+) -> PairLoss:
+    """Compute importance sampling without clipping, less the pairs whose step has moved too far: -A r [kl <= bound].
+
+    `kl` is that of the step before the epoch's first update and now, `step_kl`, exact where the clipped ratio of one
+    draw is an estimate of it. A pair beyond the bound has neither loss nor gradient, whatever its advantage.
+    Shape: all (N,).
+    """
+    ratio = (log_prob - old_log_prob).exp()
+    outside = kl.detach() > bound
+    return PairLoss((-advantage * ratio).masked_fill(outside, 0.0), ratio.detach(), outside)
+
+
+def step_kl(mean: torch.Tensor, old_mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Compute the KL of a step's two Gaussians in nats: |mean - old|^2 / (2 std^2), summed over C, h, w; no gradient.
+
+    Shape: mean, old_mean (N, C, h, w), std (N,), above 0; result (N,).
+    """
+    return kl_to_base(mean.detach(), old_mean, std) * mean[0].numel()
+
+
 def score_loss(log_prob: torch.Tensor, old_log_prob: torch.Tensor, advantage: torch.Tensor) -> PairLoss:
     """Compute the score-function (REINFORCE) form (Black et al. 2023, eq. 5): -A log_prob.  Shape: all (N,)."""
     ratio = (log_prob.detach() - old_log_prob).exp()
@@ -73,7 +95,7 @@ def matching_loss(
     *,
     proximal: torch.Tensor | float = 1.0,
     weight: torch.Tensor | float = 1.0,
-    beta: float = 0.0,
+    beta: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
     """Compute the loss of forward-process policy optimization: one formula for a family (`matching_terms` names them).
 
@@ -83,15 +105,15 @@ def matching_loss(
     It is the published losses less what has no gradient; at e = e_old it is 0, its gradient A times that of
     |e - target|^2.
 
-    Shape: e, e_old, e_ref, target (N, C, h, w); advantage, proximal (lambda) and weight (w) (N,) or numbers; result
-    (N,). Gradients flow to e alone. Zheng et al. 2025 (DiffusionNFT, arXiv 2509.16117, eq. 5); Xue et al. 2025
+    Shape: e, e_old, e_ref, target (N, C, h, w); advantage, proximal (lambda), weight (w) and beta (N,) or numbers;
+    result (N,). Gradients flow to e alone. Zheng et al. 2025 (DiffusionNFT, arXiv 2509.16117, eq. 5); Xue et al. 2025
     (AWM, arXiv 2509.25050).
     """
     e_old, over = e_old.detach(), (1, 2, 3)
     moved = e - e_old
     pull = ((e_old - target) * moved).mean(dim=over)
     loss = weight * (2 * advantage * pull + proximal * moved.square().mean(dim=over))
-    if beta and e_ref is not None:
+    if e_ref is not None:
         loss = loss + beta * (e - e_ref.detach()).square().mean(dim=over)
     return loss
 

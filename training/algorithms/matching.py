@@ -37,19 +37,27 @@ _FEW_STEPS = ("LCMScheduler", "TCDScheduler")
 
 @dataclass(frozen=True)
 class Finished(Experience):
-    """Hold an epoch's pictures: this process's latents (B / world_size, C, h, w), and the advantages (B,) of all."""
+    """Hold an epoch's pictures.
+
+    Attributes:
+        latents: this process's, (B / world_size, C, h, w).
+        advantages: (B,) of all.
+        held: (B,) of all, 1 where the distance to the base counts, else 0.
+    """
 
     latents: torch.Tensor
     advantages: torch.Tensor
+    held: torch.Tensor
 
 
 class Batch(NamedTuple):
-    """Hold a micro-batch where the network runs: x_t, target (N, C, h, w), timesteps and advantage (N,), N prompts."""
+    """Hold a micro-batch where the network runs: x_t, target (N, C, h, w); timesteps, advantage, held (N,); prompts."""
 
     x_t: torch.Tensor
     target: torch.Tensor
     timesteps: torch.Tensor
     advantage: torch.Tensor
+    held: torch.Tensor
     prompts: list[str]
 
 
@@ -104,7 +112,8 @@ class Matching(Algorithm[Finished]):
             e_old = e.detach() if before is None else before.to(worker.device)
             # 3. towards what pleased, away from what did not, and not far from e_old and e_ref
             terms = matching_terms(config.matching_form, batch.advantage, config.proximal_weight)
-            loss = matching_loss(e, e_old, e_ref, batch.target, **terms._asdict(), beta=config.reference_weight)
+            beta = config.reference_weight * batch.held
+            loss = matching_loss(e, e_old, e_ref, batch.target, **terms._asdict(), beta=beta)
             # 4. the gradient
             if not torch.isfinite(loss).all():
                 raise NonFiniteError(
@@ -128,7 +137,7 @@ class Matching(Algorithm[Finished]):
         advantages = saturated(keep_extremes(scored.advantages, config.learn_from), config.advantage_saturation)
         if config.matching_form == "regression":
             advantages = advantages.clamp(min=0)  # what pleased less has no part in it
-        return Finished(scored, latents, advantages)
+        return Finished(scored, latents, advantages, scored.held)
 
     def learn(self, epoch: Epoch, experience: Finished, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch.
@@ -138,7 +147,7 @@ class Matching(Algorithm[Finished]):
         """
         worker, config, learner = self.worker, self.worker.config, self.worker.learner
         draws = draw_timesteps(len(experience.advantages), len(self.levels.alphas), config, epoch.number)
-        kept = [self._kept(pairs, experience.advantages) for pairs in draws.updates]
+        kept = [self._kept(pairs, experience) for pairs in draws.updates]
         plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in kept]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
@@ -164,10 +173,10 @@ class Matching(Algorithm[Finished]):
 
     # --- outputs --------------------------------------------------------------------------------
 
-    def _kept(self, pairs: Pairs, advantages: torch.Tensor) -> Pairs:
+    def _kept(self, pairs: Pairs, experience: Finished) -> Pairs:
+        rows = experience.advantages[pairs.picture] != 0
         if self.worker.config.reference_weight:
-            return pairs
-        rows = advantages[pairs.picture] != 0
+            rows |= experience.held[pairs.picture] != 0
         return Pairs(pairs.picture[rows], pairs.step[rows])
 
     def _batch(self, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished) -> Batch:
@@ -178,7 +187,8 @@ class Matching(Algorithm[Finished]):
         noise = draw_noise(pairs, x0.shape[1:], self.worker.config, epoch.number, device)
         x_t, target = noised(x0, noise, self.levels.alphas[chosen].to(device), self.levels.prediction_type)
         prompts = [epoch.prompts[i] for i in pairs.picture.tolist()]
-        return Batch(x_t, target, chosen.to(device), experience.advantages[pairs.picture].to(device), prompts)
+        advantage, held = (rows[pairs.picture].to(device) for rows in (experience.advantages, experience.held))
+        return Batch(x_t, target, chosen.to(device), advantage, held, prompts)
 
     def _output(self, model: DiffusionModel, batch: Batch) -> torch.Tensor:
         return self.worker.network(model, batch.prompts).predict(batch.x_t, batch.timesteps)

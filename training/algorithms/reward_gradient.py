@@ -50,21 +50,24 @@ class Sampled(Experience):
 
     Attributes:
         usual: mean and standard deviation of each term's scores over all B pictures.
+        held: (B,) of all, 1 where the distance to the base counts, else 0.
     """
 
     latents: torch.Tensor
     before_last: torch.Tensor
     usual: tuple[Usual, ...]
+    held: torch.Tensor
 
 
 class Batch(NamedTuple):
-    """Hold a micro-batch where the network runs: x0, noise, x_t (N, C, h, w), timesteps and those after (N,)."""
+    """Hold a micro-batch where the network runs: x0, noise, x_t (N, C, h, w), timesteps, those after and held (N,)."""
 
     x0: torch.Tensor
     noise: torch.Tensor
     x_t: torch.Tensor
     timesteps: torch.Tensor
     later: torch.Tensor
+    held: torch.Tensor
     prompts: list[str]
 
 
@@ -119,9 +122,9 @@ class RewardGradient(Algorithm[Sampled]):
             # 3. how much better than the epoch's it pleases, in their standard deviations
             pictures = decode_with_gradient(worker.model, x0)
             loss = -self._reward(pictures, batch.prompts, usual)
-            # 4. distance from the untrained model
+            # 4. distance from the untrained model, of the pictures that are held
             distance = torch.zeros_like(loss) if e_ref is None else (e - e_ref).square().mean(dim=(1, 2, 3))
-            loss = loss + config.reference_weight * distance.to(loss.device)
+            loss = loss + config.reference_weight * (batch.held * distance).to(loss.device)
             # 5. the gradient
             if not torch.isfinite(loss).all():
                 raise NonFiniteError(
@@ -146,7 +149,7 @@ class RewardGradient(Algorithm[Sampled]):
         least = max(worker.config.min_spread, _LEAST_SPREAD)
         columns = (scored.columns[term.name] for term in self.scorer.terms)
         usual = tuple(Usual(float(column.mean()), max(float(column.std()), least)) for column in columns)
-        return Sampled(scored, latents, before, usual)
+        return Sampled(scored, latents, before, usual, scored.held)
 
     def learn(self, epoch: Epoch, experience: Sampled, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch. Timesteps, noise and updates are the same on every process."""
@@ -196,7 +199,8 @@ class RewardGradient(Algorithm[Sampled]):
             x_t = experience.before_last[local].to(device)
         else:
             x_t, _ = noised(x0, noise, self.levels.alphas[times].to(device), self.levels.prediction_type)
-        return Batch(x0, noise, x_t, times.to(device), later.to(device), prompts)
+        held = experience.held[pairs.picture].to(device)
+        return Batch(x0, noise, x_t, times.to(device), later.to(device), held, prompts)
 
     def _answer(self, model: DiffusionModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the clean sample and the noise that the network sees in x_t, guided as in sampling."""

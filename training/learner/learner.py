@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -145,6 +145,23 @@ class Learner:
             raise InputError("train", "full", "A full fine-tune has no LoRA; save the model itself.")
         with self._result():
             return {name: tensor.cpu() for name, tensor in lora_state(self.adapter.layers()).items()}
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """Return what would be the result now, by parameter: the weights, or their average; copied to the CPU."""
+        with self._result():
+            return {n: p.detach().to("cpu", copy=True).contiguous() for n, p in self._parameters.items()}
+
+    @torch.no_grad()
+    def load_result(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Make what `result()` gave the result again. Raises ModelFileError for names or shapes of another run."""
+        odd = sorted(set(self._parameters) ^ set(state))
+        odd = odd or [name for name, p in self._parameters.items() if state[name].shape != p.shape]
+        if odd:
+            raise ModelFileError(f"What was kept is of another run: {odd[0]} does not fit ({len(odd)} in all).")
+        for name, p in self._parameters.items():
+            p.copy_(state[name])
+            if self.average is not None:
+                self.average.averages[name] = state[name].to(p.device).float()
 
     # --- to resume ------------------------------------------------------------------------------
 

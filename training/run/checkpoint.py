@@ -53,12 +53,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and remove all but the newest two. Raises InputError; older ones are then intact."""
     path = folder / f"epoch-{checkpoint.epoch:06d}.safetensors"
-    info = {"epoch": checkpoint.epoch, "updates": checkpoint.updates, "histories": checkpoint.histories}
-    metadata = {"format": FORMAT, "state": json.dumps(info, allow_nan=False)}
-    write_safetensors(path, checkpoint.tensors, metadata)  # which has seen that the folder is no link
+    write_checkpoint(path, checkpoint)  # which has seen that the folder is no link
     for old in checkpoints(folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint under any name. Raises InputError; what was there is then intact."""
+    info = {"epoch": checkpoint.epoch, "updates": checkpoint.updates, "histories": checkpoint.histories}
+    write_safetensors(path, checkpoint.tensors, {"format": FORMAT, "state": json.dumps(info, allow_nan=False)})
 
 
 def checkpoints(folder: Path) -> list[Path]:

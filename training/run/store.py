@@ -25,6 +25,7 @@ class RunStore:
         epoch: epochs done, as of the checkpoint that was read or of the last one noted.
         reports: of all epochs so far, those before a resume too.
         remark: what to say with the next epoch, such as a checkpoint that could not be read.
+        path: the run folder without links in it, None where there is none; every process has it.
 
     Args:
         given: fingerprints of what is learned from that no run makes; a run goes on with the same alone.
@@ -46,6 +47,7 @@ class RunStore:
         self.reports: list[EpochReport] = []
         self.remark = ""
         self._folder: RunFolder | None = None
+        self.path = path and Path(os.path.realpath(path))  # from here on no link in it is followed
         if path is not None:
             self._open(path, prompts)
 
@@ -55,7 +57,7 @@ class RunStore:
             same = {
                 "settings": identity(config),
                 "model": worker.model.fingerprint,
-                "rewards": [[t.name, t.weight, getattr(t.score, "fingerprint", None)] for t in self._scorer.terms],
+                "rewards": self._scorer.identity(),
                 "prompts": list(prompts),
                 "negative_prompt": worker.negative_prompt,
                 **self._given,
@@ -115,13 +117,17 @@ class RunStore:
 
     def _save(self, checkpoint: Checkpoint) -> None:
         """Write the LoRA, then the checkpoint: a kill in between repeats an epoch, and no run ends without its LoRA."""
-        worker, folder = self._worker, self._folder
-        assert folder is not None
-        if worker.learner.adapter is not None:
-            metadata = lora_metadata(worker.model, worker.config, checkpoint.epoch)
-            folder.save_lora(worker.learner.lora_state(), metadata)
-        folder.save(checkpoint)
+        assert self._folder is not None
+        self.save_result(checkpoint.epoch)
+        self._folder.save(checkpoint)
         self._saved = checkpoint.epoch
+
+    def save_result(self, epoch: int) -> None:
+        """Write the LoRA as it is now, which is that of `epoch`, where there is a folder."""
+        worker = self._worker
+        if self._folder is not None and worker.learner.adapter is not None:
+            metadata = lora_metadata(worker.model, worker.config, epoch)
+            self._folder.save_lora(worker.learner.lora_state(), metadata)
 
     @property
     def writes(self) -> bool:
