@@ -1,4 +1,6 @@
-"""Matching against DDPO on a mixture of two Gaussians, which a network of six thousand weights learns in seconds.
+"""Matching against DDPO, and reward gradients, on a mixture of two Gaussians, learned in seconds.
+
+The network has six thousand weights.
 
 A picture has 12 numbers, all around 0.4 or all around -0.4, so that its brightness is 0.7 or 0.3; the reward is
 brightness. An untrained network would not do: matching moves what a network knows of its own pictures.
@@ -7,6 +9,7 @@ brightness. An untrained network would not do: matching moves what a network kno
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from tastemaker.loaders import DiffusionModel
+from tastemaker.rewards import Reward, custom
 from tastemaker.training import finetune
 
 from .conftest import DDPM, brightness, quick
@@ -24,6 +28,7 @@ PICTURES = 64  # an epoch
 # of learning rates 3e-3, 1e-2 and 2e-2 and clip ranges 0.1 and 1, what DDPO got furthest with in 16 epochs
 DDPO = {"learning_rate": 3e-3, "clip_range": 0.1 * 12 / 16_384, "timestep_fraction": 1.0}
 MATCHING = {"algorithm": "matching", "learning_rate": 3e-3, "timesteps_per_picture": 2}
+GRADIENT = {"algorithm": "reward_gradient", "learning_rate": 3e-3, "timesteps_per_picture": 2}
 
 
 class Network(torch.nn.Module):
@@ -63,11 +68,13 @@ def mixture() -> DiffusionModel:
     return DiffusionModel("mixture", "ddpm", {"unet": network.eval().requires_grad_(False)}, (), SCHEDULER, "a" * 16)
 
 
-def curve(model: DiffusionModel, seed: int, epochs: int, **changes: Any) -> list[float]:
+def curve(
+    model: DiffusionModel, seed: int, epochs: int, *, reward: Reward | Callable[..., Any] = brightness, **changes: Any
+) -> list[float]:
     """Mean brightness of each epoch's pictures, those of the first by the base."""
     settings = {"samples_per_epoch": PICTURES, "group_size": 16, "steps": 10, "train": "full", "train_batch_size": 512}
     config = quick(seed=seed, epochs=epochs, updates_per_epoch=2, **settings, **changes)
-    return [report.reward for report in finetune(model, brightness, "", config)]
+    return [report.reward for report in finetune(model, reward, "", config)]
 
 
 def test_matching_gains_in_half_the_pictures_what_ddpo_gains(mixture: DiffusionModel) -> None:
@@ -91,3 +98,15 @@ def test_by_a_deterministic_sampler_too(mixture: DiffusionModel) -> None:
     curves = [curve(mixture, seed, 8, scheduler="dpmpp_2m", **MATCHING) for seed in range(2)]
     gains = [found[-1] - found[0] for found in curves]
     assert sum(gains) / len(gains) > 0.1
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp_2m"])
+@pytest.mark.parametrize("form", ["draft_1", "draft_lv", "direct_align"])
+def test_reward_gradients_reach_the_brighter_mode_in_four_epochs(
+    mixture: DiffusionModel, form: str, scheduler: str
+) -> None:
+    """From between the modes, by samplers with noise and without."""
+    reward = custom("brightness", brightness, differentiable=True)
+    for seed in range(2):
+        found = curve(mixture, seed, 5, reward=reward, scheduler=scheduler, gradient_form=form, **GRADIENT)
+        assert found[-1] - found[0] > 0.2
