@@ -31,7 +31,7 @@ from .reward import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
 from .taste import teach_my_taste
 from .theme import AMBER, BLUE, GREEN
-from .training import ddpo_finetune, ddpo_unconditional, preference_tune
+from .training import ddpo_finetune, ddpo_unconditional
 from .vote import blind_pairs, blind_vote
 
 BEST_NOTE = """## Best of a batch
@@ -129,7 +129,6 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "lora": lora,
     "ddpo_finetune": ddpo_finetune,
     "ddpo_unconditional": ddpo_unconditional,
-    "preference_tune": preference_tune,
     "teach_my_taste": teach_my_taste,
     "blind_vote": blind_vote,
     "evaluate_before_after": evaluate_before_after,
