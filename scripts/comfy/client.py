@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -161,8 +162,12 @@ class ComfyClient:
         self.post("/interrupt", {})
 
     def free(self) -> None:
-        """Ask the server to unload models and forget cached outputs, as its button does."""
+        """Ask the server to unload models and forget cached outputs, as its button does, and give it time to.
+
+        Its worker does it when it wakes; a prompt that comes before that runs with what is still cached.
+        """
         self.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(1.0)
 
 
 def _record(result: RunResult, kind: str, data: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ NOTE = """## Teach it your taste
 
 Decide before you click what you like: warm colours, say, or small shapes low in the picture.
 
-Your taste is kept in `output/tastemaker/tastes`. **Load Reward** lists it in every other graph once you reload the
+Your taste is kept in *output/tastemaker/tastes*. **Load Reward** lists it in every other graph once you reload the
 page. Another person writes another **name**.
 """
 
