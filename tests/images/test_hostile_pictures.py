@@ -159,7 +159,7 @@ def table() -> ScoreTable:
 
 
 def test_a_full_disk_names_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(save, "write_atomic", full)
