@@ -150,6 +150,8 @@ def usual(node: str, nodes: dict[str, Any], rng: random.Random) -> dict[str, Any
             made["inputs"] = filled | made["inputs"]
     info = nodes[node]
     values = _filled(info, rng)
+    if "run_name" in values:
+        values["run_name"] = f"fuzz {node}"  # one node's run is no other's to go on with
     prompt[TESTED] = {"class_type": node, "inputs": values}
     if not info["output_node"]:
         prompt[SHOWN] = {"class_type": "FuzzShow", "inputs": {"value": [TESTED, 0]}}
