@@ -80,7 +80,7 @@ def test_a_ranked_table_becomes_a_lora_without_a_reward(server: Any, client: Any
     assert (last["state"], last["epoch"], len(last["rows"])) == ("done", 2, 2)
     assert [figure["name"] for figure in last["figures"]][:2] == ["loss", "accuracy"]
     assert last["rows"][0]["reward"] is None
-    assert last["rows"][0]["evaluation"]["held_out_pairs"] == 2
+    assert last["rows"][0]["evaluation"]["held_out_pairs"] == 1  # of two prompts with three pictures, a pair each
     folder = server.output / "tastemaker" / "runs" / "ranked"
     with safe_open(folder / "lora.safetensors", "pt") as file:
         assert any(key.startswith("lora_unet_") for key in file.keys())  # noqa: SIM118
