@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from ..core.errors import InputError
+from ..rewards.combined import in_groups, places
 from ..rewards.reward import check_scores
 
 ROUNDING = 1e-6  # standard deviations below this share of the largest score are rounding; float32 has 1.2e-7
@@ -51,10 +52,7 @@ def batch_advantages(rewards: torch.Tensor, min_spread: float = 0.0) -> torch.Te
 
 def group_advantages(rewards: torch.Tensor, groups: Sequence[str], min_spread: float = 0.0) -> torch.Tensor:
     """Standardise each score within its own group (GRPO, arXiv 2402.03300, sec. 4.1). Shape: (B,) to (B,)."""
-    advantages = torch.zeros_like(rewards)
-    for rows in _rows_by(groups).values():
-        advantages[rows] = normalised(rewards[rows], rewards[rows], min_spread)
-    return advantages
+    return in_groups(rewards, groups, lambda own: normalised(own, own, min_spread))
 
 
 def _rows_by(labels: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -131,19 +129,7 @@ def disagreement(columns: Sequence[torch.Tensor], groups: Sequence[str]) -> torc
     the population's over the rewards: 0 where they agree, 0.5 where one of two says best and the other worst.
     Shape: columns each (B,), groups B labels; result (B,) float64.
     """
-    ranks = torch.zeros(len(columns), len(groups), dtype=torch.float64)
-    for group in dict.fromkeys(groups):
-        rows = torch.tensor([g == group for g in groups])
-        for i, column in enumerate(columns):
-            ranks[i, rows] = _shares(column[rows])
-    return ranks.std(dim=0, correction=0)
-
-
-def _shares(scores: torch.Tensor) -> torch.Tensor:
-    """Return ranks from 0 to 1: the share of the others that are lower, equal ones counting half. Shape: (n,)."""
-    lower = (scores[None, :] < scores[:, None]).sum(dim=1).double()
-    equal = (scores[None, :] == scores[:, None]).sum(dim=1).double() - 1
-    return (lower + equal / 2) / max(len(scores) - 1, 1)
+    return torch.stack([in_groups(column.double(), groups, places) for column in columns]).std(dim=0, correction=0)
 
 
 DISAGREE = 0.25  # of `disagreement`: two rewards whose ranks of a picture are half the group apart

@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.training import finetune
+from tastemaker.training.advantages import disagreement, gate, weighted_sum
+from tastemaker.training.algorithms.losses import masked_loss, step_kl
 from tastemaker.training.guard import fell, is_judged, judge, rose
 from tastemaker.training.heldout import standard_error
 
-from .conftest import brightness, quick, same
+from .conftest import brightness, quick, same, trained
 
 
 def compared(trained: float, watched: tuple[float, float] | None = None, diversity: float = 1.0) -> dict[str, Any]:
@@ -194,3 +196,54 @@ def test_at_once_too_much_alike_keeps_the_untrained_model(small_ddpm: DiffusionM
 def test_what_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         quick(**change)
+
+
+# --- what holds a run, by hand ------------------------------------------------------------------
+
+
+def test_rewards_disagree_where_their_ranks_in_a_group_differ() -> None:
+    first, second = torch.tensor([1.0, 2, 3, 10, 20]), torch.tensor([30.0, 20, 10, 1, 2])
+    found = disagreement([first, second], ["a", "a", "a", "b", "b"])
+    assert found.tolist() == [0.5, 0.0, 0.5, 0.0, 0.0]
+    assert gate([first, second], ["a", "a", "a", "b", "b"]).tolist() == [1, 0, 1, 0, 0]
+    assert gate([first], ["a"] * 5).tolist() == [1] * 5  # one reward cannot disagree
+
+
+def test_a_balanced_sum_has_the_size_of_one_reward() -> None:
+    one = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    assert weighted_sum([(one, 1.0), (one, 1.0)], 5.0).tolist() == [2, -2, 2, -2]
+    torch.testing.assert_close(weighted_sum([(one, 1.0), (one, 1.0)], 5.0, balanced=True), one.float())
+    assert weighted_sum([(3 * one, 1.0)], 5.0, balanced=True).tolist() == [3, -3, 3, -3]  # a sum of one is none
+
+
+def test_a_step_that_moved_too_far_has_no_gradient() -> None:
+    """|mean - old|^2 / (2 std^2), summed: 4 numbers that moved by 2 at std 1 are 8 nats."""
+    kl = step_kl(torch.full((1, 1, 2, 2), 2.0), torch.zeros(1, 1, 2, 2), torch.ones(1))
+    assert kl.tolist() == [8.0]
+    now = torch.tensor([0.1, 0.1], requires_grad=True)
+    found = masked_loss(now, torch.zeros(2), torch.tensor([2.0, 2.0]), torch.tensor([7.9, 8.1]), 8.0)
+    found.loss.sum().backward()
+    ratio = torch.tensor(0.1).exp()
+    torch.testing.assert_close(found.loss, torch.stack([-2 * ratio, torch.tensor(0.0)]))
+    torch.testing.assert_close(now.grad, torch.stack([-2 * ratio, torch.tensor(0.0)]))
+    assert found.clipped.tolist() == [False, True]
+
+
+def test_the_mask_leaves_out_all_that_moved_within_an_epoch(small_ddpm: DiffusionModel) -> None:
+    """Nothing has moved in the first of two updates; in the second every step has, beyond so small a bound."""
+    [tight] = trained(small_ddpm, epochs=1, kl_mask=1e-12).reports
+    [loose] = trained(small_ddpm, epochs=1, kl_mask=1e6).reports
+    assert tight.clip_fraction == pytest.approx(0.5)
+    assert loose.clip_fraction == 0
+
+
+def test_pictures_that_rewards_agree_about_are_not_held(small_ddpm: DiffusionModel) -> None:
+    """With the watched reward the same as the trained one nothing is held, and with its opposite nearly all is."""
+
+    def distance(watched: Any) -> float:
+        config = quick(epochs=2, kl_weight=100.0, kl_gate="disagreement", evaluate_every=2, evaluate_samples=2)
+        return list(finetune(small_ddpm, brightness, "", config, watched_reward=watched))[-1].kl
+
+    assert distance(lambda images, prompts: -brightness(images, prompts)) < 0.8 * distance(
+        lambda images, prompts: brightness(images, prompts)
+    )

@@ -35,10 +35,10 @@ export class TastePanel {
     this.learned = element("img", "tmt-learned", { attributes: { alt: "What was learned", draggable: "false" } });
     this.learned.hidden = true;
     this.notes = element("ul", "tmt-notes");
-    this.enter = button("tmt-button tmt-main", "Teach", "Pick the best of six, over the whole page (Alt+T)", () => this.view.open());
-    this.save = button("tmt-button", "Store clicks", "Run the graph, which stores the clicks", () => host.run());
-    this.back = button("tmt-button", "Undo", "Take the last click back", () => this.undo());
-    const buttons = element("div", "tmt-buttons", { children: [this.enter, this.save, this.back] });
+    this.enter = button("tm-command tm-main", "Teach", "Pick the best of six, over the whole page (Alt+T)", () => this.view.open());
+    this.save = button("tm-command", "Store clicks", "Run the graph, which stores the clicks", () => host.run());
+    this.back = button("tm-command", "Undo", "Take the last click back", () => this.undo());
+    const buttons = element("div", "tm-commands", { children: [this.enter, this.save, this.back] });
     container.replaceChildren(this.status, this.said, this.small, buttons, this.notes, this.learned);
     for (const kind of ["pointerdown", "wheel"]) {
       container.addEventListener(kind, (event) => event.stopPropagation());

@@ -29,12 +29,12 @@ export class GridView {
             this.question,
             element("span", "tmt-space"),
             this.count,
-            button("tmt-button", "Close", "Close; clicks stay in the node (Escape)", () => this.dialog.close()),
+            button("tm-command", "Close", "Close; clicks stay in the node (Escape)", () => this.dialog.close()),
           ],
         }),
         this.grid,
         this.said,
-        element("div", "tmt-buttons", { children: keys }),
+        element("div", "tm-commands", { children: keys }),
       ],
     });
     this.dialog.addEventListener("keydown", (event) => this.pressed(event));
@@ -49,7 +49,7 @@ export class GridView {
 
   key(key, text, action) {
     if (!action) return element("span", "tmt-hint", { children: [element("kbd", "", { text: key }), text] });
-    const one = button("tmt-button", "", `${text} (${key})`, action);
+    const one = button("tm-command", "", `${text} (${key})`, action);
     one.append(element("kbd", "", { text: key }), element("span", "", { text }));
     return one;
   }
@@ -103,7 +103,7 @@ export class GridView {
     picture.src = this.host.url(entry?.small);
     const cell = button("tmt-cell", "", `Pick picture ${place + 1} (${place + 1})`, () => this.answer(place));
     if (entry?.prompt) cell.title = entry.prompt;
-    cell.append(picture, element("kbd", "tmt-number", { text: String(place + 1) }));
+    cell.append(picture, element("kbd", "tm-key tmt-number", { text: String(place + 1) }));
     return cell;
   }
 

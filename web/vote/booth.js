@@ -49,7 +49,7 @@ export class Booth {
     this.over = element("div", "tmv-over", {
       children: [
         element("p", "", { text: "Every pair has your vote. Thank you." }),
-        (this.finish = button("tmv-button tmv-main", "Store votes", "Close and run the graph, which stores the votes",
+        (this.finish = button("tm-command tm-main", "Store votes", "Close and run the graph, which stores the votes",
           () => this.store())),
       ],
     });
@@ -68,7 +68,7 @@ export class Booth {
   }
 
   head() {
-    const close = button("tmv-button", "Close", "Close; votes stay in the node (Escape)", () => this.dialog.close());
+    const close = button("tm-command", "Close", "Close; votes stay in the node (Escape)", () => this.dialog.close());
     return element("div", "tmv-head", {
       children: [this.question, this.said, element("span", "tmv-space"), this.bar, this.count, close],
     });
@@ -76,7 +76,7 @@ export class Booth {
 
   buttons() {
     const made = (key, text, label, action) => {
-      const one = button("tmv-button", "", label, action);
+      const one = button("tm-command", "", label, action);
       one.append(element("kbd", "", { text: key }), element("span", "", { text }));
       return one;
     };
@@ -88,7 +88,7 @@ export class Booth {
     ];
     this.undoButton = made("\u232b", "Undo", "Take the last vote back (backspace or U)", () => this.undo());
     const line = [...this.votes, element("span", "tmv-gap"), this.undoButton];
-    return element("div", "tmv-buttons", { children: line });
+    return element("div", "tm-commands", { children: line });
   }
 
   /** Show the first pair without a vote. */

@@ -30,9 +30,9 @@ export class VotePanel {
     this.status = element("div", "tmv-status", { attributes: { role: "status" } });
     this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": "Pairs voted on", max: "1", value: "0" } });
     this.notes = element("ul", "tmv-notes");
-    this.enter = button("tmv-button tmv-main", "Vote", "Vote on the pairs (Alt+V)", () => this.open());
-    this.save = button("tmv-button", "Store votes", "Run the graph, which stores the votes", () => host.run());
-    const buttons = element("div", "tmv-buttons", { children: [this.enter, this.save] });
+    this.enter = button("tm-command tm-main", "Vote", "Vote on the pairs (Alt+V)", () => this.open());
+    this.save = button("tm-command", "Store votes", "Run the graph, which stores the votes", () => host.run());
+    const buttons = element("div", "tm-commands", { children: [this.enter, this.save] });
     container.replaceChildren(this.question, this.status, this.bar, buttons, this.notes);
     for (const kind of ["pointerdown", "wheel"]) {
       container.addEventListener(kind, (event) => event.stopPropagation());
