@@ -5,7 +5,6 @@ Ray is not a dependency: `pip install "tastemaker[ray]"`. Rows keep their column
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.errors import InputError
-from ..images.decode import PictureError
-from ..images.encoded import EncodedFile, EncodedPictures, read_encoded
-from ..images.png import PngError
+from ..images.decode import PictureError, decode_bytes
 from .scale.plan import Plan, load_rewards
-from .scoring import score_pictures
 
 if TYPE_CHECKING:
     import ray.data
+    from PIL import Image
 
 PROBLEM = "problem"
 
@@ -60,50 +57,31 @@ class Scorer:
             raise InputError("image", self.image, f"The dataset has the columns {', '.join(batch)}.")
         count = len(batch[self.image])
         problems = np.array([""] * count, dtype=object)
-        files, places = [], []
-        for i in range(count):
+        pictures: dict[int, Image.Image] = {}
+        for i, value in enumerate(batch[self.image]):
             try:
-                files.append(read_encoded(str(i), _encoded(batch[self.image][i]))[0])
-                places.append(i)
-            except (PictureError, PngError) as e:
+                pictures[i] = _decoded(value)
+            except PictureError as e:
                 problems[i] = str(e)
-        columns = {name: np.full(count, math.nan, dtype=np.float32) for name in self._names()}
-        if files:
-            self._fill(batch, files, places, columns, problems)
+        columns = {name: np.full(count, math.nan, dtype=np.float32) for name in self.reward.column_names}
+        if pictures:
+            texts = batch[self.prompt] if self.prompt in batch else [""] * count
+            prompts = [str(texts[i] or "") or self.default_prompt for i in pictures]
+            for name, scores in self.reward.picture_columns(list(pictures.values()), prompts).items():
+                columns[name][list(pictures)] = scores.numpy()
         return {**batch, **columns, PROBLEM: problems}
 
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys([self.reward.name, *(leaf.name for leaf in self.reward.leaves)]))
 
-    def _fill(
-        self,
-        batch: Mapping[str, np.ndarray],
-        files: list[EncodedFile],
-        places: list[int],
-        columns: Mapping[str, np.ndarray],
-        problems: np.ndarray,
-    ) -> None:
-        texts = batch[self.prompt] if self.prompt in batch else [""] * len(problems)
-        prompts = [str(texts[i] or "") or self.default_prompt for i in places]
-        scored = score_pictures(EncodedPictures(tuple(files)), prompts, self.reward, allow_none=True)
-        for name, why in scored.broken:
-            problems[int(name)] = why
-        for name, column in scored.table.scores.items():
-            columns[name][[places[i] for i in scored.places]] = column.numpy()
-
-
-def _encoded(value: Any) -> bytes:
-    """Return a picture's file: as it is, or a PNG of its pixels. Raises PictureError for what is neither."""
-    if isinstance(value, bytes):
-        return value
+def _decoded(value: Any) -> Image.Image:
+    """Return a picture of its file's bytes, or of its pixels. Raises PictureError for what is neither."""
     from PIL import Image
 
+    if isinstance(value, bytes):
+        return decode_bytes(value, keep_mode=True)
     pixels = np.asarray(value)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise PictureError(f"is no picture: bytes, or uint8 (H, W, 3), not {pixels.dtype} {pixels.shape}")
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
-    return file.getvalue()
+    return Image.fromarray(pixels)
 
 
 def score_dataset(

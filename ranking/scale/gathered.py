@@ -15,7 +15,6 @@ import torch
 from ...core.files import own_folder, replacing
 from ...core.runs import writing
 from ...core.texts import spreadsheet_text
-from ...images.encoded import EncodedPictures
 from ...images.folder import read_files
 from ...images.joined import JoinedPictures
 from ...images.pictures import Pictures
@@ -99,10 +98,12 @@ def _save_best(plan: Plan, output: Path, units: Path, chosen: list[Kept]) -> lis
     held: list[tuple[Pictures, int]] = []
     rows: list[Row] = []
     for number, unit in read_units(plan, units):
-        for one in sorted(by_unit.get(number, ()), key=lambda kept: -kept.earlier):
-            found = _picture(plan, unit, one.row.name)
-            if found is not None:  # a file that went since it was scored is in the list, not among the best
-                held.append(found)
+        if number not in by_unit:
+            continue
+        found = _pictures(unit, {one.row.name for one in by_unit[number]})
+        for one in sorted(by_unit[number], key=lambda kept: -kept.earlier):
+            if one.row.name in found:  # a file that went since it was scored is in the list, not among the best
+                held.append(found[one.row.name])
                 rows.append(one.row)
     if not held:
         return []
@@ -116,12 +117,13 @@ def _save_best(plan: Plan, output: Path, units: Path, chosen: list[Kept]) -> lis
     return [path for path in (saved.html, saved.sheet) if path is not None]
 
 
-def _picture(plan: Plan, unit: Unit, name: str) -> tuple[Pictures, int] | None:
+def _pictures(unit: Unit, names: set[str]) -> dict[str, tuple[Pictures, int]]:
+    """Return those pictures of a unit that are still there, by the names of its rows: (pictures, place among them)."""
     if unit.shard is None:
-        found = read_files(unit.root, [name], prompts_from="none").pictures
-        return (found, 0) if len(found) else None
-    only = {name.removeprefix(f"{unit.shard.name}/")}
-    for piece in read_shard(unit.shard, prompts_from="none", only=only):
-        if len(piece.pictures):
-            return EncodedPictures(piece.pictures.files), 0
-    return None
+        listed = read_files(unit.root, sorted(names), prompts_from="none").pictures
+        return {file.name: (listed, i) for i, file in enumerate(listed.files)}
+    own = {name.removeprefix(f"{unit.shard.name}/"): name for name in names}
+    found: dict[str, tuple[Pictures, int]] = {}
+    for piece in read_shard(unit.shard, prompts_from="none", only=own):
+        found |= {own[file.name]: (piece.pictures, i) for i, file in enumerate(piece.pictures.files)}
+    return found

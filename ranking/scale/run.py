@@ -62,11 +62,7 @@ def rank_plan(
     left = [number for number in range(count) if not is_done(output, number)]
     if left:  # a job array whose other jobs are still at work
         raise InputError("output", output.name, f"{len(left)} of {count} units are not done. Run their shares first.")
-    return gather(plan, output, output / FILE, _names(reward))
-
-
-def _names(reward: Reward) -> list[str]:
-    return list(dict.fromkeys([reward.name, *(leaf.name for leaf in reward.leaves)]))
+    return gather(plan, output, output / FILE, list(reward.column_names))
 
 
 def _check_identity(output: Path, wanted: dict[str, object]) -> None:
@@ -86,12 +82,11 @@ def _check_identity(output: Path, wanted: dict[str, object]) -> None:
 
 
 def _score(plan: Plan, output: Path, reward: Reward, share: Share, count: int, progress: Progress) -> None:
-    mine = share.numbers(count)
-    left = [number for number in mine if not is_done(output, number)]
+    left = {number for number in share.numbers(count) if not is_done(output, number)}
     progress.phase("ranking", len(left))
-    began, pictures, wanted = time.monotonic(), 0, set(left)
+    began, pictures = time.monotonic(), 0
     for number, unit in read_units(plan, output / FILE):
-        if number not in wanted:
+        if number not in left:
             continue
         progress.check_cancelled()
         rows = list(_rows(plan, unit, reward))
@@ -112,6 +107,7 @@ def _rows(plan: Plan, unit: Unit, reward: Reward) -> Iterator[Row]:
             for row, place in enumerate(scored.places):
                 scores = {name: values[row] for name, values in columns.items()}
                 yield Row(piece.names[place], piece.prompts[place], piece.seeds[place], scores)
-            lost = (name for place, name in enumerate(piece.names) if place not in set(scored.places))
+            whole = set(scored.places)
+            lost = (name for place, name in enumerate(piece.names) if place not in whole)
             broken += [Row(name, problem=why) for name, (_, why) in zip(lost, scored.broken, strict=True)]
         yield from broken

@@ -127,7 +127,9 @@ class PixelNetwork:
         if self.device.type == "cpu" or passes_vary(images.shape[1], images.shape[2], self.size):
             pictures = [to_pil(image) for image in images]
             return pil_pixels(pictures, self.size, self.mean, self.std, self.floor).to(self.device)
-        if images.device.type == "cpu":  # into memory that the card reads by itself: 12 MB a picture of 1024 px
+        if (
+            images.device.type == "cpu" and self.device.type == "cuda"
+        ):  # into memory that the card reads by itself: 12 MB a picture of 1024 px
             images = images.pin_memory()
         pixels = pillow_crop(images.to(self.device, non_blocking=True), self.size, self.floor) / 255.0
         return normalized(pixels, self.mean, self.std)

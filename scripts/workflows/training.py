@@ -67,27 +67,7 @@ the files are a third smaller, and the shapes are gone, since nothing in this re
 Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with the one thing you want to
 see more of.
 """
-
-PREFERENCE_NOTE = """## Teach a model what you prefer
-
-No reward takes part in the learning here: only pictures that are better and pictures that are worse.
-
-1. **Sample** makes 8 pictures of each prompt.
-2. **Score** puts them in order. Here the small reward stands in for you; your own votes, or two folders of
-   pictures, do as well (the ? above **Preference Tune** says how).
-3. **Preference Tune** compares each prompt's best with its worst, and learns what makes the difference
-   (Diffusion-DPO).
-4. **Sample as it is** makes the same prompts from the same seeds with the tuned model, and **Compare** says
-   who wins.
-
-The curve to watch is *held-out pairs*: the share of pairs it sees as you do, at prompts it was not
-taught. At 0.5 it guesses.
-
-The LoRA is in `output/tastemaker/runs/` under the run's name, for any ComfyUI.
-"""
-
 TRAINING = {"samples_per_epoch": 128, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU"}
-PREFERENCE = {"epochs": 6, "learning_rate": 3e-4, "rank": 16}
 SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale": 3.0}
 
 
@@ -150,34 +130,3 @@ def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, tune, curve, was, was_scored, tuned, tuned_scored, compare]
     return build("ddpo_unconditional", nodes, groups, info)
-
-
-def preference_tune(info: dict[str, Any]) -> dict[str, Any]:
-    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
-    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", {"text": PRACTICE}, size=(320, 140))
-    sampling = {"images_per_prompt": 8, "seed": 100, "steps": 12, "guidance_scale": 3.0}
-    wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
-    made = Node("TastemakerSample", sampling, wires, title="Sample as it was")
-    scored = {"images": (made, "images"), "prompts": (made, "prompts"), "reward": (reward, "reward")}
-    score = Node("TastemakerScore", {}, scored, title="Score: better and worse")
-    values = {"run_name": "what I prefer", "preset": "CPU", **PREFERENCE}
-    tune = Node("TastemakerPreferenceTune", values, {"model": (model, "model"), "better": (score, "scores")})
-    wires = {"model": (tune, "model"), "prompts": (prompts, "prompts")}
-    again = Node("TastemakerSample", sampling, wires, title="Sample as it is")
-    scored = {"images": (again, "images"), "prompts": (again, "prompts"), "reward": (reward, "reward")}
-    tuned = Node("TastemakerScore", {}, scored, title="Score as it is")
-    tables = {"before": (score, "scores"), "after": (tuned, "scores")}
-    compare = Node("TastemakerCompare", {"pairs": 12}, tables)
-    note = Node("MarkdownNote", {"text": PREFERENCE_NOTE}, size=(320, 480))
-    groups = lay_out(
-        [[note, model, reward], [prompts, made, score], [tune], [again, tuned], [compare]],
-        [
-            Frame("1  Choose", BLUE, [model, reward]),
-            Frame("2  Better and worse", BLUE, [prompts, made, score]),
-            Frame("3  Learn", GREEN, [tune]),
-            Frame("4  Compare", AMBER, [again, tuned, compare]),
-        ],
-    )
-    nodes = [note, model, reward, prompts, made, score, tune, again, tuned, compare]
-    return build("preference_tune", nodes, groups, info)

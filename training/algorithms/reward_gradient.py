@@ -9,7 +9,7 @@ Legend: B pictures of all processes, N (picture, draw) pairs, C h w of what the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -154,7 +154,9 @@ class RewardGradient(Algorithm[Sampled]):
     def learn(self, epoch: Epoch, experience: Sampled, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch. Timesteps, noise and updates are the same on every process."""
         worker, config, learner = self.worker, self.worker.config, self.worker.learner
-        draws = draw_timesteps(len(epoch.prompts), len(self.levels.alphas), config, epoch.number)
+        once = config.gradient_form == "draft_1"  # which draws no noise: a second time would be the first again
+        asked = replace(config, timesteps_per_picture=1) if once else config
+        draws = draw_timesteps(len(epoch.prompts), len(self.levels.alphas), asked, epoch.number)
         plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in draws.updates]
         progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
         parts, norms, rate = [], [], learner.learning_rate
