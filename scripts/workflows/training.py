@@ -67,6 +67,7 @@ the files are a third smaller, and the shapes are gone, since nothing in this re
 Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with the one thing you want to
 see more of.
 """
+
 TRAINING = {"samples_per_epoch": 128, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU"}
 SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale": 3.0}
 
