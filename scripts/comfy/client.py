@@ -164,10 +164,15 @@ class ComfyClient:
     def free(self) -> None:
         """Ask the server to unload models and forget cached outputs, as its button does, and give it time to.
 
-        Its worker does it when it wakes; a prompt that comes before that runs with what is still cached.
+        Its worker is done with a prompt a little after it says so, and a request that comes between its last look at the
+        requests and its sleep wakes nobody: it is asked when nothing runs, and more than once. A prompt that came first
+        would run with what is still cached.
         """
-        self.post("/free", {"unload_models": True, "free_memory": True})
-        time.sleep(1.0)
+        while any(self.get("/queue").values()):
+            time.sleep(0.1)
+        for _ in range(3):
+            self.post("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(0.5)
 
 
 def _record(result: RunResult, kind: str, data: dict[str, Any]) -> bool:
