@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "ranking": {"rewards", "images", "plots", "loaders", "core"},
     "taste": {"ranking", "rewards", "loaders", "images", "plots", "core"},
     "training": {"taste", "ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
+    "search": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
     "evaluation": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
 }
 MAY_IMPORT["nodes"] = set(MAY_IMPORT)
@@ -136,7 +137,7 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "safetensors")
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
     code = (
-        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, "
+        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, tastemaker.search, "
         "tastemaker.evaluation.protocols, tastemaker.evaluation.settings;"  # which nodes import
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )

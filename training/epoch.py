@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .config import FineTuneConfig
-from .randomness import derived_seed, generator
+from ..core.randomness import derived_seed, generator
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ..core.errors import ModelFileError
 from ..loaders.model import DiffusionModel
 from ..sampling.scheduler_config import build, model_config
 from .config import FineTuneConfig
-from .randomness import generator
+from ..core.randomness import generator
 from .trajectory import Pairs
 
 

@@ -20,7 +20,7 @@ from ..sampling.prompts import check_readable
 from .advantages import check_rewards
 from .config import FineTuneConfig
 from .guard import WATCHED
-from .randomness import derived_seed
+from ..core.randomness import derived_seed
 from .rollout import Request
 from .scoring import RewardFunction, RewardTerm, call_reward, reward_name
 

@@ -23,7 +23,7 @@ from .guard import Verdict, is_judged, judge
 from .heldout import HeldOut, best_so_far
 from .learner.learner import Learner
 from .processes import SingleProcess
-from .randomness import derived_seed
+from ..core.randomness import derived_seed
 from .rollout import Request
 from .run.checkpoint import Checkpoint
 from .run.kept import Kept

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from .config import FineTuneConfig
-from .randomness import generator
+from ..core.randomness import generator
 
 
 class Trajectory(NamedTuple):

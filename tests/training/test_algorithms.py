@@ -21,7 +21,7 @@ from tastemaker.training.algorithms.registry import ALGORITHMS, OFFLINE, KnownAl
 from tastemaker.training.epoch import Epoch
 from tastemaker.training.heldout import HeldOut
 from tastemaker.training.processes import SingleProcess
-from tastemaker.training.randomness import generator
+from tastemaker.core.randomness import generator
 from tastemaker.training.run.curve import panels
 from tastemaker.training.run.report import EpochReport, Figure
 from tastemaker.training.scoring import Scorer

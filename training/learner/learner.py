@@ -17,7 +17,7 @@ from ...loaders.lora.read import make_lora
 from ...loaders.lora.state import lora_state
 from ...loaders.model import DiffusionModel
 from ..config import FineTuneConfig
-from ..randomness import generator
+from ...core.randomness import generator
 from .adapter import LoraAdapter, gradient_checkpointing, trainable_through
 from .averages import WeightAverage
 from .optimizer import optimize

@@ -16,7 +16,7 @@ import torch
 from ...core.errors import InputError
 from ...core.texts import check_prompts
 from ...images.pictures import Pictures
-from ..randomness import generator
+from ...core.randomness import generator
 
 MAX_GROUPS = 1_000_000
 _FEW_PROMPTS = 5  # below that single groups are held out, not whole prompts
