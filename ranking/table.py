@@ -47,7 +47,8 @@ class ScoreTable:
         object.__setattr__(self, "pictures", as_pictures(self.pictures))
         count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
-        columns |= {n: c for n, c in (("ranks", self.ranks), ("buckets", self.buckets), ("made", self.made)) if c is not None}
+        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made}
+        columns |= {name: column for name, column in known.items() if column is not None}
         for name, column in columns.items():
             if len(column) != count:
                 raise InputError(name, len(column), f"There are {count} pictures; every column needs as many rows.")

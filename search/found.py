@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..ranking.intervals import mean_reach
-from ..ranking.table import ScoreTable
+from ..ranking.table import ScoreTable, rank_table
 from .comparison import EqualCost
 from .meter import Cost
 from .recipe import Recipe
@@ -60,10 +60,10 @@ class Found:
         return tuple({**self.common, "recipe": recipe.record()} for recipe in self.recipes)
 
     def table(self) -> ScoreTable:
-        """Return the pictures as rows to rank and save, their lineage with them."""
-        extras = {"latents": self.latents}
-        columns = dict(self.columns)
-        return ScoreTable(self.images, self.prompts, self.seeds, columns, self.main, extras=extras, made=self.made())
+        """Return the pictures as rows, ranked inside each prompt, with their lineage."""
+        extras, columns = {"latents": self.latents}, dict(self.columns)
+        table = ScoreTable(self.images, self.prompts, self.seeds, columns, self.main, extras=extras, made=self.made())
+        return rank_table(table, top_k=0, group_by="prompt")[0]
 
 
 def in_words(method: str, cost: Cost, compared: tuple[EqualCost, ...], notes: list[str]) -> str:

@@ -11,6 +11,7 @@ import torch
 from ..core.errors import InputError
 from ..core.progress import Cancellable
 from ..rewards.reward import Reward
+from ..sampling.settings import MAX_BATCH
 from .recipe import Recipe
 from .sampler import Particles, Sampler
 from .settings import SearchSettings
@@ -83,7 +84,7 @@ class Task:
         return len(self.sampler.schedule().timesteps)
 
     def pictures(self, cost: int | None = None, budget: int | None = None, least: int = 1) -> int:
-        """Return how many pictures of `cost` evaluations (a whole one's by default) a budget pays, at most 4096.
+        """Return how many pictures of `cost` evaluations (a whole one's by default) a budget pays, at most `MAX_BATCH`.
 
         Raises InputError where that is fewer than `least`.
         """
@@ -92,7 +93,7 @@ class Task:
         if count < least:
             advice = f"{self.settings.method} needs at least {least} of {each} evaluations each. Raise it to "
             raise InputError("budget", self.settings.budget, f"{advice}{least * each} or more, or take fewer steps.")
-        return min(count, 4096)
+        return min(count, MAX_BATCH)
 
     def seeds(self, count: int, first: int = 0) -> list[Recipe]:
         """Return recipes of unrelated pictures, from the seed on: the same seeds as Sample's."""

@@ -137,7 +137,8 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "safetensors")
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
     code = (
-        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, tastemaker.search, "
+        "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, "
+        "tastemaker.search, "
         "tastemaker.evaluation.protocols, tastemaker.evaluation.settings;"  # which nodes import
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .config import FineTuneConfig
 from ..core.randomness import derived_seed, generator
+from .config import FineTuneConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from .config import FineTuneConfig
 from ..core.randomness import generator
+from .config import FineTuneConfig
 
 
 class Trajectory(NamedTuple):

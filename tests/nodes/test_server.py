@@ -55,6 +55,7 @@ def test_the_pack_loads_whole(client) -> None:
         *("TastemakerFineTune", "TastemakerFineTuneSettings", "TastemakerRewardCurve", "TastemakerCompare"),
         *("TastemakerPreferenceTune", "TastemakerLearnTaste", "TastemakerPortfolio"),
         *("TastemakerVote", "TastemakerVoteResult", "TastemakerEvaluate", "TastemakerFID", "TastemakerReport"),
+        *("TastemakerSearch", "TastemakerSearchSettings"),
     }
 
 
