@@ -82,7 +82,9 @@ def search(
     check_room(kept + tasks[0].pictures(), size)
     runs = 2 if settings.compare == "on" and settings.method != BEST_OF_N else 1
     progress.phase("searching", len(texts) * settings.budget * runs)
-    found, cost, compared, notes = [], Cost(), [], _remarks(reward, texts)
+    found: list[Finished] = []
+    compared: list[EqualCost] = []
+    cost, notes = Cost(), _remarks(reward, texts)
     for task in tasks:
         done, spent, beside = _searched(task, compare=runs > 1)
         order = done.columns[reward.name].argsort(descending=True, stable=True)[: settings.keep].tolist()
