@@ -16,7 +16,7 @@ QUICK = {"method": "best_of_n", "budget": 8, "keep": 2, "seed": 5, "compare": "o
 QUICK |= {"scheduler": "ddim", "steps": 2, "guidance_scale": 2.0, "eta": 0.0, "height": 0, "width": 0}
 
 
-def graph(settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def graph(beside: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     wires: dict[str, Any] = {"model": ["1", 0], "reward": ["2", 0], "prompts": "a large red heart on a blue background"}
     made: dict[str, Any] = {
         "1": {"class_type": "TastemakerLoadModel", "inputs": {"model": "tiny-sdxl", "dtype": "float32"}},
@@ -27,8 +27,8 @@ def graph(settings: dict[str, Any] | None = None, **changes: Any) -> dict[str, A
         "6": {"class_type": "PreviewImage", "inputs": {"images": ["4", 1]}},
         "7": {"class_type": "PreviewAny", "inputs": {"source": ["4", 2]}},
     }
-    if settings is not None:
-        made["8"] = {"class_type": "TastemakerSearchSettings", "inputs": settings}
+    if beside is not None:
+        made["8"] = {"class_type": "TastemakerSearchSettings", "inputs": beside}
         made["4"]["inputs"]["settings"] = ["8", 0]
     return made
 
