@@ -1,8 +1,7 @@
 """Reward against cost of every way to search, on tiny-sdxl with tiny-imagereward: `python -m benchmarks.search`.
 
 Prompts are scenes that neither model was taught. Two figures stand beside the reward, which is what is searched by: the
-share of best pictures in which the checker reads shape, colour and background as the prompt has them, which nobody
-optimised, and how far apart the pixels of the four best are. Best-of-N of every N comes from one pool of 32 pictures a
+share of best pictures in which the checker reads all that the prompt says, in a clean shape, which nobody optimised, and how far apart the pixels of the four best are. Best-of-N of every N comes from one pool of 32 pictures a
 prompt and seed, over all its subsets. Every search is kept in a file as soon as it is done, so a run goes on where it
 stopped; `--write` makes table and picture of what there is. `--pilot` tries settings on other prompts and seeds.
 """
@@ -17,8 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
+from scripts.embedded.checker import Reading, read
+from scripts.embedded.world import caption, random_scene
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.ranking.intervals import mean_reach
 from tastemaker.rewards import load_reward
@@ -26,7 +28,6 @@ from tastemaker.sampling.settings import SampleOptions, SampleSettings
 from tastemaker.search import Found, SearchSettings, search
 
 from .common import machine, write_section
-from .evaluation import right, scenes_and_prompts
 
 STEPS, GUIDANCE, POOL, BUDGETS = 8, 3.0, 32, (4, 8, 16)
 PROMPTS_SEED, PILOT_SEED = 15, 1500
@@ -87,7 +88,9 @@ class Bench:
 
     def __init__(self, file: Path, prompts: int, first_seed: int) -> None:
         self.model, self.reward = load_diffusion_model("tiny-sdxl"), load_reward("tiny-imagereward")
-        self.scenes, self.texts, _ = scenes_and_prompts(prompts, first_seed)
+        rng = np.random.default_rng(first_seed)
+        self.scenes = [random_scene(rng, from_held_out=True) for _ in range(prompts)]
+        self.captions = [caption(scene, rng) for scene in self.scenes]
         self.file, self.first = file, first_seed
         file.parent.mkdir(parents=True, exist_ok=True)
         self.known = {(m.method, m.pictures, m.prompt, m.seed): m for m in read_file(file)}
@@ -99,7 +102,7 @@ class Bench:
         keep = pictures if settings["method"] == "best_of_n" else 4
         found = search(
             self.model,
-            self.texts[prompt],
+            self.captions[prompt].text,
             self.reward,
             SearchSettings(budget=pictures * STEPS, keep=keep, seed=self._seed(prompt, seed), **settings),
             sampling=SampleSettings(steps=STEPS, guidance_scale=GUIDANCE, eta=eta),
@@ -110,11 +113,16 @@ class Bench:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row._asdict()) + "\n")
 
+    def _right(self, prompt: int, found: Reading) -> bool:
+        """Whether all that the prompt says is in the picture, in a clean shape."""
+        scene, said = self.scenes[prompt], self.captions[prompt].mentions
+        return found.clean and all(getattr(found, name) == getattr(scene, name) for name in said)
+
     def _seed(self, prompt: int, seed: int) -> int:
         return self.first * 10_000_000 + seed * 1_000_000 + prompt * 1_000
 
     def _measured(self, found: Found, name: str, pictures: int, prompt: int, seed: int) -> Measured:
-        readings = [right(self.scenes[prompt], image.numpy()) for image in found.images]
+        readings = [self._right(prompt, read(image.numpy())) for image in found.images]
         cost = [found.cost.evaluations, found.cost.decodes, found.cost.scorings, found.cost.seconds]
         return Measured(name, pictures, prompt, seed, found.scores.tolist(), readings, apart(found.images), cost)
 
