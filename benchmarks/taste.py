@@ -26,6 +26,7 @@ from tastemaker.taste.head import (
     self_agreement,
     stack_grids,
 )
+from tastemaker.taste.head import prior as head_prior
 from tastemaker.taste.questions import GRID, most_telling_grid, random_grid
 
 CHECKPOINTS = (0, 5, 10, 20, 40, 80)
@@ -121,18 +122,17 @@ def person(
     pairs = rng.integers(len(held_out), size=(3000, 2))
     differences = held_out[pairs[:, 0]] - held_out[pairs[:, 1]]
     differences = differences[np.abs(differences).sum(1) > 0]
-    mean = np.zeros(shown.shape[1])
-    mean[-1] = 1.0 if prior else 0.0
+    width, crowd = shown.shape[1], int(prior)
     grids: list[np.ndarray] = []
     picks: list[int] = []
     result = Measured([], [], [], [])
-    scale = choose_scale(stack_grids([], [], len(mean)), mean)
+    scale = choose_scale(stack_grids([], [], width), width, crowd)
     for asked in range(max(CHECKPOINTS) + 1):
         chooses = chosen and asked % 7 != 6  # one in seven is random, as the node does it
         if asked in CHECKPOINTS or chooses:
-            stacked = stack_grids(grids, picks, len(mean))
-            scale = choose_scale(stacked, mean) if asked in CHECKPOINTS or asked % 10 == 0 else scale
-            posterior = fit(stacked, mean, np.full(len(mean), scale**-2))
+            stacked = stack_grids(grids, picks, width)
+            scale = choose_scale(stacked, width, crowd) if asked in CHECKPOINTS or asked % 10 == 0 else scale
+            posterior = fit(stacked, *head_prior(width, crowd, scale))
         if asked in CHECKPOINTS:
             _measure(result, posterior, weights, differences, rng)
             result.found.append(_found(held_out, weights, posterior.mean))

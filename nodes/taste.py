@@ -233,8 +233,8 @@ def _summary(taste: Taste, said: str, notes: list[str]) -> dict[str, Any]:
         "name": taste.name,
         "report": said,
         "notes": notes,
-        "prior_mean": taste.prior_mean.tolist(),
-        "scale": taste.scale,
+        "prior_mean": taste.prior.mean.tolist(),
+        "precision": taste.prior.precision.tolist(),
         "answers": answers,
         "asked": len(taste.answers),
     }

@@ -38,7 +38,7 @@ class FineTuneConfig(FineTuneFields):
 
     @property
     def guarded(self) -> bool:
-        """Whether the guard ends the run and chooses the epoch; auto is for presets to decide, and off where none did."""
+        """Whether the guard ends the run and chooses the epoch; auto is off where no preset decided."""
         return self.guard == "on"
 
     @property

@@ -83,7 +83,9 @@ def test_comparisons_are_gains_and_diversity_with_gaps_where_none_was_made() -> 
 def test_the_kept_epoch_is_marked_where_it_is_not_the_last() -> None:
     def marks(kept: int) -> int:
         run = [report(i, evaluation=judged(0.5, 0.1, min(i, kept))) for i in range(1, 5)]
-        return int((np.asarray(curve(run, title="run")) == GREEN).all(-1).any(0).sum())  # columns with the mark's colour
+        return int(
+            (np.asarray(curve(run, title="run")) == GREEN).all(-1).any(0).sum()
+        )  # columns with the mark's colour
 
     assert marks(2) > 0
     assert marks(4) == marks(0) == 0  # the last, and the untrained model, which has no place on the axis
