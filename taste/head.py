@@ -15,8 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.special import log_softmax, softmax
 
 _STEPS, _TOLERANCE = 100, 1e-10
-SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)  # standard deviations of the prior that are tried
-_USUAL, _FIRMNESS = 0.5, 8.0  # the usual one, and how much the answers must say against it
+SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5)  # standard deviations of the prior that are tried
+_USUAL, _FIRMNESS = 0.45, 6.0  # the usual one, and how much the answers must say against it
 CROWD = 1.5  # how much a person is expected to agree with the crowd's rewards: the sum of their weights,
 CROWD_SCALE = 1.0  # and how far people differ in that; found on simulated people, see benchmarks/taste.py
 _OUT = -1e30  # the utility of a place that a small grid leaves empty

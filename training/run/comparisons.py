@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..guard import is_judged
 from .report import EpochReport
@@ -39,7 +39,7 @@ def kept_epoch(reports: Sequence[EpochReport]) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _diversity(found: dict | None) -> float:
+def _diversity(found: Mapping[str, Any] | None) -> float:
     if found is None or not found["diversity_base"] > 0:
         return math.nan
     return 100 * found["diversity_tuned"] / found["diversity_base"]
