@@ -76,7 +76,7 @@ export class TrainingView {
     const column = (name) => this.rows.map((row) => row[name]);
     if (this.rows.length === 0) return this.charts.replaceChildren();
     const kept = keptEpoch(this.rows);
-    const mark = kept ? kept - 1 : null;
+    const mark = kept && kept < this.rows.length ? kept - 1 : null; // the last needs no mark
     const reward = chart("reward", column("reward"), { std: column("reward_std"), wide: true, mark });
     if (reward) reward.style.gridColumn = "1 / -1";
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
