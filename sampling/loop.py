@@ -45,18 +45,15 @@ def denoise(
     x: torch.Tensor,
     noise: ImageNoise,
     on_step: OnStep | None = None,
-    steps: range | None = None,
 ) -> torch.Tensor:
     """Run the sampling loop: x (B, C, h, w) at the first timestep to x after the last, float32 throughout.
-
-    `steps` is a part of it, for a run that is looked at on its way; x is then what the part before left.
 
     `on_step` sees the sample after each step and may return another to go on from: what a mask keeps, particles drawn
     anew, or fewer rows, where `network` and `noise` follow (schedules that keep a history cannot). What it raises
     stops the loop.
     """
     times = torch.tensor(schedule.timesteps, device=x.device)
-    for index in steps or range(len(times)):
+    for index in range(len(times)):
         output = network(schedule.network_input(index, x), times[index], index / len(times))
         x, x0 = schedule.step(index, x, output, noise)
         if on_step is not None:
