@@ -45,7 +45,7 @@ class TastemakerGrid(io.ComfyNode):
                 io.String.Input(
                     "negative_prompt", default="", tooltip="What should not be in the pictures. May stay empty."
                 ),
-                *widgets(SampleSettings, "scheduler", "steps", "guidance_scale", "eta", "height", "width"),
+                *widgets(SampleSettings, "scheduler", "steps", "guidance_scale", "height", "width"),
                 TasteOptions.Input("options", optional=True, tooltip="From Sample Options: what is rarely changed."),
             ],
             outputs=[

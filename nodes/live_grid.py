@@ -42,6 +42,9 @@ class LiveGrid(host.HostProgress):
         self._send_made()
         super().phase(name, total)
 
+    def preview(self, make: Callable[[], Image.Image]) -> None:
+        self.check_cancelled()  # the cells themselves are what is shown
+
     def made(self, i: int, file: PictureFile) -> None:
         """Take a picture that is there: what `run_grid` tells."""
         self._entries[i] = self._entry(file)
@@ -55,7 +58,7 @@ class LiveGrid(host.HostProgress):
         total = len(self._plan.shots)
         message = {
             **self._frame(),
-            "state": f"{total} pictures, {grid.sampled} of them made now",
+            "state": _said(total, grid.sampled),
             "made": [[i, self._entries[i]] for i in range(total)],
             "scores": grid.table.scores[grid.table.main].tolist(),
             "main": grid.table.main,
@@ -105,6 +108,12 @@ class LiveGrid(host.HostProgress):
             return preview(picture, side)
 
         return make
+
+
+def _said(total: int, sampled: int) -> str:
+    if not 0 < sampled < total:
+        return f"{total} pictures, {'all of them new' if sampled else 'all of them made before'}"
+    return f"{total} pictures, {sampled} of them new"
 
 
 def _figures(found: tuple[Mean, ...]) -> list[list[float | None]]:

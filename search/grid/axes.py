@@ -158,7 +158,7 @@ def _places(setting: str, items: list[str], widget: str, given: Given) -> Axis:
         raise InputError(widget, len(chosen), f"At most {MAX_VALUES} values for one axis: write which, such as 1..5.")
     beyond = next((n for n in chosen if not 1 <= n <= len(there)), None)
     if beyond is not None:
-        raise InputError(widget, beyond, f"There are {len(there)} {setting}s, numbered from 1.")
+        raise InputError(widget, beyond, f"They are numbered from 1 to {len(there)}.")
     labels = [there[n - 1] for n in chosen]
     twice = {label for label in labels if labels.count(label) > 1}
     shown = [f"{label} ({n})" if label in twice else label for label, n in zip(labels, chosen, strict=True)]

@@ -16,8 +16,11 @@ from ...ranking.intervals import mean_reach
 from .plan import Plan
 
 
+_FEWEST = 3  # seeds for an interval: of two it reaches over everything (t is 12.7)
+
+
 class Mean(NamedTuple):
-    """A mean, and how far its 95% interval reaches to either side; None where one seed says nothing of others."""
+    """A mean, and how far its 95% interval reaches to either side; None of fewer than three seeds, which say little."""
 
     value: float
     reach: float | None
@@ -74,7 +77,7 @@ def means(plan: Plan, scores: torch.Tensor) -> Means:
 def _mean(values: torch.Tensor, rows: Sequence[int], alike: Sequence[Hashable]) -> Mean:
     groups = [alike[i] for i in rows]
     some = values[list(rows)]
-    return Mean(float(some.mean()), mean_reach(some, groups) if len(set(groups)) > 1 else None)
+    return Mean(float(some.mean()), mean_reach(some, groups) if len(set(groups)) >= _FEWEST else None)
 
 
 def _lead(
@@ -105,7 +108,7 @@ def in_words(plan: Plan, found: Means, main: str) -> str:
         margin = (found.columns, found.rows, found.pages)[lead.axis]
         verdict = "which is more than chance" if lead.sure else "which may be chance"
         if lead.difference.reach is None:
-            verdict = "of one seed: more seeds would tell"
+            verdict = "of too few seeds to tell"
         lines.append(
             f"{axis.setting}: {axis.labels[lead.best]} is best with {number(margin[lead.best])}, "
             f"{number(lead.difference)} above {axis.labels[lead.other]}, {verdict}"

@@ -34,7 +34,7 @@ class GridSettings:
         0, "The first seed. Every cell has the same seeds, so that only the setting differs.", low=0, high=MAX_SEED - 256
     )
     seeds: int = setting(
-        2, "Pictures of each prompt in a cell. More say more surely which setting is best.", low=1, high=256
+        4, "Pictures of each prompt in a cell. More say more surely which setting is best.", low=1, high=256
     )
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from .run import Grid
 
 GAP, HEAD, TOP, LABEL, SIDE = 8, 76, 62, 24, 176
 _WIDE, _LEAST, _MOST = 1800, 72, 320  # pixels: of all cells of a row, of one cell
+_PIXELS = 2**24  # of the cells of all pages
 _SHOWN = 16  # pictures of one cell
 
 
@@ -33,6 +34,8 @@ class _Sheet:
         height, width = grid.table.pictures.size(0)
         shape = min(max(height / width, 0.4), 2.5)
         room = min(_MOST, max(_LEAST, _WIDE // self.columns - GAP), max(160, width * self.side))
+        cells = len(self.plan.shots) // variants
+        room = max(_LEAST, min(room, int(math.sqrt(_PIXELS / (cells * shape)))))
         self.small = room // self.side, round(room // self.side * shape)
         self.cell = self.small[0] * self.side, self.small[1] * math.ceil(self.shown / self.side)
         size = SIDE + self.columns * (self.cell[0] + GAP) + GAP, HEAD + TOP + self.rows * (self.cell[1] + LABEL + GAP)
@@ -58,7 +61,7 @@ class _Sheet:
         page = self.plan.pages.words(self.page)
         best = self.plan.words(self.grid.means.best)
         title = f"{page}   best: {best}" if page else f"best: {best}"
-        self._text((GAP + 4, 10), f"{title}  {number(self.grid.means.cells[self.grid.means.best])}", 20, TEXT, width)
+        self._text((GAP + 4, 10), f"{title}:  {number(self.grid.means.cells[self.grid.means.best])}", 20, TEXT, width)
         rows = f", down: {self.plan.rows.setting}" if len(self.plan.rows) > 1 else ""
         prompts = {shot.prompt for shot in self.plan.shots}
         prompt = f'"{next(iter(prompts))}"' if len(prompts) == 1 else f"{len(prompts)} prompts"
