@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -110,8 +110,9 @@ def make_plan(asked: GridSettings, base: SampleSettings, prompts: Sequence[str],
         for name in ("column", "row", "page")
     ]
     used = [axis.setting for axis in axes if axis.setting != NONE]
-    for name, axis in zip(("rows", "pages"), axes[1:], strict=True):
-        if used.count(axis.setting) > 1:
+    for place, name in ((1, "rows"), (2, "pages")):
+        axis = axes[place]
+        if axis.setting != NONE and any(axis.setting == other.setting for other in axes[:place]):
             raise InputError(name, axis.setting, "Two axes go through the same setting. Pick another, or none.")
     if len(models) > 1 and "model" not in used:
         raise InputError("model_2", f"{len(models)} models", "Pick model as columns, rows or pages, or connect one.")
@@ -160,9 +161,10 @@ def units(shots: Sequence[Shot], missing: Sequence[int], at_once: int) -> list[l
 
     A model or a LoRA's strength changes as rarely as can be.
     """
-    together: dict[Hashable, dict[SampleSettings, list[int]]] = {}
+    together: dict[tuple[int, float | None], dict[SampleSettings, list[int]]] = {}
     for i in missing:
         shot = shots[i]
         together.setdefault((shot.model, shot.strength), {}).setdefault(shot.settings, []).append(i)
-    lists = [same for settings in together.values() for same in settings.values()]
+    by_model = sorted(together, key=lambda one: one[0])  # stable: strengths as they came
+    lists = [same for one in by_model for same in together[one].values()]
     return [same[k : k + at_once] for same in lists for k in range(0, len(same), at_once)]
