@@ -82,7 +82,9 @@ class TastemakerGrid(io.ComfyNode):
         models = [model, *(given.pop(f"model_{n}", None) for n in range(2, MOST_MODELS + 1))]
         connected = [one for one in models if one is not None]
         asked = GridSettings(**{name: given.pop(name) for name in GridSettings.__dataclass_fields__})
-        plan = make_plan(asked, SampleSettings(**given), as_prompts(prompts).texts, [_called(one) for one in connected])
+        varies = "lora_strength" in (asked.columns, asked.rows, asked.pages)
+        names = [_called(one, varies=varies) for one in connected]
+        plan = make_plan(asked, SampleSettings(**given), as_prompts(prompts).texts, names)
         cells = CellCache(host.cells_folder())
         live = LiveGrid(cls.hidden.unique_id, plan, cells.folder)
         with host.loading(), ScoreCache(host.score_cache()) as scores:
@@ -106,7 +108,9 @@ class TastemakerGrid(io.ComfyNode):
         return io.NodeOutput(grid.table, torch.cat([from_pil(page) for page in pages]), best, report, ui=ui)
 
 
-def _called(model: DiffusionModel) -> str:
-    """Return a model's name with those of its LoRAs: "sdxl + pastel 0.7"."""
-    loras = (f"{one.lora.name.removesuffix('.safetensors')} {one.strength:g}" for one in model.loras)
+def _called(model: DiffusionModel, *, varies: bool) -> str:
+    """Return a model's name with its LoRAs, "sdxl + pastel 0.7"; the last one's strength only where it is no axis."""
+    loras = [f"{one.lora.name.removesuffix('.safetensors')} {one.strength:g}" for one in model.loras]
+    if varies and loras:
+        loras[-1] = loras[-1].rpartition(" ")[0]
     return " + ".join([model.name.removesuffix(".safetensors"), *loras])

@@ -15,7 +15,6 @@ import torch
 from ...ranking.intervals import mean_reach
 from .plan import Plan
 
-
 _FEWEST = 3  # seeds for an interval: of two it reaches over everything (t is 12.7)
 
 
@@ -71,7 +70,8 @@ def means(plan: Plan, scores: torch.Tensor) -> Means:
     ]
     best = max(range(len(cells)), key=lambda cell: cells[cell].value)  # max keeps the first of equals
     leads = [_lead(plan, axis, margins[axis], values, order, alike) for axis in range(3)]
-    return Means(tuple(cells), *margins, best, tuple(lead for lead in leads if lead is not None))
+    columns, rows, pages = margins
+    return Means(tuple(cells), columns, rows, pages, best, tuple(lead for lead in leads if lead is not None))
 
 
 def _mean(values: torch.Tensor, rows: Sequence[int], alike: Sequence[Hashable]) -> Mean:

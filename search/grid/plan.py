@@ -31,7 +31,10 @@ class GridSettings:
     pages: str = setting(NONE, "A third setting: a sheet for each of its values.", options=(NONE, *SETTINGS))
     page_values: str = setting("", _WRITE)
     seed: int = setting(
-        0, "The first seed. Every cell has the same seeds, so that only the setting differs.", low=0, high=MAX_SEED - 256
+        0,
+        "The first seed. Every cell has the same seeds: only the setting differs.",
+        low=0,
+        high=MAX_SEED - 256,
     )
     seeds: int = setting(
         4, "Pictures of each prompt in a cell. More say more surely which setting is best.", low=1, high=256
@@ -126,7 +129,7 @@ def make_plan(asked: GridSettings, base: SampleSettings, prompts: Sequence[str],
     for cell, values in enumerate(product(*(axis.values for axis in reversed(axes)))):
         chosen = dict(zip((axis.setting for axis in reversed(axes)), values, strict=True))
         shots += [_shot(cell, chosen, base, prompts, *one, axes) for one in inside]
-    return Plan(*axes, tuple(variants), tuple(shots))
+    return Plan(axes[0], axes[1], axes[2], tuple(variants), tuple(shots))
 
 
 def _inside(used: Sequence[str], prompts: Sequence[str], seeds: Sequence[int]) -> list[tuple[str, int]]:

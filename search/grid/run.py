@@ -118,7 +118,9 @@ def _scored(
     for name, column in scored.table.scores.items():
         odd = torch.nonzero(~torch.isfinite(column)).flatten().tolist()
         if odd:
-            raise NonFiniteError(f"{name} gave {column[odd[0]].item()} for {pictures.name(odd[0])}: pick another reward.")
+            raise NonFiniteError(
+                f"{name} gave {column[odd[0]].item()} for {pictures.name(odd[0])}: pick another reward."
+            )
     return scored.table, scored.note
 
 

@@ -11,7 +11,6 @@ from ...images.thumbnails import thumbnail
 from ...plots.axes import reach as around
 from ...plots.theme import BACKGROUND, BLUE, DIM, GOLD, PANEL, TEXT, TRACK, font, shortened
 from .means import Mean, number
-from .plan import Plan
 from .run import Grid
 
 GAP, HEAD, TOP, LABEL, SIDE = 8, 76, 62, 24, 176
@@ -69,7 +68,7 @@ class _Sheet:
         self._text((GAP + 4, 42), said, 14, DIM, width)
 
     def _margin(self, box: tuple[int, int, int, int], label: str, mean: Mean, all_of: tuple[Mean, ...]) -> None:
-        """A value of an axis with its mean, and where that and its interval lie among those of the axis."""
+        """Write a value of an axis with its mean, and draw where that and its interval lie among the others."""
         x, y, width, _ = box
         best = mean == max(all_of, key=lambda one: one.value) and len(all_of) > 1
         self._text((x + 4, y + 4), label, 16, TEXT, width - 8)

@@ -1,4 +1,4 @@
-"""Grid in the real page: cells appear, the best is marked, keys lead from cell to cell, undo and reload lose nothing."""
+"""Grid in the real page: cells appear, the best is marked, keys lead from cell to cell, a reload loses nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUILD = """values => {
     };
     const model = make('TastemakerLoadModel', -360, 60);
     const reward = make('TastemakerLoadReward', -360, 260);
-    const prompts = make('TastemakerPrompts', -360, 460, { text: 'a small yellow star at the top of a purple background' });
+    const prompts = make('TastemakerPrompts', -360, 460, { text: 'a small yellow star on a purple background' });
     const grid = make('TastemakerGrid', 20, 60, values);
     grid.setSize([720, 1240]);
     model.connect(0, grid, grid.findInputSlot('model'));
@@ -46,7 +46,11 @@ WATCH = f"""() => {{
     const node = {GRID}, own = node.onExecuted;
     const count = () => window.seen.push(document.querySelectorAll('.tmg-picture:not([hidden])').length);
     window.watcher = setInterval(count, 50);
-    node.onExecuted = function () {{ own.apply(this, arguments); window.answered += 1; clearInterval(window.watcher); }};
+    node.onExecuted = function () {{
+        own.apply(this, arguments);
+        window.answered += 1;
+        clearInterval(window.watcher);
+    }};
 }}"""
 LOADED = """() => {
     const pictures = [...document.querySelectorAll('.tmg-picture:not([hidden])')];
@@ -143,7 +147,15 @@ def test_every_text_can_be_read(page: Any, server: Any, theme: str) -> None:
     run(page)
     page.wait_for_timeout(300)
     page.screenshot(path=str(shots() / f"grid_{theme}.png"))
-    for selector in (".tmg-label", ".tmg-mean", ".tmg-words", ".tmg-best", ".tmg-status", ".tmg-report", ".tmg-caption"):
+    for selector in (
+        ".tmg-label",
+        ".tmg-mean",
+        ".tmg-words",
+        ".tmg-best",
+        ".tmg-status",
+        ".tmg-report",
+        ".tmg-caption",
+    ):
         found = page.evaluate(CONTRAST, selector)
         assert found, selector
         assert min(found) >= 4.5, (selector, found)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tastemaker.core.errors import InputError, TastemakerError
-from tastemaker.images.prompts import KEYWORDS
 from tastemaker.images.png import read_png
+from tastemaker.images.prompts import KEYWORDS
 from tastemaker.loaders import read_lora, with_lora
 from tastemaker.loaders.lora.apply import at_strength
 from tastemaker.rewards import custom, load_reward
@@ -160,8 +160,8 @@ def test_everything_is_checked_before_anything_is_sampled(run: Any, tiny_ddpm: A
     progress = Recorded()
     with pytest.raises(InputError, match="prompts"):
         run(plan(), models=[tiny_ddpm], progress=progress)
+    made = make_plan(GridSettings(column_values="1", row_values="1"), SampleSettings(width=60), [PROMPT], ["one"])
     with pytest.raises(InputError, match="^width: "):
-        made = make_plan(GridSettings(column_values="1", row_values="1"), SampleSettings(width=60), [PROMPT], ["one"])
         run(made, progress=progress)
     assert progress.seen == []
 
@@ -195,7 +195,8 @@ def test_a_picture_says_what_it_was_made_with(tmp_path: Path, run: Any) -> None:
     with next((tmp_path / "cells").iterdir()).open("rb") as file:
         text = read_png(file, KEYWORDS).texts["parameters"]
     assert text == (
-        f"{PROMPT}\nNegative prompt: blue\nSteps: 1, Sampler: ddim, CFG scale: 2, Seed: 0, Size: 64x64, Model: tiny-sdxl"
+        f"{PROMPT}\nNegative prompt: blue\n"
+        "Steps: 1, Sampler: ddim, CFG scale: 2, Seed: 0, Size: 64x64, Model: tiny-sdxl"
     )
 
 
