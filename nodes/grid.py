@@ -38,9 +38,9 @@ class TastemakerGrid(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 TasteModel.Input("model", tooltip="From Load Taste Model or Load Taste LoRA."),
-                *(TasteModel.Input(f"model_{n}", optional=True, tooltip=more) for n in range(2, MOST_MODELS + 1)),
-                prompts_input("From Prompts, or any text. Leave it out for unconditional models.", optional=True),
                 TasteReward.Input("reward", tooltip="From Load Reward: what judges the pictures."),
+                prompts_input("From Prompts, or any text. Leave it out for unconditional models.", optional=True),
+                *(TasteModel.Input(f"model_{n}", optional=True, tooltip=more) for n in range(2, MOST_MODELS + 1)),
                 *widgets(GridSettings),
                 io.String.Input(
                     "negative_prompt", default="", tooltip="What should not be in the pictures. May stay empty."

@@ -10,6 +10,7 @@ import torch
 
 from ...core.errors import InputError, NonFiniteError, TastemakerError
 from ...core.progress import Place, Progress, Within, stay
+from ...images.convert import in_threads
 from ...images.pictures import PictureFile
 from ...loaders.lora.apply import at_strength
 from ...loaders.model import DiffusionModel
@@ -25,6 +26,7 @@ from .means import Means, means
 from .plan import Plan, Shot, units
 
 AT_ONCE = 8  # pictures sampled before they are kept: what a cancel loses at most
+_READ_AT_ONCE = 32  # kept pictures read between two looks for a cancel
 
 OnPicture = Callable[[int, PictureFile], None]
 
@@ -84,22 +86,31 @@ def run_grid(
         made = _Making(plan, models, negative_prompt, options or SampleOptions())
     except InputError as e:
         raise plan.named(e) from e
-    files: dict[int, PictureFile] = {}
+    places: dict[str, list[int]] = {}  # the same model twice, a prompt twice: one picture in several places
     for i, key in enumerate(made.keys):
+        places.setdefault(key, []).append(i)
+    files: dict[str, PictureFile] = {}
+
+    def there(key: str, file: PictureFile) -> None:
+        files[key] = file
+        for i in places[key]:
+            tell(i, file)
+
+    names = list(places)
+    for k in range(0, len(names), _READ_AT_ONCE):
         progress.check_cancelled()
-        found = cells.find(key)
-        if found is not None:
-            files[i] = found
-            tell(i, found)
-    missing = [i for i in range(len(plan.shots)) if i not in files]
+        some = names[k : k + _READ_AT_ONCE]
+        for key, found in zip(some, in_threads(cells.find, some), strict=True):
+            if found is not None:
+                there(key, found)
+    missing = [places[key][0] for key in names if key not in files]
     progress.phase("sampling", sum(made.evaluations[i] for i in missing))
     for unit in units(plan.shots, missing, made.options.at_once or AT_ONCE):
         images = made.sample(unit, place, Within(progress))
-        for i, image in zip(unit, images, strict=True):
-            files[i] = cells.store(made.keys[i], image, made.texts(i))
-        for i in unit:
-            tell(i, files[i])
-    ordered = tuple(files[i] for i in range(len(plan.shots)))
+        stored = [cells.store(made.keys[i], image, made.texts(i)) for i, image in zip(unit, images, strict=True)]
+        for i, file in zip(unit, stored, strict=True):
+            there(made.keys[i], file)
+    ordered = tuple(files[key] for key in made.keys)
     cells.trim({file.name for file in ordered})
     labels = tuple(made.label(i) for i in range(len(ordered)))
     pictures = CellPictures(cells.folder, ordered, labels=labels)

@@ -127,6 +127,15 @@ def test_what_is_suspect_on_disk_is_made_again(run: Any, tmp_path: Path, way: st
     assert torch.equal(again.table.images, first.table.images)
 
 
+def test_a_picture_that_stands_in_two_places_is_made_once(run: Any, tiny_sdxl: Any) -> None:
+    told: list[int] = []
+    made = plan(models=("one", "two"), columns="model", column_values="", row_values="1", seeds=1)
+    grid, _ = run(made, models=[tiny_sdxl, tiny_sdxl], on_picture=lambda i, file: told.append(i))
+    assert grid.sampled == 1
+    assert told == [0, 1]
+    assert torch.equal(grid.table.pictures.picture(0), grid.table.pictures.picture(1))
+
+
 def test_other_prompts_models_and_options_are_other_pictures(run: Any, tiny_sdxl: Any) -> None:
     one = plan(column_values="2", row_values="1", seeds=1)
     assert run(one)[0].sampled == 1

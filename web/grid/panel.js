@@ -131,7 +131,7 @@ export class GridPanel {
   build() {
     const [, rows, columns, inside] = shape(this.grid);
     const [across, down] = this.grid.axes;
-    this.focus = moved("", this.focus, shape(this.grid)) ?? [Math.min(this.focus[0], rows - 1), Math.min(this.focus[1], columns - 1)];
+    this.focus = [Math.min(this.focus[0], rows - 1), Math.min(this.focus[1], columns - 1)];
     const count = this.variant < 0 ? Math.min(inside, MOSAIC) : 1;
     const side = Math.ceil(Math.sqrt(count));
     this.heads = { columns: [], rows: [] };
