@@ -127,6 +127,10 @@ def test_a_grid_is_made_looked_at_and_kept(page: Any, server: Any, renderer: str
     page.keyboard.press("Escape")
     page.wait_for_selector(".tastemaker-viewer", state="detached")
     assert page.evaluate(FOCUS).startswith("guidance_scale 3, steps 6")
+    page.get_by_role("button", name="See the labelled sheet large").click()
+    page.wait_for_function("() => document.querySelector('.tastemaker-viewer .tm-right img').naturalWidth > 500")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".tastemaker-viewer", state="detached")
     # one seed in place of all
     page.locator(".tmg-choice").select_option("2")
     assert page.locator(".tmg-picture:not([hidden])").count() == 6

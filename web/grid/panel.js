@@ -16,6 +16,7 @@ export class GridPanel {
     this.page = 0;
     this.variant = -1;
     this.focus = [0, 0];
+    this.sheets = [];
     this.cells = [];
     this.seen = { rows: [], start: 0 };
     this.viewer = new Viewer({ rows: () => this.seen.rows, url, moved() {}, closed: () => this.atFocus()?.focus() });
@@ -33,7 +34,8 @@ export class GridPanel {
       on: { change: () => this.choose(Number(this.choice.value)) },
     });
     this.toBest = button("tm-command tm-main", "Best cell", "Go to the best cell", () => this.showBest());
-    this.bar = element("div", "tm-commands", { children: [this.toBest, this.pages, this.choice] });
+    this.toSheet = button("tm-command", "Sheet", "See the labelled sheet large", () => this.openSheet());
+    this.bar = element("div", "tm-commands", { children: [this.toBest, this.toSheet, this.pages, this.choice] });
     this.table = element("table", "tmg-table", { attributes: { role: "grid", "aria-label": "Grid" } });
     this.scroll = element("div", "tmg-scroll", { children: [this.table] });
     this.report = element("div", "tmg-report");
@@ -45,8 +47,9 @@ export class GridPanel {
     this.draw();
   }
 
-  /** A message of the run, or its output. */
-  show(message) {
+  /** A message of the run, or its output with the sheets of its pages. */
+  show(message, sheets = []) {
+    this.sheets = sheets;
     const before = this.grid;
     this.grid = merged(before, message);
     if (!this.grid) return;
@@ -69,6 +72,12 @@ export class GridPanel {
   open(cell) {
     this.seen = viewed(this.grid, this.page, this.variant, cell);
     this.viewer.open(this.seen.start);
+  }
+
+  openSheet() {
+    const rows = this.sheets.map((view, page) => ({ view, name: valueWords(this.grid.axes[2], page) || "the sheet" }));
+    this.seen = { rows, start: this.page };
+    this.viewer.open(this.page);
   }
 
   turn(by) {
@@ -157,6 +166,7 @@ export class GridPanel {
       body.push(line);
     }
     const title = element("caption", "tmg-caption", { text: `${across.setting} \u2192` });
+    this.table.style.minWidth = `${120 + 84 * columns}px`; // more columns are scrolled to
     this.table.replaceChildren(title, element("thead", "", { children: [top] }), element("tbody", "", { children: body }));
     this.atFocus()?.setAttribute("tabindex", "0");
   }
@@ -201,6 +211,7 @@ export class GridPanel {
   drawControls(done) {
     const [pages, , , inside] = shape(this.grid);
     this.toBest.hidden = !done;
+    this.toSheet.hidden = !this.sheets.length;
     this.pages.hidden = pages < 2;
     this.back.disabled = this.page === 0;
     this.next.disabled = this.page === pages - 1;
