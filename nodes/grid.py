@@ -58,7 +58,7 @@ class TastemakerGrid(io.ComfyNode):
         )
 
     @classmethod
-    @checked(called={"seeds": "seed", "prompt": "prompts"})
+    @checked
     def execute(
         cls,
         model: DiffusionModel,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,15 +30,11 @@ GRID = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server of our own: nobody else's cells are in its folders."""
-    from scripts.comfy.server import ComfyServer
-
-    base = tmp_path_factory.mktemp("grids")
-    write_lora(base / "models" / "loras" / LORA)
-    with ComfyServer(base) as running:
-        yield running
+@pytest.fixture(scope="module", autouse=True)
+def lora(server: Any) -> None:
+    path = server.base / "models" / "loras" / LORA
+    if not path.exists():
+        write_lora(path)
 
 
 def graph(*, shown: tuple[int, ...] = (1, 2), **changes: Any) -> dict[str, Any]:
@@ -84,7 +79,7 @@ def test_a_grid_comes_live_and_a_column_more_costs_that_column(server: Any, clie
 
 
 def test_a_cancelled_grid_goes_on_where_it_was(server: Any, client: Any) -> None:
-    many = graph(seed=50, row_values="20..23", shown=())
+    many = graph(seed=50, row_values="8, 9", seeds=4, shown=())
     sent = []
 
     def stop(kind: str, data: dict[str, Any]) -> None:
@@ -143,7 +138,7 @@ def test_what_is_no_grid_is_refused_in_words(client: Any, changes: dict[str, Any
         said = client.refusal(asked)
     except UnicodeEncodeError:
         pytest.skip("the client cannot send it")
-    assert word in said.split("Found")[0] or "mismatch" in said
+    assert said.startswith(f"{word}: ")
 
 
 def test_what_was_damaged_is_made_again(server: Any) -> None:
