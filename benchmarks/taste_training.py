@@ -1,7 +1,7 @@
 """Training on a learned taste: does the hidden taste rise on prompts that were not trained on?
 
-`python -m benchmarks.taste_training --seed 0` once a seed, then `report`. Somebody likes red more than blue, which is no
-feature of a taste; 40 simulated clicks on pictures of tiny-sdxl, answers as noisy as people's; the taste that is
+`python -m benchmarks.taste_training --seed 0` once a seed, then `report`. Somebody likes red more than blue, which no
+feature of a taste says; 40 simulated clicks on pictures of tiny-sdxl, answers as noisy as people's; the taste that is
 learned trains tiny-sdxl; the hidden taste judges pictures of held-out prompts, before and after, same seeds.
 """
 

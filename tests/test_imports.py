@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "rewards": {"loaders", "images", "core"},
     "ranking": {"rewards", "images", "plots", "loaders", "core"},
     "taste": {"ranking", "rewards", "loaders", "images", "plots", "core"},
+    "search": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
     "training": {"taste", "ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
     "evaluation": {"ranking", "rewards", "sampling", "loaders", "images", "plots", "core"},
 }

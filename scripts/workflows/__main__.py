@@ -25,6 +25,7 @@ from ..comfy.locate import ROOT
 from ..comfy.server import ComfyServer
 from .builder import build
 from .evaluation import evaluate_before_after
+from .grid import grid
 from .layout import Frame, Node, lay_out
 from .model import lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
@@ -122,6 +123,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
 WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "best_of_batch": best_of_batch,
     "unconditional": unconditional,
+    "grid": grid,
     "rank_folder": rank_folder,  # of what best_of_batch saved
     "compare_rewards": compare_rewards,
     "playground_v2": playground_v2,
@@ -173,7 +175,7 @@ def main() -> None:
             result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
             if result.status != "success":
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
-            ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
+            ranked = [o for o in result.outputs.values() if {"tastemaker_ranking", "tastemaker_grid"} & set(o)]
             compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
             voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
             shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]

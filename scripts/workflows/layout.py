@@ -32,6 +32,7 @@ SIZES = {
     "TastemakerPreferenceTune": (440, 1150),
     "TastemakerRewardCurve": (440, 340),
     "TastemakerCompare": (440, 540),
+    "TastemakerGrid": (620, 1180),
     "TastemakerVote": (420, 520),
     "TastemakerVoteResult": (440, 620),
     "TastemakerEvaluate": (340, 960),
