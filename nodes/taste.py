@@ -18,11 +18,13 @@ from .listing import schema
 from .wires import CATEGORY, TasteReward, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ..ranking import ScoreTable
     from ..rewards import Reward
     from ..taste import Taste
+    from ..taste.picture import Explained
 
 MAX_CANDIDATES = 500
 _SMALL = 512  # pixels of a picture in a grid
@@ -143,7 +145,7 @@ class TastemakerLearnTaste(io.ComfyNode):
         if strangers:
             notes.append(f"{strangers} clicks are on pictures that are not here now. They stay in the node.")
         numbers, said = features.double().numpy(), report(taste, features.double().numpy(), table.prompts)
-        picture = learned_picture(taste, table.pictures, numbers)
+        picture = learned_picture(taste, table.pictures, numbers, _explained(taste, reward, table, numbers))
         ui = {
             "tastemaker_taste": _rows(table, ids, features),
             "tastemaker_taste_summary": [
@@ -205,6 +207,19 @@ def _picked(table: ScoreTable, ids: list[str], liked: ScoreTable | None) -> list
         if others:
             clicks.append(Click((one, *others), one, "liked", 0))
     return clicks
+
+
+def _explained(taste: Taste, reward: Reward, table: ScoreTable, features: np.ndarray) -> list[Explained]:
+    """Return the pictures that are liked most and least, each with where its score comes from."""
+    from ..rewards.heat import heat_map
+    from ..taste.picture import Explained, extremes
+
+    made, found = taste.reward(reward.leaves), []
+    for row in dict.fromkeys(extremes(taste, features)):
+        with host.in_use(made.modules.values()):
+            heat = heat_map(made, table.pictures.picture(row)[None], table.prompts[row])[0].numpy()
+        found.append(Explained(row, heat))
+    return found
 
 
 def _voted(study: str | None, ids: list[str], notes: list[str]) -> list[Click]:
