@@ -120,6 +120,14 @@ export class GridPanel {
       return;
     }
     if (!event.target.classList?.contains("tmg-cell")) return;
+    const variant = /^[0-9]$/.test(event.key) ? Number(event.key) - 1 : null;
+    if (variant !== null && variant < this.grid.variants.length) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.choose(variant);
+      this.atFocus()?.focus();
+      return;
+    }
     const to = moved(event.key, this.focus, shape(this.grid));
     if (!to) return;
     event.preventDefault();
