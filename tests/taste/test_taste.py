@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tastemaker.rewards.function import custom
 from tastemaker.taste import Click, Taste, learn, parse_clicks, read_taste, write_taste
 from tastemaker.taste.attributes import ATTRIBUTES, attributes
 from tastemaker.taste.features import group_means, whiten
-from tastemaker.taste.words import agreement, learned, report, why
+from tastemaker.taste.words import agreement, crowd_agreement, learned, report, why
 
 COUNT = 40
 
@@ -105,7 +106,13 @@ def test_what_it_learned_is_said(taste: Taste, pictures: torch.Tensor, tiny_rewa
     features = learn([], pictures, tiny_reward, ids=IDS, prompts=[PROMPT] * COUNT, before=taste)[1].double().numpy()
     first = learned(taste)[0]
     assert (first.words, first.sure) == ("warmer", True)
-    assert "warmer" in report(taste, features)
+    said = report(taste, features, [PROMPT] * COUNT)
+    assert "warmer" in said
+    tau = crowd_agreement(taste, features, [PROMPT] * COUNT)["tiny-imagereward"]
+    assert f"agree at tau {tau:.2f}" in said
+    assert -1 < tau < 0.8  # who likes warmth does not order pictures as the crowd does
+    alone = replace(taste, answers=())  # nobody has clicked: the crowd's own order
+    assert crowd_agreement(alone, features, [PROMPT] * COUNT)["tiny-imagereward"] == pytest.approx(1.0)
     found = agreement(taste, features)
     assert 0.75 < found.accuracy_low <= found.accuracy <= found.accuracy_high <= 1.0
     shares = why(taste, features[0], features)
