@@ -43,6 +43,11 @@ class LiveGrid(host.HostProgress):
         self._send_made()
         super().phase(name, total)
 
+    def advance(self, count: int = 1) -> None:
+        super().advance(count)
+        if self._waiting and time.monotonic() >= self._next_message:  # the rest of a cell, while the next is made
+            self._send_made()
+
     def preview(self, make: Callable[[], Image.Image]) -> None:
         self.check_cancelled()  # the cells themselves are what is shown
 

@@ -174,7 +174,7 @@ export class GridPanel {
       body.push(line);
     }
     const title = element("caption", "tmg-caption", { text: `${across.setting} \u2192` });
-    this.table.style.minWidth = `${120 + 84 * columns}px`; // more columns are scrolled to
+    this.table.style.minWidth = `${116 + 104 * columns}px`; // more columns are scrolled to
     this.table.replaceChildren(title, element("thead", "", { children: [top] }), element("tbody", "", { children: body }));
     this.atFocus()?.setAttribute("tabindex", "0");
   }
