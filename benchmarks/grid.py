@@ -68,9 +68,8 @@ def main() -> None:
     write_section(
         "Grid",
         f"""
-{machine()} tiny-sdxl, guidance 1.5 to 7 across (10 in the column more), 4 seeds, scored by
-tiny-imagereward; pictures and scores kept. Evaluations are of the network, a picture each, two with guidance counted as one. The model is warm from
-the second line on.
+{machine()} tiny-sdxl, guidance 1.5 to 7 across (10 in the column more), 4 seeds, scored by tiny-imagereward.
+Evaluations are of the network, a picture each, two with guidance counted as one.
 
 | grid | pictures made | evaluations | seconds (wanted for the first: under 90) | seconds of processors |
 |---|---|---|---|---|
