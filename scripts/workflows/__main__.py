@@ -32,7 +32,7 @@ from .reward import compare_rewards, rank_folder
 from .stand_ins import with_stand_ins, write_stand_ins
 from .taste import teach_my_taste
 from .theme import AMBER, BLUE, GREEN
-from .training import ddpo_finetune, ddpo_unconditional
+from .training import ddpo_unconditional, fine_tune
 from .vote import blind_pairs, blind_vote
 
 BEST_NOTE = """## Best of a batch
@@ -129,7 +129,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,
-    "ddpo_finetune": ddpo_finetune,
+    "fine_tune": fine_tune,
     "ddpo_unconditional": ddpo_unconditional,
     "teach_my_taste": teach_my_taste,
     "blind_vote": blind_vote,

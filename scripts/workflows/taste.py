@@ -51,7 +51,7 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 980))
     tune = Node(
         "TastemakerFineTune",
-        {"run_name": "my taste", **TRAINING},
+        {"run_name": "my taste", **TRAINING, "learning_rate": 6e-4, "algorithm": "reward_gradient"},
         {"model": (model, "model"), "reward": (learn, "taste"), "prompts": (prompts, "prompts")},
         size=(400, 960),
     )

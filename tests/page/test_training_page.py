@@ -23,7 +23,7 @@ REWARD_POINTS = f"({LINE}?.getAttribute('d').match(/[ML]/g) ?? []).length"
 def opened(page: Any) -> Any:
     """The template, its run made small."""
     close_templates(page)
-    graph = json.loads((ROOT / "workflows" / "ddpo_finetune.json").read_text(encoding="utf-8"))
+    graph = json.loads((ROOT / "workflows" / "fine_tune.json").read_text(encoding="utf-8"))
     page.evaluate("graph => window.app.loadGraphData(graph)", graph)
     page.wait_for_function("count => window.app.graph._nodes.length === count", arg=len(graph["nodes"]))
     page.evaluate(
@@ -76,7 +76,7 @@ def test_run_again_goes_on_and_shows_every_epoch(opened: Any) -> None:
 
 def test_what_the_node_shows_is_not_saved_with_the_workflow(opened: Any) -> None:
     saved = opened.evaluate("() => window.app.graph.serialize().nodes.find(n => n.type === 'TastemakerFineTune')")
-    assert len(saved["widgets_values"]) == 8  # the seed has no control that would change it
+    assert len(saved["widgets_values"]) == 9  # the seed has no control that would change it
     assert "rows" not in json.dumps(saved)
 
 
