@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EVENT = "tastemaker.grid"  # web/grid.js listens for it
 _PAUSE = 0.4  # seconds between two messages
+_TELLING = 5.0  # seconds until the time left is told
 _MAX_PROMPT = 500
 
 
@@ -34,13 +35,18 @@ class LiveGrid(host.HostProgress):
         self._entries: dict[int, dict[str, Any]] = {}
         self._waiting: list[int] = []
         self._next_message = 0.0
-        self._phase = ""
+        self._phase, self._began = "", 0.0
         host.tell_page(EVENT, {**self._frame(), "state": "starting", "made": []})
 
     def phase(self, name: str, total: int) -> None:
-        self._phase = name
+        self._phase, self._began = name, time.monotonic()
         self._send_made()
         super().phase(name, total)
+
+    def advance(self, count: int = 1) -> None:
+        super().advance(count)
+        if self._waiting and time.monotonic() >= self._next_message:  # the rest of a cell, while the next is made
+            self._send_made()
 
     def preview(self, make: Callable[[], Image.Image]) -> None:
         self.check_cancelled()  # the cells themselves are what is shown
@@ -84,10 +90,19 @@ class LiveGrid(host.HostProgress):
         }
 
     def _send_made(self) -> None:
-        state = f"{self._phase or 'looking for pictures'}: {len(self._entries)} of {len(self._plan.shots)} pictures"
+        count = f"{len(self._entries)} of {len(self._plan.shots)} pictures"
+        state = f"{self._phase or 'looking for pictures'}: {count}{self._time_left()}"
         message = {"node": self._node, "state": state, "made": [[i, self._entries[i]] for i in self._waiting]}
         host.tell_page(EVENT, message)
         self._waiting, self._next_message = [], time.monotonic() + _PAUSE
+
+    def _time_left(self) -> str:
+        """Say how long the sampling will go on, once that can be told."""
+        spent = time.monotonic() - self._began
+        if self._phase != "sampling" or spent < _TELLING or not 0 < self._done < self._total:
+            return ""
+        left = spent * (self._total - self._done) / self._done
+        return f", {left / 60:.0f} min left" if left >= 90 else f", {left:.0f} s left"
 
     def _entry(self, file: PictureFile) -> dict[str, Any]:
         """Return where the page finds a picture: `thumb`, and `view`, a larger copy where it is larger."""

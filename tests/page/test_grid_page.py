@@ -134,7 +134,11 @@ def test_a_grid_is_made_looked_at_and_kept(page: Any, server: Any, renderer: str
     # one seed in place of all
     page.locator(".tmg-choice").select_option("2")
     assert page.locator(".tmg-picture:not([hidden])").count() == 6
-    page.locator(".tmg-choice").select_option("-1")
+    page.locator(".tmg-cell").first.focus()
+    page.keyboard.press("2")
+    assert page.locator(".tmg-choice").input_value() == "1"
+    page.keyboard.press("0")
+    assert page.locator(".tmg-picture:not([hidden])").count() == 24
     # undo makes the node anew
     page.evaluate(f"() => {{ const n = {GRID}; app.graph.beforeChange(); n.pos[0] += 40; app.graph.afterChange(); }}")
     page.evaluate("() => app.loadGraphData(app.graph.serialize())")

@@ -120,6 +120,14 @@ export class GridPanel {
       return;
     }
     if (!event.target.classList?.contains("tmg-cell")) return;
+    const variant = /^[0-9]$/.test(event.key) ? Number(event.key) - 1 : null;
+    if (variant !== null && variant < this.grid.variants.length) {
+      event.preventDefault();
+      event.stopPropagation();
+      this.choose(variant);
+      this.atFocus()?.focus();
+      return;
+    }
     const to = moved(event.key, this.focus, shape(this.grid));
     if (!to) return;
     event.preventDefault();
@@ -166,7 +174,7 @@ export class GridPanel {
       body.push(line);
     }
     const title = element("caption", "tmg-caption", { text: `${across.setting} \u2192` });
-    this.table.style.minWidth = `${120 + 84 * columns}px`; // more columns are scrolled to
+    this.table.style.minWidth = `${116 + 104 * columns}px`; // more columns are scrolled to
     this.table.replaceChildren(title, element("thead", "", { children: [top] }), element("tbody", "", { children: body }));
     this.atFocus()?.setAttribute("tabindex", "0");
   }
