@@ -1,9 +1,10 @@
 """Reward against cost of every way to search, on tiny-sdxl with tiny-imagereward: `python -m benchmarks.search`.
 
 Prompts are scenes that neither model was taught. Two figures stand beside the reward, which is what is searched by: the
-share of best pictures in which the checker reads all that the prompt says, in a clean shape, which nobody optimised, and how far apart the pixels of the four best are. Best-of-N of every N comes from one pool of 32 pictures a
-prompt and seed, over all its subsets. Every search is kept in a file as soon as it is done, so a run goes on where it
-stopped; `--write` makes table and picture of what there is. `--pilot` tries settings on other prompts and seeds.
+share of best pictures in which the checker reads all that the prompt says, in a clean shape, which nobody optimised,
+and how far apart the pixels of the four best are. Best-of-N of every N comes from one pool of 32 pictures a prompt and
+seed, over all its subsets. Every search is kept in a file as soon as it is done, so a run goes on where it stopped;
+`--write` makes table and picture of what there is. `--pilot` tries settings on other prompts and seeds.
 """
 
 from __future__ import annotations

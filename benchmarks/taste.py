@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
+from scripts.comfy.locate import ROOT
 from scripts.embedded.world import Jitter, caption, draw, random_scene
 from tastemaker.images.pictures import as_pictures
+from tastemaker.plots.lines import Line, draw_lines
 from tastemaker.rewards import load_reward
 from tastemaker.taste.features import fit_recipe, group_means, look_at
 from tastemaker.taste.head import (
@@ -26,6 +29,7 @@ from tastemaker.taste.head import (
     self_agreement,
     stack_grids,
 )
+from tastemaker.taste.head import prior as head_prior
 from tastemaker.taste.questions import GRID, most_telling_grid, random_grid
 
 CHECKPOINTS = (0, 5, 10, 20, 40, 80)
@@ -121,18 +125,17 @@ def person(
     pairs = rng.integers(len(held_out), size=(3000, 2))
     differences = held_out[pairs[:, 0]] - held_out[pairs[:, 1]]
     differences = differences[np.abs(differences).sum(1) > 0]
-    mean = np.zeros(shown.shape[1])
-    mean[-1] = 1.0 if prior else 0.0
+    width, crowd = shown.shape[1], int(prior)
     grids: list[np.ndarray] = []
     picks: list[int] = []
     result = Measured([], [], [], [])
-    scale = choose_scale(stack_grids([], [], len(mean)), mean)
+    scale = choose_scale(stack_grids([], [], width), width, crowd)
     for asked in range(max(CHECKPOINTS) + 1):
         chooses = chosen and asked % 7 != 6  # one in seven is random, as the node does it
         if asked in CHECKPOINTS or chooses:
-            stacked = stack_grids(grids, picks, len(mean))
-            scale = choose_scale(stacked, mean) if asked in CHECKPOINTS or asked % 10 == 0 else scale
-            posterior = fit(stacked, mean, np.full(len(mean), scale**-2))
+            stacked = stack_grids(grids, picks, width)
+            scale = choose_scale(stacked, width, crowd) if asked in CHECKPOINTS or asked % 10 == 0 else scale
+            posterior = fit(stacked, *head_prior(width, crowd, scale))
         if asked in CHECKPOINTS:
             _measure(result, posterior, weights, differences, rng)
             result.found.append(_found(held_out, weights, posterior.mean))
@@ -198,12 +201,36 @@ def table(found: dict[str, list[Measured]], ceiling: float) -> str:
                 values = values - np.array([one.accuracy for one in people])
             label = _LABELS[what]
             lines.append(f"| {label}: {name} | " + " | ".join(f"{v:.3f}" for v in values.mean(0)) + " |")
+    against = "information gain, best of 6, crowd prior", "random, best of 6, crowd prior"
+    ours, others = (np.array([one.accuracy for one in found[name]]) for name in against)
+    apart = ours - others
+    error = apart.std(0, ddof=1) / len(apart) ** 0.5
+    cells = [f"{m:+.3f} ({e:.3f})" for m, e in zip(apart.mean(0), error, strict=True)]
+    lines.append(f"| {against[0]}, minus random grids, same people | " + " | ".join(cells) + " |")
     return "\n".join(
         [
             *lines,
             "",
             f"Mean and standard error over {len(next(iter(found.values())))} people; the ceiling is {ceiling:.3f}.",
         ]
+    )
+
+
+def picture(found: dict[str, list[Measured]], ceiling: float, name: str) -> Image.Image:
+    """Draw accuracy against clicks, with two standard errors."""
+    lines = []
+    for method, people in found.items():
+        values = np.array([one.accuracy for one in people])
+        error = 2 * values.std(0, ddof=1) / len(people) ** 0.5
+        lines.append(Line(method, CHECKPOINTS, values.mean(0).tolist(), error.tolist()))
+    people = len(next(iter(found.values())))
+    return draw_lines(
+        lines,
+        f"How many clicks teach a taste: {people} simulated people, pictures: {name}",
+        across="clicks",
+        up="pairs picked as the person does, on pictures never asked about; two standard errors",
+        even=True,
+        level=("as often as the person agrees with itself", ceiling),
     )
 
 
@@ -225,6 +252,8 @@ def main() -> None:
             features = features_of(*make(given.pictures, 1))
             found, ceiling = curves(features, given.people, 100)
             seconds = time.process_time() - start
+            if not given.dry:
+                picture(found, ceiling, name).save(ROOT / "docs" / f"taste_{name}.png", optimize=True)
             parts.append(f"### {name}: {len(features)} pictures, {features.shape[1]} features\n\n"
                          f"{table(found, ceiling)} {seconds:.0f} processor seconds.")  # fmt: skip
     body = "\n\n".join([__doc__ or "", *parts, machine()])

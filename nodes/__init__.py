@@ -6,6 +6,7 @@ from .compare import TastemakerCompare
 from .evaluate import TastemakerEvaluate
 from .fid import TastemakerFID
 from .finetune import TastemakerFineTune, TastemakerFineTuneSettings, TastemakerRewardCurve
+from .grid import TastemakerGrid
 from .load import TastemakerLoadModel
 from .load_images import TastemakerLoadImages
 from .lora import TastemakerLoadLoRA
@@ -43,6 +44,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerPreferenceTune,
     TastemakerRewardCurve,
     TastemakerCompare,
+    TastemakerGrid,
     TastemakerVote,
     TastemakerVoteResult,
     TastemakerLearnTaste,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..core.errors import InputError
 from ..training import PRESETS, FineTuneConfig
+from ..training.algorithms.registry import ALGORITHMS
 from ..training.presets import preset_values
 from . import host
 from .checked import checked
@@ -91,6 +93,15 @@ class TastemakerFineTune(io.ComfyNode):
                     optional=True,
                     tooltip="A reward that is not trained on, for that comparison and for patience in the settings.",
                 ),
+                io.Combo.Input(
+                    "algorithm",
+                    options=[AUTO, *ALGORITHMS],
+                    default=AUTO,
+                    optional=True,
+                    tooltip="How it learns. auto goes on as the run began; a new run takes the way that suits model "
+                    "and reward, or what the settings say. "
+                    + " ".join(f"{name}: {known.tip}" for name, known in ALGORITHMS.items()),
+                ),
             ],
             outputs=training_outputs(),
         )
@@ -107,16 +118,18 @@ class TastemakerFineTune(io.ComfyNode):
         settings: FineTuneConfig | None = None,
         held_out_prompts: PromptList | str | None = None,
         watched_reward: Reward | None = None,
+        algorithm: str = AUTO,
         **on_node: Any,
     ) -> io.NodeOutput:
         from ..training import finetune
 
-        config = merged(preset, settings, on_node, model)
+        folder = host.run_folder(run_name)
+        way = chosen_algorithm(algorithm, preset, settings, model, reward, folder)
+        config = merged(preset, settings, {**on_node, **way}, model)
         texts = () if prompts is None else as_prompts(prompts).texts
         text = ""
         if not model.conditional and texts:
             text, texts = one_text(texts), ()
-        folder = host.run_folder(run_name)
         live = LiveRun(cls.hidden.unique_id, config.epochs, folder)
         with host.loading():
             run = finetune(
@@ -153,11 +166,37 @@ def merged(
         name = fitting_preset() if name == AUTO else name
         given = {spec.name: (getattr(base, spec.name), spec.default) for spec in fields(FineTuneConfig)}
         changed = {key: value for key, (value, default) in given.items() if value != default and key not in ON_NODE}
+        if "algorithm" in on_node:
+            changed["algorithm"] = on_node["algorithm"]
         chosen = preset_values(name, changed, model)
         pictures = on_node["samples_per_epoch"]
         if "group_size" in chosen and type(pictures) is int:  # no error about a number that is not on the node
             chosen["group_size"] = max(math.gcd(chosen["group_size"], pictures), 2)
     return replace(base, **{k: v for k, v in chosen.items() if k not in ON_NODE}, **on_node)
+
+
+def chosen_algorithm(
+    algorithm: str,
+    preset: str,
+    settings: FineTuneConfig | None,
+    model: DiffusionModel,
+    reward: Reward,
+    folder: Path,
+) -> dict[str, str]:
+    """Return the algorithm to set, if any: the node's; of auto the run's own, the settings', or the one that suits."""
+    from ..training.presets import best_algorithm
+    from ..training.run.folder import algorithm_of
+
+    if algorithm not in (AUTO, *ALGORITHMS):
+        raise InputError("algorithm", algorithm, f"Pick one of {AUTO}, {', '.join(ALGORITHMS)}.")
+    if algorithm != AUTO:
+        return {"algorithm": algorithm}
+    if preset == FROM_SETTINGS or (settings is not None and settings.algorithm != FineTuneConfig.algorithm):
+        return {}
+    begun = algorithm_of(folder)
+    if begun in ALGORITHMS:
+        return {"algorithm": begun}
+    return {"algorithm": best_algorithm(fitting_preset() if preset == AUTO else preset, model, reward)}
 
 
 def fitting_preset() -> str:

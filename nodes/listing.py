@@ -97,6 +97,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "TastemakerRewardCurve": ("loss graph", "training curve", "plot", "train"),
     "TastemakerCompare": ("before after", "a/b", "win rate", "side by side"),
+    "TastemakerGrid": (
+        "xy plot",
+        "xyz plot",
+        "x/y/z plot",
+        "grid",
+        "compare settings",
+        "compare models",
+        "parameter sweep",
+        "matrix",
+        "contact sheet",
+    ),
     "TastemakerVote": ("human preference", "a/b test", "blind test", "judge", "pairwise", "survey"),
     "TastemakerVoteResult": ("win rate", "elo", "agreement", "human preference"),
     "TastemakerLearnTaste": (

@@ -15,14 +15,16 @@ from ..taste.clicks import Click, parse_clicks
 from . import host
 from .checked import checked
 from .listing import schema
-from .wires import CATEGORY, TasteReward, TasteScores
+from .wires import CATEGORY, TasteReward, TasteScores, TasteVotes
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from ..ranking import ScoreTable
     from ..rewards import Reward
     from ..taste import Taste
+    from ..taste.picture import Explained
 
 MAX_CANDIDATES = 500
 _SMALL = 512  # pixels of a picture in a grid
@@ -66,6 +68,15 @@ class TastemakerLearnTaste(io.ComfyNode):
                     optional=True,
                     tooltip="From Rank: picked scores. Each picked picture counts as a click on it among five others.",
                 ),
+                TasteScores.Input(
+                    "more_scores", optional=True, tooltip="From another Score: more pictures that you choose among."
+                ),
+                TasteVotes.Input(
+                    "votes",
+                    optional=True,
+                    tooltip="From Vote: each vote counts as a click on one of two. Connect the tables that were voted "
+                    "on to scores and more_scores.",
+                ),
                 io.String.Input(
                     "clicks",
                     default="",
@@ -101,9 +112,12 @@ class TastemakerLearnTaste(io.ComfyNode):
         name: str,
         clicks_first: int,
         liked: ScoreTable | None = None,
+        more_scores: ScoreTable | None = None,
+        votes: str | None = None,
         clicks: str = "",
     ) -> io.NodeOutput:
         from ..images.convert import from_pil
+        from ..ranking.table import joined_tables
         from ..taste import learn, read_taste, write_taste
         from ..taste.picture import learned_picture
         from ..taste.words import report
@@ -111,11 +125,11 @@ class TastemakerLearnTaste(io.ComfyNode):
         cast = parse_clicks(clicks)
         path = host.taste_file(name)
         before = read_taste(path) if path.is_file() else None
-        table, notes = _candidates(scores)
+        table, notes = _candidates(scores if more_scores is None else joined_tables(scores, more_scores))
         ids = [table.pictures.key(i)[:ID_LENGTH] for i in range(len(table))]
         with host.in_use(reward.modules.values()):
             taste, features = learn(
-                [*cast, *_picked(table, ids, liked)],
+                [*cast, *_picked(table, ids, liked), *_voted(votes, ids, notes)],
                 table.pictures,
                 reward,
                 ids=ids,
@@ -130,8 +144,8 @@ class TastemakerLearnTaste(io.ComfyNode):
         strangers = sum((click.shown, click.at) not in kept for click in cast)
         if strangers:
             notes.append(f"{strangers} clicks are on pictures that are not here now. They stay in the node.")
-        numbers, said = features.double().numpy(), report(taste, features.double().numpy())
-        picture = learned_picture(taste, table.pictures, numbers)
+        numbers, said = features.double().numpy(), report(taste, features.double().numpy(), table.prompts)
+        picture = learned_picture(taste, table.pictures, numbers, _explained(taste, reward, table, numbers))
         ui = {
             "tastemaker_taste": _rows(table, ids, features),
             "tastemaker_taste_summary": [
@@ -195,6 +209,40 @@ def _picked(table: ScoreTable, ids: list[str], liked: ScoreTable | None) -> list
     return clicks
 
 
+def _explained(taste: Taste, reward: Reward, table: ScoreTable, features: np.ndarray) -> list[Explained]:
+    """Return the pictures that are liked most and least, each with where its score comes from."""
+    from ..rewards.heat import heat_map
+    from ..taste.picture import Explained, extremes
+
+    made, found = taste.reward(reward.leaves), []
+    for row in dict.fromkeys(extremes(taste, features)):
+        with host.in_use(made.modules.values()):
+            heat = heat_map(made, table.pictures.picture(row)[None], table.prompts[row])[0].numpy()
+        found.append(Explained(row, heat))
+    return found
+
+
+def _voted(study: str | None, ids: list[str], notes: list[str]) -> list[Click]:
+    """Return a study's votes as clicks on grids of two; ties, skipped pairs and pictures not here say nothing."""
+    if study is None:
+        return []
+    from ..evaluation.votes.store import Study
+    from ..evaluation.votes.votes import FIRST, SECOND
+
+    host.check_plain_name("votes", study)
+    with Study(host.study_file(study), create=False) as file:
+        rows = [row for row in file.rows() if row.pick in (FIRST, SECOND)]
+    here, clicks = set(ids), []
+    for row in rows:
+        first, second = (key[:ID_LENGTH] for key in row.pair.pictures)
+        if first != second and {first, second} <= here:
+            picked = second if row.pick == SECOND else first
+            clicks.append(Click((first, second), picked, "voted", max(0, int(row.at))))
+    if len(clicks) < len(rows):
+        notes.append(f"{len(rows) - len(clicks)} of {len(rows)} votes are on pictures that are not here now.")
+    return clicks
+
+
 def _rows(table: ScoreTable, ids: list[str], features: torch.Tensor) -> list[dict[str, Any]]:
     """Return what the page gets of each picture: where it is, its prompt and its features."""
     progress, rows = host.HostProgress(), []
@@ -233,8 +281,8 @@ def _summary(taste: Taste, said: str, notes: list[str]) -> dict[str, Any]:
         "name": taste.name,
         "report": said,
         "notes": notes,
-        "prior_mean": taste.prior_mean.tolist(),
-        "scale": taste.scale,
+        "prior_mean": taste.prior.mean.tolist(),
+        "precision": taste.prior.precision.tolist(),
         "answers": answers,
         "asked": len(taste.answers),
     }

@@ -10,7 +10,7 @@ from PIL import Image
 
 from .axes import reach, short_number, ticks
 from .canvas import Box, Canvas
-from .theme import BAND, BLUE, DIM, TEXT, TRACK
+from .theme import BAND, BLUE, DIM, GREEN, TEXT, TRACK
 
 WIDTH, GAP = 1200, 14
 
@@ -23,22 +23,22 @@ class Series(NamedTuple):
     std: Sequence[float] = ()
 
 
-def draw_series(series: Sequence[Series], heading: str) -> Image.Image:
-    """Draw panels under a heading, the first one large. RGB, 1200 pixels wide."""
+def draw_series(series: Sequence[Series], heading: str, *, mark: int | None = None) -> Image.Image:
+    """Draw panels under a heading, the first one large. RGB, 1200 pixels wide. `mark` is an epoch to mark, from 1."""
     first, *others = series
     columns = 2 if len(others) <= 4 else 3
     small = (WIDTH - GAP * (columns + 1)) // columns
     rows = math.ceil(len(others) / columns)
     canvas = Canvas(WIDTH, 60 + 380 + GAP + rows * (200 + GAP))
     canvas.text((GAP, 16), heading, TEXT, 22)
-    _panel(canvas, first, (GAP, 60, WIDTH - 2 * GAP, 380))
+    _panel(canvas, first, (GAP, 60, WIDTH - 2 * GAP, 380), mark)
     for i, other in enumerate(others):
         corner = (GAP + i % columns * (small + GAP), 60 + 380 + GAP + i // columns * (200 + GAP))
-        _panel(canvas, other, (*corner, small, 200))
+        _panel(canvas, other, (*corner, small, 200), mark)
     return canvas.picture()
 
 
-def _panel(canvas: Canvas, series: Series, box: Box) -> None:
+def _panel(canvas: Canvas, series: Series, box: Box, mark: int | None) -> None:
     x, y, width, height = box
     canvas.panel(box)
     canvas.text((x + 12, y + 8), series.title, TEXT, 14)
@@ -65,6 +65,9 @@ def _panel(canvas: Canvas, series: Series, box: Box) -> None:
     for epoch in ticks(1, len(series.values), 6):
         if epoch == int(epoch):
             canvas.text((at(epoch - 1, low)[0], bottom + 5), str(int(epoch)), DIM, 12, anchor="ma")
+    if mark is not None and 1 <= mark <= len(series.values):
+        across = at(mark - 1, low)[0]
+        canvas.line([(across, top), (across, bottom)], GREEN, 2)
     line = [at(i, v) for i, v in known]
     if len(line) > 1:
         canvas.line(line, BLUE, 3)

@@ -10,6 +10,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.groups import best_first, group_sizes, rank, select_top
+from ..images.joined import JoinedPictures
 from ..images.pictures import Pictures, as_pictures, stacked
 from .selection import BUCKETS, RankOptions, bucket_of_ranks, bucket_of_scores
 
@@ -96,6 +97,27 @@ class ScoreTable:
             }
             for i in range(len(self))
         ]
+
+
+def joined_tables(*tables: ScoreTable) -> ScoreTable:
+    """Join tables, one below the other: unranked, with the scores that all of them have, and no extras.
+
+    Raises InputError where they share no score.
+    """
+    first, *others = tables
+    if not others:
+        return first
+    shared = [name for name in first.scores if all(name in table.scores for table in others)]
+    if not shared:
+        found = " and ".join(", ".join(table.scores) for table in tables)
+        raise InputError("scores", found, "The tables have no reward in common: score them with the same one.")
+    return ScoreTable(
+        JoinedPictures.of(*(table.pictures for table in tables)),
+        tuple(prompt for table in tables for prompt in table.prompts),
+        tuple(seed for table in tables for seed in table.seeds),
+        {name: torch.cat([table.scores[name] for table in tables]) for name in shared},
+        first.main if first.main in shared else shared[0],
+    )
 
 
 def rank_table(table: ScoreTable, **settings: Any) -> tuple[ScoreTable, list[int], list[int]]:

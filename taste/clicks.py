@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..core.errors import InputError
 from ..core.files import parse_json
 
-KINDS = ("telling", "random", "repeat", "liked")  # how a grid came to be asked
+KINDS = ("telling", "random", "repeat", "liked", "voted")  # how a grid came to be asked
 MAX_CLICKS = 5000
 MAX_GRID = 12
 _ID = re.compile(r"[0-9a-f]{8,64}")

@@ -16,7 +16,9 @@ from scipy.special import log_softmax, softmax
 
 _STEPS, _TOLERANCE = 100, 1e-10
 SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5)  # standard deviations of the prior that are tried
-_USUAL, _FIRMNESS = 0.45, 2.0  # the usual one, and how much the answers must say against it
+_USUAL, _FIRMNESS = 0.45, 6.0  # the usual one, and how much the answers must say against it
+CROWD = 1.5  # how much a person is expected to agree with the crowd's rewards: the sum of their weights,
+CROWD_SCALE = 1.0  # and how far people differ in that; found on simulated people, see benchmarks/taste.py
 _OUT = -1e30  # the utility of a place that a small grid leaves empty
 
 
@@ -32,6 +34,13 @@ class Grids(NamedTuple):
     features: np.ndarray
     there: np.ndarray
     picked: np.ndarray
+
+
+class Prior(NamedTuple):
+    """What is expected of a person's weights before any answer: N(mean, diag(1 / precision)); both (D,)."""
+
+    mean: np.ndarray
+    precision: np.ndarray
 
 
 class Posterior(NamedTuple):
@@ -119,15 +128,25 @@ def fit(grids: Grids, prior_mean: np.ndarray, precision: np.ndarray) -> Posterio
     return Posterior(weights, factor, evidence)
 
 
-def choose_scale(grids: Grids, prior_mean: np.ndarray) -> float:
-    """Return the prior's standard deviation: of `SCALES` the one that makes the answers most probable (evidence).
+def prior(width: int, crowd: int, scale: float) -> Prior:
+    """Make the prior of `width` features, of which the last `crowd` are scores of the crowd's rewards.
+
+    The crowd is expected to be right in the main, and each other feature to count for nothing, by `scale`.
+    """
+    mean, precision = np.zeros(width), np.full(width, scale**-2.0)
+    if crowd:
+        mean[-crowd:], precision[-crowd:] = CROWD / crowd, CROWD_SCALE**-2.0
+    return Prior(mean, precision)
+
+
+def choose_scale(grids: Grids, width: int, crowd: int) -> float:
+    """Return the scale of the `prior`: of `SCALES` the one that makes the answers most probable (evidence).
 
     How sure people are of themselves differs; of few answers it cannot be told, so that the usual one is preferred.
     """
 
     def value(scale: float) -> float:
-        found = fit(grids, prior_mean, np.full(len(prior_mean), scale**-2.0))
-        return found.evidence - _FIRMNESS * float(np.log(scale / _USUAL)) ** 2
+        return fit(grids, *prior(width, crowd, scale)).evidence - _FIRMNESS * float(np.log(scale / _USUAL)) ** 2
 
     return max(SCALES, key=value) if len(grids.picked) else _USUAL
 

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import torch
 
 from ..core.errors import InputError
@@ -16,7 +15,7 @@ from ..rewards import Reward
 from .attributes import ATTRIBUTES, attributes
 from .clicks import Click
 from .features import Recipe, encoder_of, fit_recipe, group_means, look_at
-from .head import Grids, Posterior, choose_scale, fit, stack_grids
+from .head import Grids, Posterior, Prior, choose_scale, fit, prior, stack_grids
 
 
 @dataclass(frozen=True)
@@ -58,29 +57,16 @@ class Taste:
         picked = [answer.click.shown.index(answer.click.picked) for answer in counted]
         return stack_grids(features, picked, len(self.recipe.names))
 
-    @property
-    def prior_mean(self) -> np.ndarray:
-        """Return the crowd's taste (D,): 1 shared by its rewards, 0 for all else."""
-        crowd = len(self.recipe.reward_mean)
-        mean = np.zeros(len(self.recipe.names))
-        if crowd:
-            mean[-crowd:] = 1.0 / crowd
-        return mean
-
     @cached_property
-    def precision(self) -> np.ndarray:
-        """One over the prior's variance (D,): of `head.SCALES`, the one under which the answers are most probable."""
-        return 1.0 / self.scale**2 * np.ones(len(self.recipe.names))
-
-    @cached_property
-    def scale(self) -> float:
-        """The prior's standard deviation."""
-        return choose_scale(self.grids, self.prior_mean)
+    def prior(self) -> Prior:
+        """What was expected before any answer: the crowd's taste, as wide as makes the answers most probable."""
+        width, crowd = len(self.recipe.names), len(self.recipe.reward_mean)
+        return prior(width, crowd, choose_scale(self.grids, width, crowd))
 
     @cached_property
     def posterior(self) -> Posterior:
         """What the answers say of the weights."""
-        return fit(self.grids, self.prior_mean, self.precision)
+        return fit(self.grids, *self.prior)
 
     def reward(self, rewards: Sequence[Reward], *, name: str | None = None) -> Reward:
         """Make a `Reward`: w . phi of a picture, in the units of the clicks' log-odds.

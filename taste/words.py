@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from ..ranking.kendall import agreement as kendall
 from .attributes import ATTRIBUTES
 from .head import expected_agreement, self_agreement
 from .taste import Taste
@@ -81,8 +84,25 @@ def learned(taste: Taste) -> list[Learned]:
     return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
 
 
-def report(taste: Taste, features: np.ndarray) -> str:
-    """Word what a taste knows: clicks, agreement, what it likes and how sure that is."""
+def crowd_agreement(taste: Taste, features: np.ndarray, prompts: Sequence[Hashable]) -> dict[str, float]:
+    """Compute Kendall's tau-b of the taste and each of the crowd's rewards, within prompts; without ties of all pairs.
+
+    Shapes: features (B, D) of B pictures. 1: the same order, -1: the reverse, about 0: unrelated.
+    """
+    mine, crowd = torch.from_numpy(features @ taste.posterior.mean), list(taste.crowd)
+    found = {}
+    for name, column in zip(crowd, features.T[len(features.T) - len(crowd) :], strict=True):
+        tau = kendall(mine, torch.from_numpy(column.copy()), prompts)
+        if tau is not None:
+            found[name] = tau
+    return found
+
+
+def report(taste: Taste, features: np.ndarray, prompts: Sequence[Hashable]) -> str:
+    """Word what a taste knows: clicks, agreement with its person and with the crowd, what it likes, how sure it is.
+
+    Shapes: features (B, D) of B pictures, made from B prompts.
+    """
     found, counted = agreement(taste, features), len(taste.counted)
     lines = [
         f"{taste.name}: {counted} clicks" + (f", {len(taste.answers) - counted} none" * (counted < len(taste.answers)))
@@ -93,6 +113,8 @@ def report(taste: Taste, features: np.ndarray) -> str:
     )
     if found.asked_again:
         lines.append(f"asked {found.asked_again} grids again: {found.same_again} got the same answer")
+    for name, tau in crowd_agreement(taste, features, prompts).items():
+        lines.append(f"you and {name} agree at tau {tau:.2f} on these pictures (1: the same order, 0: unrelated)")
     parts = learned(taste)
     sure = [one.words for one in parts if one.sure]
     lines.append(f"you like pictures {', '.join(sure)} than the crowd does" if sure else "nothing named is sure yet")

@@ -37,6 +37,11 @@ class FineTuneConfig(FineTuneFields):
         return self.kl_weight if KNOWN[self.algorithm].gaussian_steps else self.reference_weight
 
     @property
+    def guarded(self) -> bool:
+        """Whether the guard ends the run and chooses the epoch; auto is off where no preset decided."""
+        return self.guard == "on"
+
+    @property
     def step_eta(self) -> float:
         """eta for the schedule: only ddim has one."""
         return self.eta if self.scheduler == "ddim" else 0.0
@@ -115,7 +120,7 @@ def _check_learning(config: FineTuneConfig) -> None:
     if config.kl_mask and config.algorithm != "clipped":
         advice = f"It is a trust region for algorithm clipped; {config.algorithm} has none to put it in the place of."
         raise InputError("kl_mask", config.kl_mask, advice)
-    if config.guard == "on" and not config.evaluate_every:
+    if config.guarded and not config.evaluate_every:
         raise InputError("guard", "on", "It looks at the comparisons: set evaluate_every above 0.")
     if config.patience and not config.evaluate_every:
         raise InputError("patience", config.patience, "Stopping early needs evaluate_every above 0.")

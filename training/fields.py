@@ -14,6 +14,7 @@ ADVANTAGES = ("group", "prompt", "batch")
 TARGETS = ("attention", "transformer", "all")
 PARTS = ("lora", "full")
 SWITCH = ("off", "on")
+GUARD = ("auto", "on", "off")
 FRESH_NOISE = ("everywhere", "window")
 GRADIENT_FORMS = ("draft_1", "draft_lv", "direct_align")
 MATCHING_FORMS = ("nft", "awm", "regression")
@@ -266,10 +267,11 @@ class FineTuneFields:
         optional=True,
     )
     guard: str = setting(
-        "off",
+        "auto",
         "on: stop when a watched reward falls by more than chance explains, or pictures of one prompt become too much "
-        "alike, and keep the best epoch before that. It looks at every comparison: evaluate_every says how often.",
-        options=SWITCH,
+        "alike, and keep the best epoch before that. It looks at every comparison: evaluate_every says how often. "
+        "auto: on with a preset, off without.",
+        options=GUARD,
         optional=True,
     )
     diversity_floor: float = setting(

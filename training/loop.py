@@ -159,7 +159,7 @@ class FineTune(Iterator[EpochReport]):
         with outside_inference_mode():
             before = self._store.snapshot() if self.learner.adapter is not None else None
             try:
-                if self.config.guard == "on" and self.epoch == 0:
+                if self.config.guarded and self.epoch == 0:
                     self._kept.hold(0)
                 report = self._run_epoch()
                 self._store.note(report)
@@ -191,7 +191,7 @@ class FineTune(Iterator[EpochReport]):
     def kept(self) -> int:
         """Return the epoch whose weights are the result once the run ends: the last, unless the guard says another."""
         comparisons = self._comparisons()
-        return self._verdict(comparisons).kept if self.config.guard == "on" and comparisons else self.epoch
+        return self._verdict(comparisons).kept if self.config.guarded and comparisons else self.epoch
 
     @property
     def writes(self) -> bool:
@@ -282,7 +282,7 @@ class FineTune(Iterator[EpochReport]):
 
         Only the first process compares; every process keeps the same.
         """
-        if self.config.guard != "on":
+        if not self.config.guarded:
             return Verdict(epoch, "")
         verdict = Verdict(self.kept, "")
         if evaluation is not None:
@@ -301,7 +301,7 @@ class FineTune(Iterator[EpochReport]):
     def _stop_early(self) -> None:
         """Stop where the guard says so, or the comparison does not get better any more; every process agrees."""
         why = ""
-        if self.config.guard == "on":
+        if self.config.guarded:
             why = self._verdict(self._comparisons()).stop
         evaluations = [evaluation for _, evaluation in self._comparisons()]
         if best_so_far(self.held_out.watched(evaluations, self.algorithm.scorer.terms), self.config.patience):
@@ -316,7 +316,7 @@ class FineTune(Iterator[EpochReport]):
     def _bring_back_kept(self) -> None:
         """Make the epoch that the guard keeps the result; checkpoints stay the last epoch's, to go on from."""
         kept = self._worker.processes.broadcast(self.kept)
-        if self.config.guard != "on" or kept == self.epoch:
+        if not self.config.guarded or kept == self.epoch:
             return
         self._store.remark = self._kept.bring_back(kept)
         self._store.save_result(kept if not self._store.remark else self.epoch)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..loaders.model import DiffusionModel
 
 _SMALL = {"train_batch_size": 1, "rollout_batch_size": 1, "gradient_checkpointing": "on", "rank": 8}
+# the guard looks every second epoch, which costs about a twentieth of the time; matching goes bad within two
+_GUARD = {"guard": "on", "evaluate_every": 2, "evaluate_samples": 32, "evaluate_steps": 0}
 PRESETS: dict[str, dict[str, Any]] = {
     "8 GB": {**_SMALL, "height": 512, "width": 512, "targets": "attention", "samples_per_epoch": 32},
     "12 GB": {**_SMALL, "height": 512, "width": 512, "train_batch_size": 4, "rollout_batch_size": 4},
@@ -26,6 +28,32 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+# what an algorithm needs otherwise than the presets, which were found with clipped
+_BY_ALGORITHM: dict[str, dict[str, Any]] = {
+    "matching": {"updates_per_epoch": 2},
+    "reward_gradient": {"updates_per_epoch": 2},
+}
+_BY_ALGORITHM_CPU: dict[str, dict[str, Any]] = {"matching": {"timesteps_per_picture": 4}}
+_ROOM_FOR_GRADIENTS = ("24 GB", "80 GB", "CPU")  # of the VAE and the reward
+
+
+def best_algorithm(name: str, model: DiffusionModel, reward: Any) -> str:
+    """Choose the algorithm for a preset, a model and a reward, by what benchmarks/ways.py measured.
+
+    A reward that looks at the picture alone and has gradients is climbed: fewest pictures. One that reads the prompt
+    wants things in other places, which the last steps cannot move: matching, several times as fast as clipped. Models
+    that were distilled to a few steps can only be trained by clipped.
+    """
+    from .algorithms.matching import check_not_distilled
+
+    try:
+        check_not_distilled(model)
+    except InputError:
+        return "clipped"
+    looks_alone = getattr(reward, "differentiable", False) and not getattr(reward, "needs_prompt", True)
+    return "reward_gradient" if looks_alone and name in _ROOM_FOR_GRADIENTS else "matching"
+
+
 def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | None = None) -> dict[str, Any]:
     """Return what a preset sets beside settings that were `chosen`, less what those rule out.
 
@@ -34,7 +62,11 @@ def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | 
     """
     if name not in PRESETS:
         raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
-    values = {k: v for k, v in PRESETS[name].items() if k not in chosen}
+    algorithm = chosen.get("algorithm", "clipped")
+    own = _BY_ALGORITHM.get(algorithm, {}) | (_BY_ALGORITHM_CPU.get(algorithm, {}) if name == "CPU" else {})
+    values = {k: v for k, v in {**_GUARD, **PRESETS[name], **own}.items() if k not in chosen}
+    if chosen.get("guard", "on") != "on" or chosen.get("evaluate_every", 1) == 0:
+        values = {k: v for k, v in values.items() if k not in _GUARD}
     if chosen.get("scheduler", "ddim") != "ddim":
         values.pop("fresh_noise", None)
     if chosen.get("advantages", "group") != "group":

@@ -112,6 +112,24 @@ def with_lora(
     )
 
 
+def at_strength(model: DiffusionModel, strength: float) -> DiffusionModel:
+    """Return a handle whose last LoRA has another strength, -20 to 20, the text encoders' too.
+
+    Raises InputError for a model without a LoRA.
+    """
+    if not model.loras:
+        raise InputError("lora_strength", strength, f"{model.name} has no LoRA: connect Load Taste LoRA before it.")
+    last = model.loras[-1]
+    if (last.strength, last.strength_text) == (strength, strength):
+        return model
+    text = f"{model.fingerprint}:last at {strength!r}"
+    return replace(
+        model,
+        loras=(*model.loras[:-1], replace(last, strength=strength, strength_text=strength)),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+    )
+
+
 def _changes(model: DiffusionModel, components: Sequence[str]) -> dict[Key, list[tuple[float, Layer]]]:
     """(component, module path) to the (strength, layer) pairs that change it; strength 0 changes nothing."""
     found: dict[Key, list[tuple[float, Layer]]] = {}

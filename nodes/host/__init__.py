@@ -4,6 +4,7 @@ Importing it imports nothing of the host; its functions do, when the host runs a
 """
 
 from .folders import (
+    cells_folder,
     check_plain_name,
     evaluations_folder,
     model_folders,
@@ -26,6 +27,7 @@ from .progress import HostProgress
 __all__ = [
     "HostProgress",
     "blocked",
+    "cells_folder",
     "check_plain_name",
     "compute_device",
     "device_gigabytes",

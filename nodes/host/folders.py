@@ -130,6 +130,11 @@ def score_cache() -> Path:
     return Path(folder_paths.get_user_directory()) / "__tastemaker" / "scores.sqlite"
 
 
+def cells_folder() -> Path:
+    """Return the folder in which the pictures of grids are kept: beside the scores."""
+    return score_cache().with_name("cells")
+
+
 def output_place(filename_prefix: str, width: int, height: int) -> tuple[Path, str, int]:
     """Return where to save under the output folder: (folder, file stem, counter).
 

@@ -164,9 +164,9 @@ class ComfyClient:
     def free(self) -> None:
         """Ask the server to unload models and forget cached outputs, as its button does, and give it time to.
 
-        Its worker is done with a prompt a little after it says so, and a request that comes between its last look at the
-        requests and its sleep wakes nobody: it is asked when nothing runs, and more than once. A prompt that came first
-        would run with what is still cached.
+        Its worker is done with a prompt a little after it says so, and a request that comes between its last look at
+        the requests and its sleep wakes nobody: it is asked when nothing runs, and more than once. A prompt that came
+        first would run with what is still cached.
         """
         while any(self.get("/queue").values()):
             time.sleep(0.1)

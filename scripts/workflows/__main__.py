@@ -25,6 +25,7 @@ from ..comfy.locate import ROOT
 from ..comfy.server import ComfyServer
 from .builder import build
 from .evaluation import evaluate_before_after
+from .grid import grid
 from .layout import Frame, Node, lay_out
 from .model import lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
@@ -32,7 +33,7 @@ from .search import search
 from .stand_ins import with_stand_ins, write_stand_ins
 from .taste import teach_my_taste
 from .theme import AMBER, BLUE, GREEN
-from .training import ddpo_finetune, ddpo_unconditional
+from .training import ddpo_unconditional, fine_tune
 from .vote import blind_pairs, blind_vote
 
 BEST_NOTE = """## Best of a batch
@@ -123,13 +124,14 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
 WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "best_of_batch": best_of_batch,
     "unconditional": unconditional,
+    "grid": grid,
     "rank_folder": rank_folder,  # of what best_of_batch saved
     "compare_rewards": compare_rewards,
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,
     "search": search,
-    "ddpo_finetune": ddpo_finetune,
+    "fine_tune": fine_tune,
     "ddpo_unconditional": ddpo_unconditional,
     "teach_my_taste": teach_my_taste,
     "blind_vote": blind_vote,
@@ -175,7 +177,7 @@ def main() -> None:
             result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
             if result.status != "success":
                 raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
-            ranked = [o for o in result.outputs.values() if "tastemaker_ranking" in o]
+            ranked = [o for o in result.outputs.values() if {"tastemaker_ranking", "tastemaker_grid"} & set(o)]
             compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
             voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
             shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]

@@ -34,6 +34,7 @@ SIZES = {
     "TastemakerCompare": (440, 540),
     "TastemakerSearch": (340, 960),
     "TastemakerSearchSettings": (320, 460),
+    "TastemakerGrid": (620, 1180),
     "TastemakerVote": (420, 520),
     "TastemakerVoteResult": (440, 620),
     "TastemakerEvaluate": (340, 960),

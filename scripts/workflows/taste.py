@@ -22,7 +22,9 @@ NOTE = """## Teach it your taste
    U takes one back. The line below says how well it knows you.
 3. Press Enter. Now your taste is a reward: **Rank** sorts the pictures by it, and **Fine-Tune** teaches the model to
    please you, showing on its node what the model makes before and after.
-4. Change **seed** on **Sample** and run: a fresh batch, ranked by your taste.
+4. **Vote** shows pairs of the model as it was and as it is, and hides which is which. Press *Vote on the pairs* on it
+   (or Alt+V), then run once more: **Vote Result** says how often you liked the tuned one better.
+5. Change **seed** on **Sample** and run: a fresh batch, ranked by your taste.
 
 Decide before you click what you like: warm colours, say, or small shapes low in the picture.
 
@@ -48,20 +50,40 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
         size=(400, 700),
     )
     mine = Node("TastemakerScore", {}, {**wires, "reward": (learn, "taste")}, title="Score by your taste")
-    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 980))
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 620))
     tune = Node(
         "TastemakerFineTune",
-        {"run_name": "my taste", **TRAINING},
+        {"run_name": "my taste", **TRAINING, "learning_rate": 6e-4, "algorithm": "reward_gradient"},
         {"model": (model, "model"), "reward": (learn, "taste"), "prompts": (prompts, "prompts")},
-        size=(400, 960),
+        size=(400, 760),
     )
+    again = Node(
+        "TastemakerSample",
+        SAMPLING,
+        {"model": (tune, "model"), "prompts": (prompts, "prompts")},
+        title="Sample as it is",
+    )
+    now = Node(
+        "TastemakerScore",
+        {},
+        {"images": (again, "images"), "prompts": (again, "prompts"), "reward": (learn, "taste")},
+        title="Score as it is",
+    )
+    vote = Node(
+        "TastemakerVote",
+        {"study": "my taste", "pairs": 24},
+        {"before": (mine, "scores"), "after": (now, "scores")},
+    )
+    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")})
     note = Node("MarkdownNote", {"text": NOTE}, size=(320, 480))
     groups = lay_out(
-        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank], [tune]],
+        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank, tune], [again, now], [vote, result]],
         [
             Frame("1  Choose", BLUE, [model, reward, prompts]),
             Frame("2  Make and teach", GREEN, [sample, score, learn, mine]),
             Frame("3  Rank and train", AMBER, [rank, tune]),
+            Frame("4  Vote blind", BLUE, [again, now, vote, result]),
         ],
     )
-    return build("teach_my_taste", [note, model, reward, prompts, sample, score, learn, mine, rank, tune], groups, info)
+    nodes = [note, model, reward, prompts, sample, score, learn, mine, rank, tune, again, now, vote, result]
+    return build("teach_my_taste", nodes, groups, info)

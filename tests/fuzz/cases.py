@@ -57,7 +57,8 @@ WIRES = {
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 _OTHERS = {"after": ["5", 0], "worse": ["5", 0], "reward_2": ["10", 0], "reward_3": ["11", 0]}
 _ALWAYS = ("settings", "images", "reference", "prompts", "better")  # optional wires that keep a node at work, and quick
-_NEVER = ("refiner", "reward_4", "latent", "votes", "model")  # those that do not go with the others
+_MORE_MODELS = ("model_2", "model_3", "model_4", "model_5")
+_NEVER = ("refiner", "reward_4", "latent", "votes", "model", *_MORE_MODELS)  # what does not go with the others
 # what keeps a node quick where a value is not the tested one
 QUICK: dict[str, Any] = {
     "steps": 1,
@@ -73,6 +74,9 @@ QUICK: dict[str, Any] = {
     "preset": "from settings",
     "guidance_scale": 1.0,
     "run_name": "fuzz",
+    "seeds": 1,
+    "column_values": "2",
+    "row_values": "1",
     "study": "fuzz",
 }
 # limits above which a right value takes long; the tested value is then not that
@@ -86,6 +90,7 @@ SLOW: dict[str, int] = {
     "kid_subsets": 10,
     "resamples": 100,
     "count": 4,
+    "seeds": 2,
 }
 
 TEXTS = (

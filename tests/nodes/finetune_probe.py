@@ -36,8 +36,42 @@ def presets() -> dict[str, Any]:
         "tiny": made("8 GB", kind(64)),
         "church": made("24 GB", kind(256, conditional=False)),
         "CPU": made("CPU", kind(64)),
+        "CPU matching": made("CPU", kind(64), algorithm="matching"),
+        "24 GB matching": made("24 GB", kind(1024), algorithm="matching"),
         "CPU changed": made("CPU", kind(64), guidance_scale=7.0, window_start=0.6, learn_from=0.25),
         "from settings": made("from settings", kind(64), guidance_scale=7.0),
+    }
+
+
+def algorithms(folder: Path) -> dict[str, str]:
+    """What the algorithm widget comes to."""
+    from tastemaker.nodes.finetune import chosen_algorithm
+    from tastemaker.training import DDPOConfig
+
+    base = {"guidance_embedding": None, "scheduler_config": {}, "loras": ()}
+    usual, turbo = SimpleNamespace(name="sdxl", **base), SimpleNamespace(name="sdxl_turbo", **base)
+    text, looks = (SimpleNamespace(differentiable=True, needs_prompt=reads) for reads in (True, False))
+    jpeg = SimpleNamespace(differentiable=False, needs_prompt=False)
+    begun, old = folder / "begun", folder / "old"
+    for path, settings in ((begun, {"algorithm": "score"}), (old, {"rank": 4})):
+        path.mkdir()
+        (path / "config.json").write_text(json.dumps({"identity": {"settings": settings}}))
+
+    def found(asked: str, preset: str, model: Any, reward: Any, run: Path = folder / "none", **changes: Any) -> str:
+        settings = DDPOConfig(**changes) if changes else None
+        return chosen_algorithm(asked, preset, settings, model, reward, run).get("algorithm", "")
+
+    return {
+        "reads the prompt": found("auto", "24 GB", usual, text),
+        "looks alone": found("auto", "24 GB", usual, looks),
+        "looks alone, small card": found("auto", "8 GB", usual, looks),
+        "no gradient": found("auto", "CPU", usual, jpeg),
+        "distilled": found("auto", "24 GB", turbo, text),
+        "on the node": found("clipped", "24 GB", usual, looks),
+        "in the settings": found("auto", "24 GB", usual, looks, algorithm="matching"),
+        "from settings": found("auto", "from settings", usual, looks),
+        "begun": found("auto", "24 GB", usual, looks, begun),
+        "begun long ago": found("auto", "24 GB", usual, looks, old),
     }
 
 
@@ -56,7 +90,16 @@ def main() -> None:
     enter()
     from tastemaker.nodes.finetune import ON_NODE as on_node
 
-    sys.stdout.write(json.dumps({"presets": presets(), "linked": linked(Path(sys.argv[1])), "on_node": on_node}))
+    sys.stdout.write(
+        json.dumps(
+            {
+                "presets": presets(),
+                "algorithms": algorithms(Path(sys.argv[1])),
+                "linked": linked(Path(sys.argv[1])),
+                "on_node": on_node,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -49,6 +49,33 @@ def test_settings_that_were_changed_go_before_the_preset(probe) -> None:
     assert probe["presets"]["from settings"] == {"guidance_scale": 7.0}
 
 
+def test_auto_takes_the_way_that_suits_model_and_reward_unless_something_is_said(probe) -> None:
+    assert probe["algorithms"] == {
+        "reads the prompt": "matching",
+        "looks alone": "reward_gradient",
+        "looks alone, small card": "matching",  # no room for the VAE's and the reward's gradients
+        "no gradient": "matching",
+        "distilled": "clipped",
+        "on the node": "clipped",
+        "in the settings": "",  # theirs
+        "from settings": "",
+        "begun": "score",
+        "begun long ago": "clipped",
+    }
+
+
+def test_an_algorithm_changes_what_a_preset_sets(probe) -> None:
+    matching, card = probe["presets"]["CPU matching"], probe["presets"]["24 GB matching"]
+    assert (matching["algorithm"], matching["updates_per_epoch"], matching["timesteps_per_picture"]) == (
+        "matching",
+        2,
+        4,
+    )
+    assert card["updates_per_epoch"] == 2
+    assert "timesteps_per_picture" not in card  # the usual 2
+    assert matching["guard"] == card["guard"] == "on"
+
+
 def test_the_help_page_names_all_that_a_preset_sets(probe) -> None:
     page = (ROOT / "web" / "docs" / "TastemakerFineTune" / "en.md").read_text(encoding="utf-8")
     section = page.split("## What a preset sets\n")[1].split("\n## ")[0]

@@ -30,6 +30,8 @@ WORDS = {
     "rank": "TastemakerRank",
     "cull": "TastemakerRank",
     "star": "TastemakerRank",
+    "xy plot": "TastemakerGrid",
+    "compare models": "TastemakerGrid",
 }
 
 

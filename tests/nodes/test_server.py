@@ -53,6 +53,7 @@ def test_the_pack_loads_whole(client) -> None:
         *("TastemakerScore", "TastemakerRank", "TastemakerSaveRanked", "TastemakerSampleOptions"),
         *("TastemakerLoadLoRA", "TastemakerToNative", "TastemakerLoadImages", "TastemakerCombineRewards"),
         *("TastemakerFineTune", "TastemakerFineTuneSettings", "TastemakerRewardCurve", "TastemakerCompare"),
+        "TastemakerGrid",
         *("TastemakerPreferenceTune", "TastemakerLearnTaste", "TastemakerPortfolio"),
         *("TastemakerVote", "TastemakerVoteResult", "TastemakerEvaluate", "TastemakerFID", "TastemakerReport"),
         *("TastemakerSearch", "TastemakerSearchSettings"),

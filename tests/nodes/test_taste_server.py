@@ -11,6 +11,9 @@ import pytest
 
 from tests.conftest import ROOT
 
+from .test_vote_server import cast, shown, table
+from .test_vote_server import graph as vote_graph
+
 LEARN = {"name": "ann", "clicks_first": 3, "clicks": ""}
 
 
@@ -90,6 +93,29 @@ def test_load_reward_lists_the_taste_and_says_what_is_missing(server: Any, clien
     assert "The taste of ben, of 4 clicks" in result.outputs["5"]["text"][0]
     one["2"]["inputs"]["reward"] = "taste: nobody"
     assert "no such taste" in client.refusal(one)
+
+
+def test_votes_count_as_clicks_on_one_of_two(server: Any, client: Any) -> None:
+    """Six pairs of two tables are voted on; both tables are candidates, or only one."""
+    first = client.run(vote_graph())
+    rows = shown(first)
+    votes = [(row["token"], "left" if i else "skip", 1000 + i) for i, row in enumerate(rows)]
+    booth = vote_graph(votes=cast(*votes))["3"]
+    voted = {
+        **graph(name="voter", count=6, scores=["1", 0], more_scores=["9", 0], votes=["3v", 0]),
+        "1": table(),
+        "9": table(tint=1),
+        "3v": {**booth, "inputs": booth["inputs"] | {"before": ["1", 0], "after": ["9", 0]}},
+    }
+    summary = run(client, voted).outputs["3"]["tastemaker_taste_summary"][0]
+    assert len(summary["answers"]) == 5  # the skipped pair says nothing
+    assert all(len(answer["features"]) == 2 for answer in summary["answers"])
+    assert len(run(client, voted).outputs["3"]["tastemaker_taste_summary"][0]["answers"]) == 5  # they count once
+    voted["3"]["inputs"]["name"] = "half a voter"
+    del voted["3"]["inputs"]["more_scores"]
+    said = run(client, voted).outputs["3"]["tastemaker_taste_summary"][0]
+    assert said["answers"] == []
+    assert "5 of 5 votes are on pictures that are not here" in said["notes"][0]
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "CON", "", "x" * 65, "a\u202eb"])

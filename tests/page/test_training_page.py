@@ -23,7 +23,7 @@ REWARD_POINTS = f"({LINE}?.getAttribute('d').match(/[ML]/g) ?? []).length"
 def opened(page: Any) -> Any:
     """The template, its run made small."""
     close_templates(page)
-    graph = json.loads((ROOT / "workflows" / "ddpo_finetune.json").read_text(encoding="utf-8"))
+    graph = json.loads((ROOT / "workflows" / "fine_tune.json").read_text(encoding="utf-8"))
     page.evaluate("graph => window.app.loadGraphData(graph)", graph)
     page.wait_for_function("count => window.app.graph._nodes.length === count", arg=len(graph["nodes"]))
     page.evaluate(
@@ -76,7 +76,7 @@ def test_run_again_goes_on_and_shows_every_epoch(opened: Any) -> None:
 
 def test_what_the_node_shows_is_not_saved_with_the_workflow(opened: Any) -> None:
     saved = opened.evaluate("() => window.app.graph.serialize().nodes.find(n => n.type === 'TastemakerFineTune')")
-    assert len(saved["widgets_values"]) == 8  # the seed has no control that would change it
+    assert len(saved["widgets_values"]) == 9  # the seed has no control that would change it
     assert "rows" not in json.dumps(saved)
 
 
@@ -99,14 +99,25 @@ LABELS = "() => [...document.querySelectorAll('.tastemaker-training svg')].map(e
 
 def test_what_the_algorithm_reports_is_drawn(opened: Any) -> None:
     titles = [label.split(":")[0] for label in opened.evaluate(LABELS)]
-    assert titles[:3] == ["reward", "loss", "distance from the base (KL)"]
-    assert titles[3:6] == ["clip fraction", "probability ratio - 1", "gradient"]
+    assert titles[:3] == ["reward", "gain", "diversity, %"]  # the preset's guard compares, at the latest at the end
+    assert titles[3:5] == ["loss", "distance from the base (KL)"]
+    assert titles[5:8] == ["clip fraction", "probability ratio - 1", "gradient"]
 
 
-def test_what_comparisons_found_is_a_curve(opened: Any) -> None:
-    row = {"reward": 1, "evaluation": {"rewards": {"a": {"tuned": 3}, "watched: b": {"tuned": 4}}}}
-    opened.evaluate(SHOW, {"rows": [row]})
-    assert "reward in comparisons: 4.00 after 1 epochs" in opened.evaluate(LABELS)
+def judged(gain: float, diversity: float) -> dict[str, Any]:
+    rewards = {"a": {"gain_in_base_std": gain}, "watched: b": {"gain_in_base_std": -gain}}
+    return {"rewards": rewards, "diversity_base": 0.2, "diversity_tuned": diversity, "kept_epoch": 1}
+
+
+def test_what_comparisons_found_are_curves_and_the_kept_epoch_is_marked_and_said(opened: Any) -> None:
+    rows = [{"reward": 1, "evaluation": judged(0.5, 0.15)}, {"reward": 2, "evaluation": judged(1.5, 0.1)}]
+    opened.evaluate(SHOW, {"rows": rows})
+    titles = ["reward: 2.00", "gain: a: 1.50", "watched: b: -1.50", "diversity, %: 50.0"]
+    assert opened.evaluate(LABELS) == [f"{title} after 2 epochs" for title in titles]
+    assert "best so far: epoch 1, marked" in opened.evaluate(STATUS)
+    marks = "() => document.querySelectorAll('.tastemaker-training svg line[stroke=\"#5cbe7e\"]').length"
+    assert opened.evaluate(marks) == 4
+    opened.locator(".tastemaker-training .tm-charts").screenshot(path=str(shots() / "page_comparisons.png"))
 
 
 def test_figures_of_any_algorithm_are_drawn_and_a_missing_reward_is_not(opened: Any) -> None:

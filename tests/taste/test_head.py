@@ -11,6 +11,7 @@ from tastemaker.taste.head import (
     expected_agreement,
     fit,
     log_likelihood,
+    prior,
     self_agreement,
     stack_grids,
 )
@@ -92,7 +93,25 @@ def test_answers_without_a_difference_and_none_at_all_leave_the_prior() -> None:
         found = fit(grids, mean, np.full(2, 4.0))
         assert np.allclose(found.mean, mean)
         assert np.allclose(found.covariance, np.eye(2) / 4)
-    assert choose_scale(stack_grids([], [], 2), mean) > 0
+
+
+def test_the_prior_expects_the_crowd_to_be_right_in_the_main() -> None:
+    found = prior(5, 2, 0.5)
+    assert found.mean.tolist() == [0, 0, 0, 0.75, 0.75]  # 1.5 shared by two rewards
+    assert found.precision.tolist() == [4, 4, 4, 1, 1]
+    assert prior(2, 0, 0.5).mean.tolist() == [0, 0]
+
+
+def test_somebody_sure_of_a_feature_gets_a_wider_prior_than_somebody_who_is_not() -> None:
+    rng = np.random.default_rng(0)
+
+    def scale(sureness: float) -> float:
+        features = [rng.standard_normal((6, 4)) for _ in range(120)]
+        picked = [int((sureness * one[:, 0] + rng.gumbel(size=6)).argmax()) for one in features]
+        return choose_scale(stack_grids(features, picked, 4), 4, 0)
+
+    assert choose_scale(stack_grids([], [], 4), 4, 0) == 0.45
+    assert scale(0.0) < 0.45 < scale(4.0)
 
 
 def test_huge_features_stay_finite() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tastemaker.core.errors import InputError, ModelFileError
+from tastemaker.images.pictures import as_pictures
 from tastemaker.rewards.function import custom
 from tastemaker.taste import Click, Taste, learn, parse_clicks, read_taste, write_taste
 from tastemaker.taste.attributes import ATTRIBUTES, attributes
 from tastemaker.taste.features import group_means, whiten
-from tastemaker.taste.words import agreement, learned, report, why
+from tastemaker.taste.picture import Explained, extremes, learned_picture, map_places
+from tastemaker.taste.words import agreement, crowd_agreement, learned, report, why
 
 COUNT = 40
 
@@ -105,7 +108,13 @@ def test_what_it_learned_is_said(taste: Taste, pictures: torch.Tensor, tiny_rewa
     features = learn([], pictures, tiny_reward, ids=IDS, prompts=[PROMPT] * COUNT, before=taste)[1].double().numpy()
     first = learned(taste)[0]
     assert (first.words, first.sure) == ("warmer", True)
-    assert "warmer" in report(taste, features)
+    said = report(taste, features, [PROMPT] * COUNT)
+    assert "warmer" in said
+    tau = crowd_agreement(taste, features, [PROMPT] * COUNT)["tiny-imagereward"]
+    assert f"agree at tau {tau:.2f}" in said
+    assert -1 < tau < 0.8  # who likes warmth does not order pictures as the crowd does
+    alone = replace(taste, answers=())  # nobody has clicked: the crowd's own order
+    assert crowd_agreement(alone, features, [PROMPT] * COUNT)["tiny-imagereward"] == pytest.approx(1.0)
     found = agreement(taste, features)
     assert 0.75 < found.accuracy_low <= found.accuracy <= found.accuracy_high <= 1.0
     shares = why(taste, features[0], features)
@@ -239,3 +248,28 @@ def test_a_damaged_file_is_refused_in_words(taste: Taste, tmp_path: Path, damage
 def test_what_is_no_list_of_clicks_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="clicks"):
         parse_clicks(text)
+
+
+def test_the_map_puts_what_is_liked_more_to_the_right_and_up(
+    taste: Taste, pictures: torch.Tensor, tiny_reward: Any
+) -> None:
+    features = learn([], pictures, tiny_reward, ids=IDS, prompts=[PROMPT] * COUNT, before=taste)[1].double().numpy()
+    places = map_places(taste, features)
+    liked = features @ taste.posterior.mean
+    assert places.shape == (COUNT, 2)
+    assert places.min() >= 0
+    assert places.max() <= 1
+    assert np.corrcoef(places[:, 0], liked)[0, 1] > 0.5
+    assert np.corrcoef(places[:, 1], liked)[0, 1] >= 0
+    assert extremes(taste, features) == (int(liked.argmax()), int(liked.argmin()))
+    assert map_places(taste, features[:1]).tolist() == [[0.5, 0.5]]  # one picture is in the middle
+
+
+def test_the_picture_says_why_of_the_two_ends(taste: Taste, pictures: torch.Tensor, tiny_reward: Any) -> None:
+    features = learn([], pictures, tiny_reward, ids=IDS, prompts=[PROMPT] * COUNT, before=taste)[1].double().numpy()
+    held, heat = as_pictures(pictures), np.zeros(tuple(pictures.shape[1:3]))
+    plain = learned_picture(taste, held, features)
+    best, worst = extremes(taste, features)
+    said = learned_picture(taste, held, features, [Explained(best, heat), Explained(worst, None)])
+    assert said.width == plain.width
+    assert said.height > plain.height + 200

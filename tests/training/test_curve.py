@@ -10,6 +10,7 @@ import pytest
 from tastemaker.core.errors import InputError
 from tastemaker.plots.axes import ticks
 from tastemaker.plots.theme import BLUE as LINE
+from tastemaker.plots.theme import GREEN
 from tastemaker.training.run.curve import curve, panels
 from tastemaker.training.run.report import EpochReport
 
@@ -59,3 +60,32 @@ def test_one_epoch_is_a_dot_and_none_an_error() -> None:
     assert curve([report(1)]).size[0] == 1200
     with pytest.raises(InputError, match="report"):
         curve([])
+
+
+def judged(gain: float, alike: float, kept: int) -> dict:
+    row = {"tuned": 0.0, "change": gain, "standard_error": 0.1, "gain_in_base_std": gain}
+    return {
+        "rewards": {"taste": row, "watched: jpeg": {**row, "gain_in_base_std": -gain}},
+        **{"diversity_base": 0.2, "diversity_tuned": alike, "kept_epoch": kept},
+    }
+
+
+def test_comparisons_are_gains_and_diversity_with_gaps_where_none_was_made() -> None:
+    run = [report(1), report(2, evaluation=judged(0.5, 0.1, 2)), report(3, evaluation=judged(1.0, 0.05, 3))]
+    found = {p.title: p.values for p in panels(run)}
+    assert found["gain by comparison: taste"][1:] == [0.5, 1.0]
+    assert found["gain by comparison: watched: jpeg"][1:] == [-0.5, -1.0]
+    assert found["diversity within a prompt, %"][1:] == [50.0, 25.0]
+    assert all(math.isnan(found[title][0]) for title in found if "comparison" in title or "diversity" in title)
+    assert not any("comparison" in p.title for p in panels([report(1)]))
+
+
+def test_the_kept_epoch_is_marked_where_it_is_not_the_last() -> None:
+    def marks(kept: int) -> int:
+        run = [report(i, evaluation=judged(0.5, 0.1, min(i, kept))) for i in range(1, 5)]
+        return int(
+            (np.asarray(curve(run, title="run")) == GREEN).all(-1).any(0).sum()
+        )  # columns with the mark's colour
+
+    assert marks(2) > 0
+    assert marks(4) == marks(0) == 0  # the last, and the untrained model, which has no place on the axis

@@ -364,6 +364,11 @@ def test_presets_are_whole_configs() -> None:
     assert set(PRESETS) == {"8 GB", "12 GB", "24 GB", "80 GB", "CPU"}
     for name in PRESETS:
         assert isinstance(preset(name), FineTuneConfig)
+        assert preset(name).guarded
+        assert preset(name).evaluate_every == 2
+    assert not preset("CPU", guard="off").guarded
+    assert not preset("CPU", evaluate_every=0).guarded  # without comparisons there is nothing to look at
+    assert not FineTuneConfig(evaluate_every=5).guarded
     assert preset("8 GB", rank=4).rank == 4
     assert preset("CPU", scheduler="ddpm").fresh_noise == "everywhere"  # only ddim can
     assert preset("CPU", advantages="batch").shared_start == "off"

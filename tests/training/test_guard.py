@@ -187,7 +187,7 @@ def test_at_once_too_much_alike_keeps_the_untrained_model(small_ddpm: DiffusionM
     ("change", "message"),
     [
         ({"guard": "on"}, "guard: It looks at the comparisons: set evaluate_every above 0"),
-        ({"guard": "maybe"}, "guard: Pick one of off, on"),
+        ({"guard": "maybe"}, "guard: Pick one of auto, on, off"),
         ({"diversity_floor": float("nan")}, "diversity_floor"),
         ({"diversity_floor": 1.5}, "diversity_floor"),
         ({"kl_mask": 1.0, "algorithm": "matching"}, "kl_mask: It is a trust region for algorithm clipped"),

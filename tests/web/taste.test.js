@@ -33,10 +33,10 @@ function pictures(count, size = 4) {
   }));
 }
 
-const SUMMARY = { prior_mean: [0, 0, 0, 1], scale: 0.45, answers: [], asked: 0 };
+const SUMMARY = { prior_mean: [0, 0, 0, 1.5], precision: [4, 4, 4, 1], answers: [], asked: 0 };
 
 test("the weights and their doubt are those of the library", () => {
-  const found = fit(ANSWERS, [0, 0, 1], 0.5);
+  const found = fit(ANSWERS, [0, 0, 1], [4, 4, 4]);
   near(found.mean, [0.30358797167989254, 0.011933235489004077, 0.998940841296414]);
   near(found.factor[2], [0.04786720857199416, 0.05797109455992522, 2.135933297110564]);
 });
@@ -101,7 +101,7 @@ test("clicks by a taste are learned: agreement rises, and the weight has its sig
   const after = agreement({ rows, summary: SUMMARY, clicks });
   assert.ok(after.accuracy > before.accuracy, `${after.accuracy} ${before.accuracy}`);
   assert.ok(after.low <= after.accuracy && after.accuracy <= after.high);
-  assert.ok(fit(answersOf(clicks, rows), SUMMARY.prior_mean, 0.45).mean[0] > 0.5);
+  assert.ok(fit(answersOf(clicks, rows), SUMMARY.prior_mean, SUMMARY.precision).mean[0] > 0.5);
 });
 
 test("pictures that are all the same teach nothing and break nothing", () => {

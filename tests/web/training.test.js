@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { compared, heldOut, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
-import { short } from "../../web/training/chart.js";
+import { comparisons, heldOut, keptEpoch, keptLine, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
+import { fitted, short } from "../../web/training/chart.js";
 
 test("time is said in the unit that fits", () => {
   assert.deepEqual([null, undefined, 0, 89, 90, 2100].map(timeLeft), ["", "", "1 s left", "89 s left", "2 min left", "35 min left"]);
@@ -22,10 +22,39 @@ test("a run that was stopped says what is kept, not what was left", () => {
   assert.equal(stoppedLine([{}, {}], 9), "stopped  \u00b7  epoch 2 of 9 is finished  \u00b7  Run goes on from there");
 });
 
-test("comparisons are about the watched reward where there is one", () => {
-  assert.equal(compared({}), undefined);
-  assert.equal(compared({ evaluation: { rewards: { a: { tuned: 1 } } } }), 1);
-  assert.equal(compared({ evaluation: { rewards: { a: { tuned: 1 }, "watched: b": { tuned: 2 } } } }), 2);
+const judged = (gain, watched, alike, kept) => ({
+  evaluation: {
+    rewards: { a: { gain_in_base_std: gain }, "watched: b": { gain_in_base_std: watched } },
+    diversity_base: 0.2,
+    diversity_tuned: alike,
+    kept_epoch: kept,
+  },
+});
+
+test("comparisons are gains of every reward and diversity, with gaps where none was made", () => {
+  assert.deepEqual(comparisons([{}, { evaluation: null }]), []);
+  const rows = [judged(0.5, 0.1, 0.15, 1), { evaluation: null }, judged(1, -0.2, 0.1, 1)];
+  assert.deepEqual(comparisons(rows), [
+    { title: "gain: a", values: [0.5, undefined, 1] },
+    { title: "watched: b", values: [0.1, undefined, -0.2] },
+    { title: "diversity, %", values: [(100 * 0.15) / 0.2, undefined, 50] },
+  ]);
+});
+
+test("which epoch is kept is the newest comparison's word, and said where it is not the last", () => {
+  const rows = [judged(0.5, 0.1, 0.15, 1), judged(1, -0.2, 0.1, 1)];
+  assert.deepEqual([[], [{}], rows].map(keptEpoch), [null, null, 1]);
+  assert.deepEqual([[{}], rows.slice(0, 1), rows, [judged(0, 0, 0, 0)]].map(keptLine), [
+    "",
+    "",
+    "best so far: epoch 1, marked",
+    "best so far: the untrained model",
+  ]);
+});
+
+test("a title that is too long loses its middle", () => {
+  assert.equal(fitted("gain: a", 24), "gain: a");
+  assert.equal(fitted("watched: jpeg-compressibility", 24), "watched: jpe\u2026ressibility"); // 12 + 1 + 11
 });
 
 test("held-out pairs are shown where there are some", () => {

@@ -10,6 +10,7 @@ from PIL import Image
 from ...core.errors import InputError
 from ...plots.series import Series, draw_series
 from ..algorithms.classes import CLASSES
+from .comparisons import compared, kept_epoch
 from .report import EpochReport
 
 
@@ -28,6 +29,7 @@ def panels(reports: Sequence[EpochReport]) -> list[Series]:
         known = [value for value in values if math.isfinite(value)]
         if any(known) or (known and not figure.if_any):
             series.append(Series(figure.title, [value - figure.minus for value in values]))
+    series += [Series(line.title, line.values) for line in compared(reports)]
     asked = [float((r.evaluation or {}).get("accuracy", math.nan)) for r in reports]
     if any(map(math.isfinite, asked)):
         series.append(Series("held-out pairs agreed on", asked))
@@ -41,4 +43,8 @@ def curve(reports: Sequence[EpochReport], *, title: str = "") -> Image.Image:
     if not reports:
         raise InputError("report", "0 epochs", "Connect the report of a Fine-Tune that has run.")
     heading = title or f"{len(reports)} epochs, {sum(r.pictures for r in reports)} pictures"
-    return draw_series(panels(reports), heading)
+    kept, last = kept_epoch(reports), len(reports)
+    if kept is None or kept == last:
+        return draw_series(panels(reports), heading)
+    words = f"epoch {kept} is kept" if kept else "the untrained model is kept"
+    return draw_series(panels(reports), f"{heading}; {words}", mark=kept or None)

@@ -219,3 +219,16 @@ def lora_metadata(model: DiffusionModel, config: FineTuneConfig, epoch: int) -> 
     if model.conditional:
         metadata["ss_base_model_version"] = "sdxl_base_v1-0"
     return metadata
+
+
+def algorithm_of(path: Path) -> str:
+    """Return the algorithm that a run's folder says it was begun with; empty where there is no such run."""
+    try:
+        found = kept_identity(Path(os.path.realpath(path)) / "config.json")
+    except (OSError, ValueError):
+        return ""  # opening the folder says what is wrong
+    settings = None if found is None else found.get("settings")
+    if not isinstance(settings, dict):
+        return ""
+    algorithm = settings.get("algorithm", FineTuneConfig.algorithm)  # the first versions had one
+    return algorithm if isinstance(algorithm, str) else ""

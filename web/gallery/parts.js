@@ -40,7 +40,7 @@ export function cell(row, { id, label, columns, url }) {
 
 /** What is known of a picture, as elements in a line: rank and score, bucket, every column where there are several. */
 export function facts(row) {
-  const parts = [element("strong", "", { text: `#${row.rank} ${formatScore(row.score)}` })];
+  const parts = [element("strong", "", { text: [row.rank && `#${row.rank}`, formatScore(row.score)].filter(Boolean).join(" ") })];
   if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
   const scores = Object.entries(row.scores ?? {});
   const columns = scores.length > 1 ? scores.map(([name, value]) => `${name} ${formatScore(value)}`) : [];

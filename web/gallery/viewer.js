@@ -28,7 +28,8 @@ function pane(role) {
 
 /**
  * The overlay of a gallery.
- * `source` gives: `rows()` in the order shown, `url(entry)`, `isPicked(row)`, `toggle(row)`, `moved(place)`, `closed()`.
+ * `source` gives: `rows()` in the order shown, `url(entry)`, `moved(place)`, `closed()`; where pictures can be picked,
+ * `isPicked(row)` and `toggle(row)`.
  */
 export class Viewer {
   constructor(source) {
@@ -123,7 +124,7 @@ export class Viewer {
 
   toggle(place) {
     const row = this.source.rows()[place];
-    if (row) this.source.toggle(row);
+    if (row) this.source.toggle?.(row);
     this.draw();
   }
 
@@ -154,7 +155,8 @@ export class Viewer {
     }
     side.picture.alt = `Rank ${row.rank}: ${row.prompt ?? ""}`;
     side.caption.replaceChildren(...facts(row));
-    const picked = this.source.isPicked(row);
+    side.pick.hidden = !this.source.toggle;
+    const picked = Boolean(this.source.isPicked?.(row));
     side.pick.textContent = picked ? "\u2713 Picked" : "Pick";
     side.pick.setAttribute("aria-pressed", String(picked));
     side.box.classList.toggle("tm-picked", picked);

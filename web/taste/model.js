@@ -86,17 +86,16 @@ function backward(factor, vector) {
  * The most probable weights, and the Cholesky factor of the inverse covariance around them.
  * @param {{features: number[][], picked: number}[]} answers
  * @param {number[]} priorMean
- * @param {number} scale the prior's standard deviation
+ * @param {number[]} precision one over the prior's variance, of each weight
  */
-export function fit(answers, priorMean, scale) {
+export function fit(answers, priorMean, precision) {
   const size = priorMean.length;
-  const precision = 1 / scale ** 2;
   const value = (w) =>
     answers.reduce((sum, one) => sum + Math.log(softmax(one.features.map((f) => dot(f, w)))[one.picked]), 0) -
-    0.5 * precision * w.reduce((sum, v, i) => sum + (v - priorMean[i]) ** 2, 0);
+    0.5 * w.reduce((sum, v, i) => sum + precision[i] * (v - priorMean[i]) ** 2, 0);
   const slopes = (w) => {
-    const gradient = w.map((v, i) => -precision * (v - priorMean[i]));
-    const curvature = w.map((_, i) => Float64Array.from(w, (__, j) => (i === j ? precision : 0)));
+    const gradient = w.map((v, i) => -precision[i] * (v - priorMean[i]));
+    const curvature = w.map((_, i) => Float64Array.from(w, (__, j) => (i === j ? precision[i] : 0)));
     for (const { features, picked } of answers) {
       const p = softmax(features.map((f) => dot(f, w)));
       const mean = w.map((_, d) => features.reduce((sum, f, k) => sum + p[k] * f[d], 0));
@@ -239,7 +238,7 @@ export function nextGrid({ rows, summary, clicks }, seed = 1) {
 /** What the stored answers and the clicks say of the weights. */
 function posteriorOf({ rows, summary, clicks }) {
   const answers = [...(summary.answers ?? []), ...answersOf(clicks, rows)];
-  return fit(answers, summary.prior_mean, summary.scale);
+  return fit(answers, summary.prior_mean, summary.precision);
 }
 
 /** How the taste and its person agree on pairs of these pictures: {own, accuracy, low, high}, shares. */

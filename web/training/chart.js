@@ -3,6 +3,7 @@
 const SPACE = "http://www.w3.org/2000/svg";
 const LINE = "#60a5fa";
 const BAND = "rgba(96, 165, 250, 0.22)";
+const MARK = "#5cbe7e"; // the epoch that is kept
 const GUIDE = "rgba(150, 156, 168, 0.35)";
 
 function svg(tag, attributes, text) {
@@ -20,6 +21,13 @@ export function short(value) {
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
+/** A title of so many letters: a longer one loses its middle. */
+export function fitted(title, most) {
+  if (title.length <= most) return title;
+  const end = Math.floor(most / 2) - 1;
+  return `${title.slice(0, most - end - 1)}\u2026${title.slice(-end)}`;
+}
+
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 function path(points) {
@@ -30,9 +38,9 @@ function path(points) {
  * A titled chart, or null when there is no number to show.
  *
  * values: one number an epoch, null where there is none. std: the same, drawn as a band around them.
- * floor: a value the axis always includes.
+ * floor: a value the axis always includes. mark: the epoch, from 0, to mark with a line from top to bottom.
  */
-export function chart(title, values, { std = [], floor = null, wide = false } = {}) {
+export function chart(title, values, { std = [], floor = null, wide = false, mark = null } = {}) {
   const known = values.map((value, i) => [i, value]).filter(([, value]) => isNumber(value));
   if (known.length === 0) return null;
   const around = (i) => (isNumber(std[i]) ? std[i] : 0);
@@ -53,7 +61,8 @@ export function chart(title, values, { std = [], floor = null, wide = false } = 
   drawing.style.display = "block";
   drawing.append(
     svg("rect", { x: 0, y: 0, width, height, rx: 4, fill: "currentColor", opacity: 0.05 }),
-    svg("text", { x: left, y: 14, "font-size": 11, fill: "currentColor", opacity: 0.8 }, title),
+    svg("text", { x: left, y: 14, "font-size": 11, fill: "currentColor", opacity: 0.8 }, fitted(title, wide ? 72 : 24)),
+    svg("title", {}, title),
     svg("text", { x: width - right, y: wide ? 14 : 28, "font-size": 11, fill: "currentColor", "text-anchor": "end" }, short(latest)),
   );
   if (wide) {
@@ -68,6 +77,9 @@ export function chart(title, values, { std = [], floor = null, wide = false } = 
     const upper = known.map(([i, value]) => [x(i), y(value + around(i))]);
     const lower = known.map(([i, value]) => [x(i), y(value - around(i))]).reverse();
     drawing.append(svg("path", { d: `${path([...upper, ...lower])}Z`, fill: BAND }));
+  }
+  if (mark !== null && mark < values.length) {
+    drawing.append(svg("line", { x1: x(mark), x2: x(mark), y1: top, y2: height - bottom, stroke: MARK, "stroke-width": 1.5 }));
   }
   const line = known.map(([i, value]) => [x(i), y(value)]);
   drawing.append(svg("path", { d: path(line), fill: "none", stroke: LINE, "stroke-width": 2, "stroke-linejoin": "round" }));

@@ -19,11 +19,34 @@ export function stoppedLine(rows, epochs) {
   return ["stopped", done, "Run goes on from there"].filter(Boolean).join("  \u00b7  ");
 }
 
-/** The figure that the comparison with the untrained model is about: of the watched reward, else of the first one. */
-export function compared(row) {
-  const rewards = Object.entries(row.evaluation?.rewards ?? {});
-  const [, figures] = rewards.find(([name]) => name.startsWith("watched: ")) ?? rewards[0] ?? [];
-  return figures?.tuned;
+/**
+ * What comparisons with the untrained model say, as {title, values}: the gain of each reward in standard deviations of
+ * the untrained model's scores, watched ones too, and diversity within a prompt in percent of its.
+ */
+export function comparisons(rows) {
+  const found = rows.map((row) => row.evaluation ?? null);
+  const names = [...new Set(found.flatMap((one) => Object.keys(one?.rewards ?? {})))];
+  const lines = names.map((name) => ({ title: gainTitle(name), values: found.map((one) => one?.rewards[name]?.gain_in_base_std) }));
+  const share = (one) => (one?.diversity_base > 0 ? (100 * one.diversity_tuned) / one.diversity_base : undefined);
+  if (found.some((one) => share(one) !== undefined)) lines.push({ title: "diversity, %", values: found.map(share) });
+  return lines;
+}
+
+function gainTitle(name) {
+  return name.startsWith("watched: ") ? name : `gain: ${name}`;
+}
+
+/** The epoch that the guard keeps by the newest comparison, from 1 (0: the untrained model); null where none says. */
+export function keptEpoch(rows) {
+  const said = rows.map((row) => row.evaluation?.kept_epoch).filter((kept) => Number.isInteger(kept));
+  return said.length ? said[said.length - 1] : null;
+}
+
+/** What is kept, in words, where that is not the last epoch. */
+export function keptLine(rows) {
+  const kept = keptEpoch(rows);
+  if (kept === null || kept === rows.length) return "";
+  return kept === 0 ? "best so far: the untrained model" : `best so far: epoch ${kept}, marked`;
 }
 
 /** The share of pairs that were not learned from and are seen as people see them, of a run that has such pairs. */

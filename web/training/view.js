@@ -2,7 +2,7 @@
 
 import { addStyle, element } from "../shared/dom.js";
 import { chart } from "./chart.js";
-import { compared, heldOut, statusLine, stoppedLine } from "./model.js";
+import { comparisons, heldOut, keptEpoch, keptLine, statusLine, stoppedLine } from "./model.js";
 
 /**
  * `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports, {name, title, floor,
@@ -58,7 +58,7 @@ export class TrainingView {
       this.#showGrid();
     }
     this.epochs = message.epochs ?? this.epochs;
-    this.#say(statusLine(message));
+    this.#say([statusLine(message), keptLine(this.rows)].filter(Boolean).join("  \u00b7  "));
     this.#draw();
   }
 
@@ -75,13 +75,16 @@ export class TrainingView {
   #draw() {
     const column = (name) => this.rows.map((row) => row[name]);
     if (this.rows.length === 0) return this.charts.replaceChildren();
-    const reward = chart("reward", column("reward"), { std: column("reward_std"), wide: true });
+    const kept = keptEpoch(this.rows);
+    const mark = kept && kept < this.rows.length ? kept - 1 : null; // the last needs no mark
+    const reward = chart("reward", column("reward"), { std: column("reward_std"), wide: true, mark });
     if (reward) reward.style.gridColumn = "1 / -1";
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
     const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
     const asked = chart("held-out pairs", this.rows.map(heldOut), { floor: 0.5 });
-    const charts = [reward, ...own, asked, chart("reward in comparisons", this.rows.map(compared))];
-    return this.charts.replaceChildren(...charts.filter(Boolean));
+    const judged = comparisons(this.rows).map(({ title, values }) => chart(title, values, { mark }));
+    // what says whether the pictures stay good stands before what says how learning goes
+    return this.charts.replaceChildren(...[reward, ...judged, asked, ...own].filter(Boolean));
   }
 }

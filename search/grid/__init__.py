@@ -1,0 +1,1 @@
+"""Grids: the same prompts and seeds under every combination of two or three settings."""
