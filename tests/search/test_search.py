@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def test_particles_are_copied_and_part(tiny_sdxl: Any) -> None:
     families = {recipe.seed for recipe in done.recipes}
     assert len(families) < 6
     assert len({tuple(latent.flatten().tolist()) for latent in done.latents}) == 6
-    for look in seen[1:]:
-        assert all(seen[seen.index(look) - 1].alive[parent] for parent in look.parents)
+    for before, look in pairwise(seen):
+        assert look.first == before.first + 6
+        assert all(before.alive[parent - before.first] for parent in look.parents)
 
 
 def test_the_comparison_is_measured_on_request(tiny_sdxl: Any) -> None:
