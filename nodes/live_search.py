@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TastemakerError
@@ -13,6 +13,7 @@ from . import host
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from ..search.task import Look
 
@@ -24,13 +25,16 @@ _MAX_PROMPT = 300
 
 
 class LiveSearch(host.HostProgress):
-    """The progress of a search: the bar, the preview and the cancel, and each look at its pictures."""
+    """The progress of a search: the bar, the cancel, and each look at its pictures."""
 
     def __init__(self, node: str | None, prompts: Sequence[str]) -> None:
         super().__init__()
         self._node, self._prompts = node, [shortened(one, _MAX_PROMPT) for one in prompts]
         self._looks: list[list[dict[str, Any]]] = [[] for _ in prompts]
         self._tell({"state": "starting"})
+
+    def preview(self, make: Callable[[], Image.Image]) -> None:
+        self.check_cancelled()  # the tree is what is shown
 
     def look(self, prompt: int, look: Look) -> None:
         """Show one look at a prompt's pictures: what `search` tells."""
