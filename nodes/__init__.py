@@ -20,6 +20,7 @@ from .reward import TastemakerCombineRewards, TastemakerLoadReward
 from .sample import TastemakerSample, TastemakerSampleOptions
 from .save import TastemakerSaveRanked
 from .score import TastemakerScore
+from .search import TastemakerSearch, TastemakerSearchSettings
 from .taste import TastemakerLearnTaste
 from .vote import TastemakerVote, TastemakerVoteResult
 
@@ -29,6 +30,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerPrompts,
     TastemakerSample,
     TastemakerSampleOptions,
+    TastemakerSearch,
+    TastemakerSearchSettings,
     TastemakerLoadReward,
     TastemakerCombineRewards,
     TastemakerLoadImages,

@@ -207,6 +207,12 @@ def _is_training(value: Any) -> bool:
     return isinstance(value, FineTuneConfig)
 
 
+def _is_search(value: Any) -> bool:
+    from ..search import SearchSettings
+
+    return isinstance(value, SearchSettings)
+
+
 def _is_report(value: Any) -> bool:
     from ..training import EpochReport
 
@@ -248,6 +254,7 @@ WIRES: Mapping[str, Wire] = {
     "TASTE_PICTURES": Wire("TASTE_PICTURES", _is_pictures, "Connect Load Images (folder)."),
     "TASTE_OPTIONS": Wire("TASTE_OPTIONS", _is_options, "Connect Sample Options."),
     "TASTE_TRAINING": Wire("TASTE_TRAINING", _is_training, "Connect Fine-Tune Settings."),
+    "TASTE_SEARCH": Wire("a TASTE_SEARCH", _is_search, "Connect Search Settings."),
     "TASTE_REPORT": Wire("a TASTE_REPORT", _is_report, "Connect Fine-Tune's report."),
     "TASTE_VOTES": Wire("TASTE_VOTES", _is_text, "Connect Vote."),
     "TASTE_EVALUATION": Wire("a TASTE_EVALUATION", _is_evaluation, "Connect Evaluate."),

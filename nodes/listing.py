@@ -14,6 +14,17 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "TastemakerPrompts": ("prompt", "prompt list", "batch prompts", "text list"),
     "TastemakerSample": ("sampler", "generate", "ddpm", "ddim", "pndm", "unconditional", "batch of seeds", "best of n"),
     "TastemakerSampleOptions": ("refiner", "guidance rescale", "sampler settings"),
+    "TastemakerSearch": (
+        "best of n",
+        "inference time scaling",
+        "particle steering",
+        "fk steering",
+        "noise search",
+        "search seeds",
+        "reward guidance",
+        "generate",
+    ),
+    "TastemakerSearchSettings": ("search settings", "particle steering", "fk steering", "lookahead"),
     "TastemakerToNative": ("convert model", "native model", "to comfyui model"),
     "TastemakerLoadReward": (
         "reward",
@@ -118,7 +129,7 @@ ESSENTIALS: dict[str, str] = {
     "TastemakerRank": "Image Tools",
 }
 # a report or a gallery that the page shows again after a reload, from nodes that are no output nodes too
-INTERMEDIATE = frozenset({"TastemakerScore", "TastemakerLoadImages", "TastemakerRank"})
+INTERMEDIATE = frozenset({"TastemakerScore", "TastemakerLoadImages", "TastemakerRank", "TastemakerSearch"})
 
 
 def schema(**given: Any) -> io.Schema:

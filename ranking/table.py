@@ -30,6 +30,7 @@ class ScoreTable:
         extras: what belongs to the pictures and goes where they go, such as `latents` and `masks`: a name -> a
             tensor whose first axis is B.
         buckets: B of "great", "ok" and "bad" once ranked; else None.
+        made: how each picture was made beyond prompt and seed, as JSON takes it, for its file; None where nothing says.
     """
 
     pictures: Pictures
@@ -41,12 +42,14 @@ class ScoreTable:
     group_by: str = "all"
     extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
     buckets: tuple[str, ...] | None = None
+    made: tuple[Mapping[str, Any], ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pictures", as_pictures(self.pictures))
         count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
-        columns |= {n: c for n, c in (("ranks", self.ranks), ("buckets", self.buckets)) if c is not None}
+        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made}
+        columns |= {name: column for name, column in known.items() if column is not None}
         for name, column in columns.items():
             if len(column) != count:
                 raise InputError(name, len(column), f"There are {count} pictures; every column needs as many rows.")
@@ -71,10 +74,14 @@ class ScoreTable:
             ranks=None if self.ranks is None else self.ranks[index],
             extras={name: column[index] for name, column in self.extras.items()},
             buckets=None if self.buckets is None else tuple(self.buckets[i] for i in index),
+            made=None if self.made is None else tuple(self.made[i] for i in index),
         )
 
     def records(self) -> list[dict[str, object]]:
-        """One dictionary a row: rank, score, bucket, seed, prompt, name of its file, and `scores` with every one's."""
+        """One dictionary a row: rank, score, bucket, seed, prompt, name of its file, and `scores` with every one's.
+
+        `made` comes with them where it is known.
+        """
         columns = {name: column.tolist() for name, column in self.scores.items()}
         ranks = [None] * len(self) if self.ranks is None else self.ranks.tolist()
         return [
@@ -86,6 +93,7 @@ class ScoreTable:
                 "prompt": self.prompts[i],
                 "name": self.pictures.name(i),
                 "scores": {name: column[i] for name, column in columns.items()},
+                **({} if self.made is None else {"made": self.made[i]}),
             }
             for i in range(len(self))
         ]

@@ -45,15 +45,17 @@ def denoise(
     x: torch.Tensor,
     noise: ImageNoise,
     on_step: OnStep | None = None,
+    part: range | None = None,
 ) -> torch.Tensor:
     """Run the sampling loop: x (B, C, h, w) at the first timestep to x after the last, float32 throughout.
 
     `on_step` sees the sample after each step and may return another to go on from: what a mask keeps, particles drawn
     anew, or fewer rows, where `network` and `noise` follow (schedules that keep a history cannot). What it raises
-    stops the loop.
+    stops the loop. `part` is the steps to run, all of them without it: between two parts, too, rows may be copied or
+    left out.
     """
     times = torch.tensor(schedule.timesteps, device=x.device)
-    for index in range(len(times)):
+    for index in range(len(times)) if part is None else part:
         output = network(schedule.network_input(index, x), times[index], index / len(times))
         x, x0 = schedule.step(index, x, output, noise)
         if on_step is not None:

@@ -138,6 +138,7 @@ HEAVY = ("torch", "diffusers", "transformers", "numpy", "PIL", "safetensors")
 def test_importing_the_library_imports_nothing_heavy() -> None:
     code = (  # the last three are what nodes import
         "import sys, tastemaker, tastemaker.loaders, tastemaker.sampling, tastemaker.rewards, tastemaker.training, "
+        "tastemaker.search, "
         "tastemaker.evaluation.protocols, tastemaker.evaluation.settings, tastemaker.search.grid.plan;"
         f"print([m for m in {HEAVY!r} if m in sys.modules])"
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..core.randomness import derived_seed, generator
 from .config import FineTuneConfig
-from .randomness import derived_seed, generator
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 
 from ..core.errors import ModelFileError
+from ..core.randomness import generator
 from ..loaders.model import DiffusionModel
 from ..sampling.scheduler_config import build, model_config
 from .config import FineTuneConfig
-from .randomness import generator
 from .trajectory import Pairs
 
 

@@ -13,6 +13,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Cancellable, Progress
+from ..core.randomness import derived_seed
 from ..core.texts import check_prompts
 from ..loaders.model import DiffusionModel
 from ..ranking.intervals import win_rate
@@ -20,7 +21,6 @@ from ..sampling.prompts import check_readable
 from .advantages import check_rewards
 from .config import FineTuneConfig
 from .guard import WATCHED
-from .randomness import derived_seed
 from .rollout import Request
 from .scoring import RewardFunction, RewardTerm, call_reward, reward_name
 

@@ -12,6 +12,7 @@ import torch
 
 from ..core.errors import InputError
 from ..core.progress import Place, Progress
+from ..core.randomness import derived_seed
 from ..loaders.model import DiffusionModel
 from ..sampling.inputs import prompts_each
 from .algorithms.base import Algorithm, Experience
@@ -24,7 +25,6 @@ from .guard import Verdict, is_judged, judge
 from .heldout import HeldOut, best_so_far
 from .learner.learner import Learner
 from .processes import SingleProcess
-from .randomness import derived_seed
 from .rollout import Request
 from .run.checkpoint import Checkpoint
 from .run.kept import Kept

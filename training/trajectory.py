@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from ..core.randomness import generator
 from .config import FineTuneConfig
-from .randomness import generator
 
 
 class Trajectory(NamedTuple):

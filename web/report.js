@@ -8,6 +8,7 @@ const HEIGHT = {
   TastemakerLoadImages: 150,
   TastemakerLoadLoRA: 50,
   TastemakerScore: 70,
+  TastemakerSearch: 130,
   TastemakerVoteResult: 190,
   TastemakerEvaluate: 150,
   TastemakerFID: 110,

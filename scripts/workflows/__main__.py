@@ -29,6 +29,7 @@ from .grid import grid
 from .layout import Frame, Node, lay_out
 from .model import lora, playground_v2, refiner
 from .reward import compare_rewards, rank_folder
+from .search import search
 from .stand_ins import with_stand_ins, write_stand_ins
 from .taste import teach_my_taste
 from .theme import AMBER, BLUE, GREEN
@@ -129,6 +130,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,
+    "search": search,
     "fine_tune": fine_tune,
     "ddpo_unconditional": ddpo_unconditional,
     "teach_my_taste": teach_my_taste,

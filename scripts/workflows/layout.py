@@ -32,6 +32,8 @@ SIZES = {
     "TastemakerPreferenceTune": (440, 1150),
     "TastemakerRewardCurve": (440, 340),
     "TastemakerCompare": (440, 540),
+    "TastemakerSearch": (340, 960),
+    "TastemakerSearchSettings": (320, 460),
     "TastemakerGrid": (620, 1180),
     "TastemakerVote": (420, 520),
     "TastemakerVoteResult": (440, 620),

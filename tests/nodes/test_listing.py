@@ -60,6 +60,7 @@ def test_nodes_with_something_to_show_say_so(schemas: dict[str, Any]) -> None:
         "TastemakerScore",
         "TastemakerLoadImages",
         "TastemakerRank",
+        "TastemakerSearch",
     }
 
 

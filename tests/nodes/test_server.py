@@ -56,6 +56,7 @@ def test_the_pack_loads_whole(client) -> None:
         "TastemakerGrid",
         *("TastemakerPreferenceTune", "TastemakerLearnTaste", "TastemakerPortfolio"),
         *("TastemakerVote", "TastemakerVoteResult", "TastemakerEvaluate", "TastemakerFID", "TastemakerReport"),
+        *("TastemakerSearch", "TastemakerSearchSettings"),
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tastemaker.core.progress import Progress
+from tastemaker.core.randomness import generator
 from tastemaker.loaders import DiffusionModel, InputError
 from tastemaker.rewards.reward import Reward
 from tastemaker.training import FineTune, FineTuneConfig, finetune
@@ -21,7 +22,6 @@ from tastemaker.training.algorithms.registry import ALGORITHMS, OFFLINE, KnownAl
 from tastemaker.training.epoch import Epoch
 from tastemaker.training.heldout import HeldOut
 from tastemaker.training.processes import SingleProcess
-from tastemaker.training.randomness import generator
 from tastemaker.training.run.curve import panels
 from tastemaker.training.run.report import EpochReport, Figure
 from tastemaker.training.scoring import Scorer

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from ...core.errors import InputError, ModelFileError
+from ...core.randomness import generator
 from ...loaders.lora.apply import applied_loras, with_lora
 from ...loaders.lora.read import make_lora
 from ...loaders.lora.state import lora_state
 from ...loaders.model import DiffusionModel
 from ..config import FineTuneConfig
-from ..randomness import generator
 from .adapter import LoraAdapter, gradient_checkpointing, trainable_through
 from .averages import WeightAverage
 from .optimizer import optimize

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 
 from ...core.errors import InputError
+from ...core.randomness import generator
 from ...core.texts import check_prompts
 from ...images.pictures import Pictures
-from ..randomness import generator
 
 MAX_GROUPS = 1_000_000
 _FEW_PROMPTS = 5  # below that single groups are held out, not whole prompts

@@ -7,8 +7,10 @@ epoch, named by its seed, its purpose and its numbers.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derived_seed(seed: int, purpose: str, *numbers: int) -> int:
@@ -19,4 +21,6 @@ def derived_seed(seed: int, purpose: str, *numbers: int) -> int:
 
 def generator(seed: int, purpose: str, *numbers: int) -> torch.Generator:
     """Return a CPU generator for one purpose."""
+    import torch
+
     return torch.Generator("cpu").manual_seed(derived_seed(seed, purpose, *numbers))
