@@ -30,7 +30,7 @@ from .common import machine, write_section
 from .ddpo import prompts
 from .taste import sampled_pictures
 
-CLICKS, PICTURES, EPOCHS = 40, 64, 6
+CLICKS, PICTURES, EPOCHS = 40, 64, 12
 WAYS: dict[str, dict[str, Any]] = {
     "reward_gradient": {
         **{"algorithm": "reward_gradient", "samples_per_epoch": 32, "updates_per_epoch": 2, "learning_rate": 6e-4},

@@ -17,4 +17,5 @@ MAX_SIDECAR_BYTES = 2**17
 MAX_GRAPH_NODES = 20_000
 MAX_GRAPH_DEPTH = 64  # links followed one after the other, from a sampler to its text
 
-SIZES = ("block", "pad", "crop")  # what to do with pictures of another size than the first of a batch
+# pictures of several sizes: each by itself, or made the first one's size; block is each, its old name
+SIZES = ("each", "pad", "crop", "block")

@@ -74,6 +74,7 @@ class LiveGrid(host.HostProgress):
             "best_words": self._plan.words(found.best),
             "report": report,
             "note": grid.note,
+            "sheets": sheets,
         }
         host.tell_page(EVENT, message)
         return {"tastemaker_grid": [message], "tastemaker_sheet": sheets}

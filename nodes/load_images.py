@@ -76,15 +76,19 @@ class TastemakerLoadImages(io.ComfyNode):
                 io.Boolean.Input(
                     "as_batch",
                     default=False,
-                    tooltip="Also give the pictures as one IMAGE for other nodes. They must be of one size and fit "
-                    "into memory. Score, Rank and Save Ranked do not need it.",
+                    tooltip="Also give the pictures as IMAGE for other nodes, as far as memory reaches: as one batch, "
+                    "or one after the other where sizes differ. Score, Rank and Save Ranked do not need it.",
                 ),
             ],
             outputs=[
                 TastePictures.Output(display_name="pictures", tooltip="For Score: read from disk as they are needed."),
                 TastePrompts.Output(display_name="prompts", tooltip="The prompt and, where known, seed of each."),
                 io.String.Output(display_name="report", tooltip="What was found, and what is wrong with the rest."),
-                io.Image.Output(display_name="images", tooltip="All of them as one IMAGE, with as_batch on."),
+                io.Image.Output(
+                    display_name="images",
+                    is_output_list=True,
+                    tooltip="With as_batch on: all of them as one IMAGE; one after the other where sizes differ.",
+                ),
             ],
         )
 
@@ -159,14 +163,14 @@ def listed(rows: tuple[tuple[str, str], ...]) -> list[str]:
     return lines + ([f"- and {len(rows) - _LISTED:,} more"] if len(rows) > _LISTED else [])
 
 
-def _images(found: Folder, wanted: bool) -> tuple[Any, str]:
-    """Return the IMAGE output, and a line for the report where it is asked for and cannot be."""
+def _images(found: Folder, wanted: bool) -> tuple[list[Any], str]:
+    """Return the list of IMAGEs, and a line for the report where it is asked for and cannot be."""
     if not wanted:
-        return host.blocked("Load Images gives an IMAGE with as_batch on."), ""
-    from ..images.batch import one_batch
+        return [host.blocked("Load Images gives an IMAGE with as_batch on.")], ""
+    from ..images.batch import batches
 
     try:
-        return one_batch(found.pictures, "block", progress=host.HostProgress()), ""
+        return batches(found.pictures, progress=host.HostProgress()), ""
     except InputError as e:
         why = f"images is empty: {e}"
-    return host.blocked(why), f"\n\n{why}"
+    return [host.blocked(why)], f"\n\n{why}"

@@ -46,12 +46,18 @@ class TastemakerRank(io.ComfyNode):
             ],
             # saved workflows link outputs by place: new ones go at the end
             outputs=[
-                io.Image.Output(display_name="best", tooltip="The kept pictures, best first."),
-                io.Image.Output(display_name="rejects", tooltip="The others, best first. Blocked when there are none."),
+                io.Image.Output(display_name="best", is_output_list=True, tooltip="The kept pictures, best first."),
+                io.Image.Output(
+                    display_name="rejects",
+                    is_output_list=True,
+                    tooltip="The others, best first. Blocked when there are none.",
+                ),
                 TasteScores.Output(display_name="best scores", tooltip="The kept rows, for Save Ranked."),
                 TasteScores.Output(display_name="all scores", tooltip="Every row, sorted and ranked."),
                 io.Image.Output(display_name="sheet", tooltip="The labelled sheet as a picture."),
-                io.Image.Output(display_name="picked", tooltip="What you picked in the gallery, best first."),
+                io.Image.Output(
+                    display_name="picked", is_output_list=True, tooltip="What you picked in the gallery, best first."
+                ),
                 TasteScores.Output(display_name="picked scores", tooltip="The picked rows, for Save Ranked."),
                 io.Latent.Output(display_name="best latents", tooltip="Of the kept pictures, if Score was given any."),
                 io.Mask.Output(display_name="best masks", tooltip="Of the kept pictures, if Score was given any."),
@@ -124,18 +130,18 @@ def _outputs(
     ]
 
 
-def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: list[str]) -> Any:
-    """Return a table's pictures as one IMAGE, or what stops a branch quietly where they cannot be one."""
-    from ..images.batch import one_batch
+def _images(output: str, table: ScoreTable, sizes: str, why_none: str, notes: list[str]) -> list[Any]:
+    """Return a table's pictures as a list of IMAGEs, one where all are of one size, or what stops a branch quietly."""
+    from ..images.batch import batches
 
     if not len(table):
-        return host.blocked(why_none)
+        return [host.blocked(why_none)]
     try:
         # reading files takes long enough to be cancelled
-        return one_batch(table.pictures, sizes, progress=host.HostProgress())
+        return batches(table.pictures, sizes, progress=host.HostProgress())
     except InputError as e:
         notes.append(f"The output '{output}' is empty. {e}")
-        return host.blocked(notes[-1])
+        return [host.blocked(notes[-1])]
 
 
 def _belongings(best: ScoreTable) -> list[Any]:

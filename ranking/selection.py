@@ -60,9 +60,10 @@ class RankOptions:
         step=0.05,
     )
     sizes: str = setting(
-        "block",
-        "For pictures of several sizes, which one IMAGE cannot hold. block: those outputs stay empty; the scores "
-        "still go on. pad: all fitted into the first one's size, with black borders. crop: all cut to it.",
+        "each",
+        "For pictures of several sizes. each: they leave one after the other, as large as they are. pad: as one batch, "
+        "fitted into the first one's size with black borders. crop: as one batch, cut to it. block: as each, its old "
+        "name.",
         options=SIZES,
     )
 

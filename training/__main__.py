@@ -20,6 +20,10 @@ run.json belongs to whoever starts it, so it may name files:
 With "pairs" in place of "reward" and "prompts" it learns from preferences: a folder with sub-folders w and l (see
 `preference.sources.from_folder`), and "config" has the settings of `PreferenceConfig`.
 
+With "rollouts": true in it, and "shared_rollouts": "on" in the config of both, it makes pictures for the run in that
+folder, which another process has begun and learns from; as many as you like may do so, on any machine that has the
+folder (see `shared_rollouts`).
+
 Without "dtype" networks run in float16 on a GPU and in float32 on a CPU. Paths are relative to run.json. The folder is
 the same as the one the Fine-Tune node makes. That node goes on with it, from output/tastemaker/runs, where there is one
 reward and no negative prompt, since it has no more than that.
@@ -31,7 +35,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -49,13 +53,14 @@ if TYPE_CHECKING:
     from ..core.progress import Place
     from ..loaders.model import DiffusionModel
     from .processes import SingleProcess
+    from .rollout_helper import Helped
     from .run.report import EpochReport
 
 log = logging.getLogger("tastemaker.training")
 
 REQUIRED = ("model", "reward", "prompts", "run_folder")
 FROM_PAIRS = ("model", "pairs", "run_folder")
-OPTIONAL = ("preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
+OPTIONAL = ("rollouts", "preset", "config", "negative_prompt", "held_out_prompts", "watched_reward", "dtype", "device")
 MAX_FILE_BYTES = 16 * 2**20
 LONGEST_WAIT = timedelta(days=2)  # of one process for the others
 
@@ -203,6 +208,11 @@ def start(path: Path) -> Any:
         preferences = from_folder(folder / run["pairs"])
         return preference_tune(model, preferences, with_size_of(config, preferences, model), **others)
     reward, prompts = _load_rewards(run["reward"], device), read_prompts(run["prompts"], folder)
+    if run.get("rollouts", False):
+        from .rollout_helper import make_rollouts
+
+        shared = {name: others[name] for name in ("run_folder", "negative_prompt", "place")}
+        return make_rollouts(model, reward, prompts, config, **shared)
     return finetune(model, reward, prompts, config, **others)
 
 
@@ -217,10 +227,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TastemakerError as e:
         log.error("%s", e)
         return 2
+    if isinstance(run, Generator):
+        return _help(run)
     with run:
         for report in run:
             if run.writes:
                 log.info("%s", summary(report))
+    return 0
+
+
+def _help(helping: Iterator[Helped]) -> int:
+    """Make pictures for another process's run; return 0 when that has ended, 2 when it cannot be helped."""
+    try:
+        for helped in helping:
+            log.info("epoch %d: made %d parts", *helped)
+    except TastemakerError as e:
+        log.error("%s", e)
+        return 2
     return 0
 
 

@@ -120,6 +120,16 @@ def _check_learning(config: FineTuneConfig) -> None:
     if config.kl_mask and config.algorithm != "clipped":
         advice = f"It is a trust region for algorithm clipped; {config.algorithm} has none to put it in the place of."
         raise InputError("kl_mask", config.kl_mask, advice)
+    if config.shared_rollouts == "on":
+        if not matching:
+            advice = f"{config.algorithm} learns from every step of its own pictures. Pick matching as the algorithm."
+            raise InputError("shared_rollouts", "on", advice)
+        if config.checkpoint_every != 1:
+            advice = "Others read the model of each epoch from its checkpoint. Set checkpoint_every to 1."
+            raise InputError("shared_rollouts", "on", advice)
+        if config.kl_gate != "off":
+            advice = "Who makes the pictures does not compare all rewards. Set kl_gate to off."
+            raise InputError("shared_rollouts", "on", advice)
     if config.guarded and not config.evaluate_every:
         raise InputError("guard", "on", "It looks at the comparisons: set evaluate_every above 0.")
     if config.patience and not config.evaluate_every:
@@ -131,7 +141,14 @@ def _check_learning(config: FineTuneConfig) -> None:
 # what changes nothing in what is learned beyond rounding, so that a run may go on with other values
 _FREE = (
     *("epochs", "checkpoint_every", "sample_every", "evaluate_every", "evaluate_samples", "evaluate_steps", "patience"),
-    *("train_batch_size", "rollout_batch_size", "gradient_checkpointing", "guard", "diversity_floor"),
+    *(
+        "train_batch_size",
+        "rollout_batch_size",
+        "gradient_checkpointing",
+        "guard",
+        "diversity_floor",
+        "shared_rollouts",
+    ),
 )
 
 

@@ -275,7 +275,7 @@ class FineTuneFields:
         optional=True,
     )
     diversity_floor: float = setting(
-        0.6,
+        0.5,
         "guard: how different pictures of one prompt must stay, as a share of what the untrained model's are. 0 asks "
         "for nothing.",
         low=0.0,
@@ -304,5 +304,12 @@ class FineTuneFields:
         low=0.0,
         high=1e6,
         step=0.1,
+        optional=True,
+    )
+    shared_rollouts: str = setting(
+        "off",
+        "algorithm matching, several processes or machines with one folder: on lets others make pictures of an epoch "
+        '(python -m tastemaker.training with "rollouts"), which this run learns from.',
+        options=SWITCH,
         optional=True,
     )

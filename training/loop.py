@@ -17,6 +17,7 @@ from ..loaders.model import DiffusionModel
 from ..sampling.inputs import prompts_each
 from .algorithms.base import Algorithm, Experience
 from .algorithms.classes import CLASSES
+from .algorithms.matching import Matching
 from .algorithms.registry import OFFLINE
 from .config import FineTuneConfig
 from .epoch import plan_epoch
@@ -29,8 +30,9 @@ from .run.checkpoint import Checkpoint
 from .run.kept import Kept
 from .run.progress import EpochProgress, PhaseClock
 from .run.report import EpochReport
-from .run.store import RunStore
+from .run.store import RunStore, same_for
 from .scoring import RewardFunction, Rewards, Scorer, check_terms
+from .shared_rollouts import SharedRollouts, identity_of
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -142,10 +144,22 @@ class FineTune(Iterator[EpochReport]):
         if remark and not self._store.epoch:
             self._store.remark = remark
         self._kept = Kept(self.learner, self._store.path, self.writes)
+        if self.config.shared_rollouts == "on":
+            self._share_rollouts(algorithm)
         if self._store.epoch:
             self._stop_early()
             if self.finished:
                 self._bring_back_kept()
+
+    def _share_rollouts(self, algorithm: Algorithm) -> None:
+        if self._store.path is None:
+            raise InputError("shared_rollouts", "on", "Others read and write the run's folder: give run_folder.")
+        if self._worker.processes.world_size > 1:
+            advice = "A run of several processes deals its pictures to them already. Start it as one process."
+            raise InputError("shared_rollouts", "on", advice)
+        assert isinstance(algorithm, Matching)  # the config allows no other
+        same = same_for(self._worker, algorithm.scorer, self._prompts)
+        algorithm.shared = SharedRollouts(self._store.path, identity_of(same))
 
     # --- for whoever holds it -------------------------------------------------------------------
 

@@ -121,18 +121,28 @@ class Scorer:
         Raises NonFiniteError or InputError naming the reward, the picture and the prompt.
         """
         progress.phase("scoring", len(images) * len(self.terms))
+        local = self.columns(images, epoch.local_prompts, progress)
+        columns = {name: self._processes.all_gather(scores) for name, scores in local.items()}
+        return self.compared(columns, epoch)._replace(held=self._held(images, epoch, columns, progress))
+
+    def columns(self, images: torch.Tensor, prompts: Sequence[str], progress: Progress) -> dict[str, torch.Tensor]:
+        """Score pictures (B, H, W, 3) by every term: each column's scores (B,). Raises as `score_epoch`."""
         progress.check_cancelled()
-        columns: dict[str, torch.Tensor] = {}
+        found: dict[str, torch.Tensor] = {}
+        for term in self.terms:
+            for name, scores in _columns(term, images, prompts, progress).items():
+                found[name] = check_rewards(torch.as_tensor(scores), name, prompts)
+        return found
+
+    def compared(self, columns: Mapping[str, torch.Tensor], epoch: Epoch) -> ScoredEpoch:
+        """Compare the scores of all B pictures of an epoch; the distance to the base counts for all of them."""
         parts, total = [], torch.zeros(len(epoch.prompts), dtype=torch.float64)
         for term in self.terms:
-            for name, scores in _columns(term, images, epoch.local_prompts, progress).items():
-                local = check_rewards(torch.as_tensor(scores), name, epoch.local_prompts)
-                columns[name] = self._processes.all_gather(local)
             total += term.weight * columns[term.name]
             parts += [(self._advantages(name, columns[name], epoch), weight) for name, weight in term.trained_on]
         balanced = self._config.balance_rewards == "on"
         advantages = weighted_sum(parts, self._config.advantage_clip, balanced=balanced)
-        return ScoredEpoch(advantages, total, columns, self._held(images, epoch, columns, progress))
+        return ScoredEpoch(advantages, total, dict(columns), torch.ones(len(epoch.prompts)))
 
     def _held(
         self, images: torch.Tensor, epoch: Epoch, columns: Mapping[str, torch.Tensor], progress: Progress

@@ -24,7 +24,7 @@ function addGrid(node) {
     element: container,
     output: "tastemaker_grid",
     height: HEIGHT,
-    show: (message) => panel.show(message.tastemaker_grid[0], message.tastemaker_sheet),
+    show: (message) => panel.show(message.tastemaker_grid[0]),
     held: () => {
       const known = running.get(executionId(rootGraph(), node));
       const made = known?.pictures.map((entry, place) => [place, entry]).filter(([, entry]) => entry);

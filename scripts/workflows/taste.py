@@ -50,34 +50,37 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
         size=(400, 700),
     )
     mine = Node("TastemakerScore", {}, {**wires, "reward": (learn, "taste")}, title="Score by your taste")
-    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 620))
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 440))
     tune = Node(
         "TastemakerFineTune",
         {"run_name": "my taste", **TRAINING, "learning_rate": 6e-4, "algorithm": "reward_gradient"},
         {"model": (model, "model"), "reward": (learn, "taste"), "prompts": (prompts, "prompts")},
-        size=(400, 760),
+        size=(400, 640),
     )
     again = Node(
         "TastemakerSample",
         SAMPLING,
         {"model": (tune, "model"), "prompts": (prompts, "prompts")},
         title="Sample as it is",
+        size=(300, 340),
     )
     now = Node(
         "TastemakerScore",
         {},
         {"images": (again, "images"), "prompts": (again, "prompts"), "reward": (learn, "taste")},
         title="Score as it is",
+        size=(300, 160),
     )
     vote = Node(
         "TastemakerVote",
         {"study": "my taste", "pairs": 24},
         {"before": (mine, "scores"), "after": (now, "scores")},
+        size=(300, 300),
     )
-    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")})
+    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(300, 220))
     note = Node("MarkdownNote", {"text": NOTE}, size=(320, 480))
     groups = lay_out(
-        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank, tune], [again, now], [vote, result]],
+        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank, tune], [again, now, vote, result]],
         [
             Frame("1  Choose", BLUE, [model, reward, prompts]),
             Frame("2  Make and teach", GREEN, [sample, score, learn, mine]),

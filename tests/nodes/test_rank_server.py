@@ -161,9 +161,11 @@ def test_no_picks_block_their_branch_only(client) -> None:
 
 
 def test_pictures_of_several_sizes(client) -> None:
-    blocked = run(client, {"kind": "sizes"}, {}, ("best", "sheet"))
-    assert str(SHOW) not in blocked.outputs
-    assert "32 x 32 and 64 x 32" in " ".join(summary(blocked)["notes"])
+    """Each leaves as large as it is, one after the other, for any node behind; padded or cropped for who asks."""
+    for changes in ({}, {"sizes": "block"}):  # what workflows said before there was each
+        own = run(client, {"kind": "sizes"}, changes, ("best", "sheet"))
+        assert [pixels(client, entry).shape for entry in shown(own)] == [(32, 32, 3), (32, 64, 3)]
+        assert summary(own)["notes"] == []
     for sizes in ("pad", "crop"):
         result = run(client, {"kind": "sizes"}, {"sizes": sizes}, ("best",))
         assert [pixels(client, entry).shape for entry in shown(result)] == [(32, 32, 3)] * 2

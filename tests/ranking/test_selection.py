@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tastemaker.core.groups import best_first, rank
-from tastemaker.images.batch import fitted, one_batch
+from tastemaker.images.batch import batches, fitted
 from tastemaker.images.decode import PictureError
 from tastemaker.images.pictures import Pictures
 from tastemaker.loaders import InputError
@@ -170,29 +170,31 @@ def test_picks_are_found_behind_the_gallery_too() -> None:
 
 
 def test_pictures_of_one_size_are_one_batch_untouched() -> None:
-    for sizes in ("block", "pad", "crop"):
-        batch = one_batch(Mixed((4, 6), (4, 6)), sizes)
+    for sizes in ("each", "block", "pad", "crop"):
+        (batch,) = batches(Mixed((4, 6), (4, 6)), sizes)
         assert batch.shape == (2, 4, 6, 3)
         assert batch[0].unique().tolist() == [pytest.approx(51 / 255)]
 
 
-def test_several_sizes_are_refused_padded_or_cropped_as_chosen() -> None:
-    mixed = Mixed((4, 4), (4, 8))
-    with pytest.raises(InputError, match="4 x 4 and 8 x 4"):
-        one_batch(mixed, "block")
-    padded = one_batch(mixed, "pad")[1]  # 8 x 4 into 4 x 4: 4 x 2 in the middle, a black row above and below
-    assert padded[:, 0, 0].tolist() == [0.0, pytest.approx(0.4), pytest.approx(0.4), 0.0]
-    cropped = one_batch(mixed, "crop")[1]
-    assert cropped.shape == (4, 4, 3)
-    assert cropped.unique().tolist() == [pytest.approx(0.4)]
+def test_several_sizes_go_one_by_one_or_padded_or_cropped_as_chosen() -> None:
+    mixed = Mixed((4, 4), (4, 8), (4, 4))
+    for sizes in ("each", "block"):
+        assert [tuple(batch.shape) for batch in batches(mixed, sizes)] == [(1, 4, 4, 3), (1, 4, 8, 3), (1, 4, 4, 3)]
+    (padded,) = batches(mixed, "pad")  # 8 x 4 into 4 x 4: 4 x 2 in the middle, a black row above and below
+    assert padded[1][:, 0, 0].tolist() == [0.0, pytest.approx(0.4), pytest.approx(0.4), 0.0]
+    (cropped,) = batches(mixed, "crop")
+    assert cropped[1].shape == (4, 4, 3)
+    assert cropped[1].unique().tolist() == [pytest.approx(0.4)]
     with pytest.raises(InputError, match="sizes"):
-        one_batch(mixed, "stretch")
+        batches(mixed, "stretch")
 
 
 def test_a_batch_of_files_has_a_limit_of_memory() -> None:
     with pytest.raises(InputError, match=r"2 pictures"):
-        one_batch(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2 - 1)
-    assert len(one_batch(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2)) == 2
+        batches(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2 - 1)
+    assert len(batches(Mixed((4, 4), (4, 4)), "pad", limit=12 * 4 * 4 * 2)[0]) == 2
+    with pytest.raises(InputError, match=r"2 pictures"):
+        batches(Mixed((4, 4), (4, 8)), limit=12 * 4 * 12 - 1)
 
 
 class Unread(Mixed):
@@ -202,31 +204,39 @@ class Unread(Mixed):
         raise AssertionError(i)
 
 
-def test_sizes_are_compared_before_anything_is_read() -> None:
-    with pytest.raises(InputError, match="4 x 4 and 8 x 4"):
-        one_batch(Unread((4, 4), (4, 4), (4, 8)), "block")
+def test_what_is_too_much_is_refused_before_anything_is_read() -> None:
     with pytest.raises(InputError, match="2 pictures"):
-        one_batch(Unread((4, 4), (4, 8)), "pad", limit=1)
+        batches(Unread((4, 4), (4, 8)), "pad", limit=1)
+    with pytest.raises(InputError, match=r"513 pictures.*top_k|top_k.*513 pictures"):
+        batches(Unread(*[(4, 4)] * 512, (4, 8)))
+
+
+def test_a_picture_of_the_right_size_keeps_every_bit() -> None:
+    picture = torch.rand(3, 5, 3)
+    assert fitted(picture, 5, 3, "pad") is picture
 
 
 class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("sizes", ["block", "pad"])
-def test_reading_a_batch_tells_each_picture_and_can_be_stopped(sizes: str) -> None:
+SAME, SEVERAL = [(4, 4)] * 3, [(4, 4), (4, 8), (4, 4)]
+
+
+@pytest.mark.parametrize(("shapes", "sizes"), [(SAME, "each"), (SAME, "pad"), (SEVERAL, "each"), (SEVERAL, "pad")])
+def test_reading_pictures_tells_each_and_can_be_stopped(shapes: list[tuple[int, int]], sizes: str) -> None:
     def stop(phase: str, done: int, total: int) -> None:
         if done == 2:
             raise Stopped
 
     progress = Recorded(stop)
     with pytest.raises(Stopped):
-        one_batch(Mixed(*[(4, 4)] * 3), sizes, progress=progress)
+        batches(Mixed(*shapes), sizes, progress=progress)
     assert progress.counts == [(1, 3), (2, 3)]
 
 
-@pytest.mark.parametrize("sizes", ["block", "pad"])
-def test_a_file_that_cannot_be_read_is_named(sizes: str) -> None:
+@pytest.mark.parametrize(("shapes", "sizes"), [(SAME, "each"), (SAME, "pad"), (SEVERAL, "each"), (SEVERAL, "pad")])
+def test_a_file_that_cannot_be_read_is_named(shapes: list[tuple[int, int]], sizes: str) -> None:
     class Gone(Mixed):
         def picture(self, i: int) -> torch.Tensor:
             if i == 1:
@@ -234,9 +244,4 @@ def test_a_file_that_cannot_be_read_is_named(sizes: str) -> None:
             return super().picture(i)
 
     with pytest.raises(InputError, match=r"cannot be read .* Found: '1\.png'"):
-        one_batch(Gone((4, 4), (4, 4)), sizes)
-
-
-def test_a_picture_of_the_right_size_keeps_every_bit() -> None:
-    picture = torch.rand(3, 5, 3)
-    assert fitted(picture, 5, 3, "pad") is picture
+        batches(Gone(*shapes), sizes)

@@ -76,7 +76,7 @@ def test_a_second_algorithm_learns_and_reports(
     assert set(first.seconds) == {"learning", "samples and evaluation"}
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert (line["algorithm"], line["loss"], line["reward"]) == ("constant", first.loss, None)
-    assert [p.title for p in panels(run.reports)] == ["distance from 0.25"]
+    assert next(p.title for p in panels(run.reports)) == "distance from 0.25"
     assert summary(first).startswith(f"epoch 1: loss {first.loss:.4f}, ")
 
 

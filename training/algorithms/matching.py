@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from ...core.errors import InputError, NonFiniteError
-from ...core.progress import Progress
+from ...core.progress import Cancellable, Progress
 from ...loaders.model import DiffusionModel
 from ...loaders.single_file.settings import is_distilled
 from ...sampling.schedules import Schedule
@@ -27,6 +28,7 @@ from ..forward_process import draw_noise, draw_timesteps, noise_levels, noised
 from ..rollout import Request, sampling_schedule
 from ..run.report import Figure
 from ..scoring import Scorer
+from ..shared_rollouts import Part, SharedRollouts, joined, units
 from ..trajectory import Pairs
 from ..worker import Worker
 from .base import Algorithm, Experience
@@ -86,6 +88,7 @@ class Matching(Algorithm[Finished]):
     def __init__(self, worker: Worker, scorer: Scorer) -> None:
         super().__init__(worker, scorer)
         self.levels = noise_levels(worker.model)
+        self.shared: SharedRollouts | None = None  # where others may make an epoch's pictures
 
     @classmethod
     def schedule(cls, model: DiffusionModel, config: FineTuneConfig) -> Schedule:
@@ -132,12 +135,29 @@ class Matching(Algorithm[Finished]):
         worker, config, rows = self.worker, self.worker.config, epoch.local_rows
         progress.phase("sampling", (rows.stop - rows.start) * len(worker.schedule.timesteps))
         request = Request(epoch.local_prompts, epoch.local_seeds, epoch.local_starts)
-        latents = worker.sample_latents(request, progress)
-        scored = self.scorer.score_epoch(worker.decode(latents, progress), epoch, progress)
+        if self.shared is not None:
+            whole = self._shared_epoch(epoch, self.shared, progress)
+            latents, scored = whole.latents, self.scorer.compared(whole.columns, epoch)
+        else:
+            latents = worker.sample_latents(request, progress)
+            scored = self.scorer.score_epoch(worker.decode(latents, progress), epoch, progress)
         advantages = saturated(keep_extremes(scored.advantages, config.learn_from), config.advantage_saturation)
         if config.matching_form == "regression":
             advantages = advantages.clamp(min=0)  # what pleased less has no part in it
         return Finished(scored, latents, advantages, scored.held)
+
+    def part(self, epoch: Epoch, rows: range, progress: Progress) -> Part:
+        """Make some rows of an epoch by the policy as it is: sample them, and score them."""
+        some = slice(rows.start, rows.stop)
+        starts = None if epoch.starts is None else epoch.starts[some]
+        latents = self.worker.sample_latents(Request(epoch.prompts[some], epoch.seeds[some], starts), progress)
+        pictures = self.worker.decode(latents, progress)
+        return Part(latents, self.scorer.columns(pictures, epoch.prompts[some], Cancellable(progress)))
+
+    def _shared_epoch(self, epoch: Epoch, shared: SharedRollouts, progress: Progress) -> Part:
+        config = self.worker.config
+        parts = units(config.samples_per_epoch, config.group_size)
+        return joined(shared.collect(epoch, parts, partial(self.part, epoch, progress=progress), progress))
 
     def learn(self, epoch: Epoch, experience: Finished, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch.

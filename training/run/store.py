@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,14 +55,7 @@ class RunStore:
     def _open(self, path: Path, prompts: tuple[str, ...]) -> None:
         worker, config = self._worker, self._worker.config
         if worker.processes.rank == 0:
-            same = {
-                "settings": identity(config),
-                "model": worker.model.fingerprint,
-                "rewards": self._scorer.identity(),
-                "prompts": list(prompts),
-                "negative_prompt": worker.negative_prompt,
-                **self._given,
-            }
+            same = same_for(worker, self._scorer, prompts) | self._given
             self._folder = RunFolder(path, same, {"config": asdict(config), "model": worker.model.name})
         worker.processes.barrier()
         try:
@@ -144,3 +138,14 @@ class RunStore:
         if self._folder is not None:
             self._folder.close()
             self._folder = None
+
+
+def same_for(worker: Worker, scorer: Scorer, prompts: Sequence[str]) -> dict[str, Any]:
+    """Return what must be the same for a run to go on, and for whoever makes pictures for it: JSON."""
+    return {
+        "settings": identity(worker.config),
+        "model": worker.model.fingerprint,
+        "rewards": scorer.identity(),
+        "prompts": list(prompts),
+        "negative_prompt": worker.negative_prompt,
+    }

@@ -16,7 +16,6 @@ export class GridPanel {
     this.page = 0;
     this.variant = -1;
     this.focus = [0, 0];
-    this.sheets = [];
     this.cells = [];
     this.seen = { rows: [], start: 0 };
     this.viewer = new Viewer({ rows: () => this.seen.rows, url, moved() {}, closed: () => this.atFocus()?.focus() });
@@ -47,9 +46,8 @@ export class GridPanel {
     this.draw();
   }
 
-  /** A message of the run, or its output with the sheets of its pages. */
-  show(message, sheets = []) {
-    this.sheets = sheets;
+  /** A message of the run, or its output. */
+  show(message) {
     const before = this.grid;
     this.grid = merged(before, message);
     if (!this.grid) return;
@@ -75,7 +73,7 @@ export class GridPanel {
   }
 
   openSheet() {
-    const rows = this.sheets.map((view, page) => ({ view, name: valueWords(this.grid.axes[2], page) || "the sheet" }));
+    const rows = this.grid.sheets.map((view, page) => ({ view, name: valueWords(this.grid.axes[2], page) || "the sheet" }));
     this.seen = { rows, start: this.page };
     this.viewer.open(this.page);
   }
@@ -219,7 +217,7 @@ export class GridPanel {
   drawControls(done) {
     const [pages, , , inside] = shape(this.grid);
     this.toBest.hidden = !done;
-    this.toSheet.hidden = !this.sheets.length;
+    this.toSheet.hidden = !done;
     this.pages.hidden = pages < 2;
     this.back.disabled = this.page === 0;
     this.next.disabled = this.page === pages - 1;
