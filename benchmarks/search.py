@@ -238,17 +238,17 @@ def picture(found: dict[str, list[Point]]) -> None:
         ends = [figure(p.reward, p.prompts) for p in row]
         x = [round(p.evaluations / STEPS) for p in row]
         lines.append(Line(method, x, [mean for mean, _ in ends], [reach for _, reach in ends]))
-    count, seeds = len(set(found["best_of_n"][0].prompts)), len(found["best_of_n"][0].prompts)
-    heading = f"Reward of the best picture, {count} prompts, {seeds} searches each, 95% intervals"
+    prompts = found["best_of_n"][0].prompts
+    heading = f"Reward of the best picture: {len(set(prompts))} prompts, {len(prompts)} searches, 95% intervals"
     across = "cost of so many pictures, in network evaluations"
     draw_lines(lines, heading, across=across, up="tiny-imagereward", even=True).save(PICTURE, optimize=True)
 
 
-def run(prompts: int, seeds: int, budgets: tuple[int, ...]) -> None:
+def run(prompts: range, seeds: int, budgets: tuple[int, ...]) -> None:
     """Measure everything, one prompt after the other, so that what there is of a run is whole."""
     bench = Bench(FILE, PROMPTS_SEED)
     for seed in range(seeds):
-        for prompt in range(prompts):
+        for prompt in prompts:
             bench.measure("best_of_n", {"method": "best_of_n"}, 0.0, POOL, prompt, seed)
             for pictures in budgets:
                 for method, (settings, eta) in METHODS.items():
@@ -271,6 +271,7 @@ def pilot(prompts: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--first", type=int, default=0, help="prompt to begin with")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="in pictures")
     parser.add_argument("--pilot", action="store_true")
@@ -279,7 +280,7 @@ def main() -> None:
     if asked.pilot:
         pilot(asked.prompts)
     elif not asked.write:
-        run(asked.prompts, asked.seeds, tuple(asked.budgets))
+        run(range(asked.first, asked.prompts), asked.seeds, tuple(asked.budgets))
     else:
         rows = read_file(FILE)
         prompts = {row.prompt for row in rows if row.method == list(METHODS)[-1]}  # which were searched whole
