@@ -41,7 +41,7 @@ class TastemakerRank(io.ComfyNode):
                     default="",
                     optional=True,
                     socketless=True,
-                    tooltip="Pictures picked by hand. The gallery fills it; its Send on button runs the graph with them.",
+                    tooltip="Pictures picked by hand. The gallery fills it; its button Send on runs the graph.",
                 ),
             ],
             # saved workflows link outputs by place: new ones go at the end
