@@ -23,6 +23,7 @@ import torch
 from scripts.embedded.checker import Reading, read
 from scripts.embedded.world import caption, random_scene
 from tastemaker.loaders import load_diffusion_model
+from tastemaker.plots.lines import Line, draw_lines
 from tastemaker.ranking.intervals import mean_reach
 from tastemaker.rewards import load_reward
 from tastemaker.sampling.settings import SampleOptions, SampleSettings
@@ -213,11 +214,41 @@ def table(found: dict[str, list[Point]]) -> str:
     return "\n".join(lines)
 
 
-def run(prompts: int, seeds: int, budgets: tuple[int, ...]) -> None:
+def against(found: dict[str, list[Point]]) -> str:
+    """Return what each method at the largest cost is ahead of best-of-16 and best-of-32, prompt by prompt."""
+    pools = {round(p.evaluations / STEPS): p for p in found["best_of_n"]}
+    lines = ["| method | cost in pictures | ahead of best of 16 | ahead of best of 32 |", "|---|---|---|---|"]
+    for method, row in found.items():
+        point = max(row, key=lambda p: p.evaluations)
+        if method == "best_of_n" or len(point.reward) != len(pools[16].reward):
+            continue
+        ahead = []
+        for count in (16, 32):
+            gaps = [a - b for a, b in zip(point.reward, pools[count].reward, strict=True)]
+            mean, reach = figure(gaps, point.prompts)
+            ahead.append(f"{mean:+.3f} +- {reach:.3f}")
+        lines.append(f"| {method} | {point.evaluations / STEPS:.3g} | {' | '.join(ahead)} |")
+    return "\n".join(lines)
+
+
+def picture(found: dict[str, list[Point]]) -> None:
+    """Draw reward against cost."""
+    lines = []
+    for method, row in found.items():
+        ends = [figure(p.reward, p.prompts) for p in row]
+        x = [round(p.evaluations / STEPS) for p in row]
+        lines.append(Line(method, x, [mean for mean, _ in ends], [reach for _, reach in ends]))
+    prompts = found["best_of_n"][0].prompts
+    heading = f"Reward of the best picture: {len(set(prompts))} prompts, {len(prompts)} searches, 95% intervals"
+    across = "cost of so many pictures, in network evaluations"
+    draw_lines(lines, heading, across=across, up="tiny-imagereward", even=True).save(PICTURE, optimize=True)
+
+
+def run(prompts: range, seeds: int, budgets: tuple[int, ...]) -> None:
     """Measure everything, one prompt after the other, so that what there is of a run is whole."""
     bench = Bench(FILE, PROMPTS_SEED)
     for seed in range(seeds):
-        for prompt in range(prompts):
+        for prompt in prompts:
             bench.measure("best_of_n", {"method": "best_of_n"}, 0.0, POOL, prompt, seed)
             for pictures in budgets:
                 for method, (settings, eta) in METHODS.items():
@@ -240,6 +271,7 @@ def pilot(prompts: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--first", type=int, default=0, help="prompt to begin with")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="in pictures")
     parser.add_argument("--pilot", action="store_true")
@@ -248,10 +280,13 @@ def main() -> None:
     if asked.pilot:
         pilot(asked.prompts)
     elif not asked.write:
-        run(asked.prompts, asked.seeds, tuple(asked.budgets))
+        run(range(asked.first, asked.prompts), asked.seeds, tuple(asked.budgets))
     else:
-        found = points(read_file(FILE))
-        write_section("Search: reward against cost", f"{table(found)}\n\n{machine()}")
+        rows = read_file(FILE)
+        prompts = {row.prompt for row in rows if row.method == list(METHODS)[-1]}  # which were searched whole
+        found = points([row for row in rows if row.prompt in prompts])
+        picture(found)
+        write_section("Search: reward against cost", f"{table(found)}\n\n{against(found)}\n\n{machine()}")
 
 
 if __name__ == "__main__":

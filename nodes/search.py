@@ -13,6 +13,7 @@ from . import host
 from .checked import checked
 from .inputs import prompts_input, widgets
 from .listing import schema
+from .live_search import LiveSearch
 from .wires import (
     CATEGORY,
     PromptList,
@@ -62,6 +63,7 @@ class TastemakerSearch(io.ComfyNode):
                 ),
                 TasteOptions.Input("options", optional=True, tooltip="From Sample Options: what is rarely changed."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 TasteScores.Output(display_name="scores", tooltip="The kept pictures, for Save Ranked or Rank."),
                 io.Image.Output(display_name="images", tooltip="The kept pictures, each prompt's best first."),
@@ -83,21 +85,23 @@ class TastemakerSearch(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..search import search
 
+        texts = as_prompts(prompts).texts
+        live = LiveSearch(cls.hidden.unique_id, texts)
         on_node = {name: widgets.pop(name) for name in ON_NODE if name in widgets}
         with host.loading():
             found = search(
                 model,
-                as_prompts(prompts).texts,
+                texts,
                 reward,
                 replace(settings or SearchSettings(), **on_node),
                 negative_prompt=negative_prompt,
                 sampling=SampleSettings(**widgets),
                 options=options,
-                progress=host.HostProgress(),
+                progress=live,
                 place=host.in_use,
+                on_look=live.look,
             )
-        ui = {"tastemaker_report": [found.report]}
-        return io.NodeOutput(found.table(), found.images, found.report, ui=ui)
+        return io.NodeOutput(found.table(), found.images, found.report, ui=live.final(found.report))
 
 
 class TastemakerSearchSettings(io.ComfyNode):

@@ -57,7 +57,8 @@ class Look(NamedTuple):
         step, steps: how far they are.
         scores: (N,) of the pictures of their predicted x0, or of the finished ones.
         images: (N, H, W, 3) those pictures.
-        parents: of each its place in the look before; -1 for one begun anew.
+        first: the number of the first of them, counted through all looks of the prompt.
+        parents: the number of the picture that each came from; -1 for one begun anew.
         alive: whether it goes on.
     """
 
@@ -65,6 +66,7 @@ class Look(NamedTuple):
     steps: int
     scores: torch.Tensor
     images: torch.Tensor
+    first: int
     parents: Sequence[int]
     alive: Sequence[bool]
 
@@ -77,6 +79,7 @@ class Task:
     reward: Reward
     settings: SearchSettings
     on_look: Callable[[Look], None]
+    shown: int = 0
 
     @property
     def steps(self) -> int:
@@ -114,14 +117,27 @@ class Task:
         images = self.sampler.decoded(particles.x0)
         return self.columns(images)[self.reward.name].double(), images
 
-    def finished(self, particles: Particles, parents: Sequence[int] | None = None, independent: int = 0) -> Finished:
-        """Decode and score what has run to the end."""
+    def finished(self, particles: Particles, parents: Sequence[int] = ()) -> Finished:
+        """Decode and score what has run to the end; `parents` are the numbers of the pictures they came from."""
         images = self.sampler.decoded(particles.x)
         columns = self.columns(images)
-        count = len(images)
-        scores = columns[self.reward.name]
-        self.on_look(Look(self.steps, self.steps, scores, images, parents or [-1] * count, [True] * count))
-        return Finished(particles.x, images, columns, particles.recipes, independent)
+        self.look(self.steps, columns[self.reward.name], images, parents)
+        return Finished(particles.x, images, columns, particles.recipes)
+
+    def look(
+        self,
+        step: int,
+        scores: torch.Tensor,
+        images: torch.Tensor,
+        parents: Sequence[int] = (),
+        alive: Sequence[bool] = (),
+    ) -> int:
+        """Show pictures to who looks on; return the number of the first. Without `parents` all are begun anew."""
+        count, first = len(images), self.shown
+        self.shown += count
+        parents, alive = parents or [-1] * count, alive or [True] * count
+        self.on_look(Look(step, self.steps, scores, images, first, parents, alive))
+        return first
 
     def needs_steps(self, *, noise: bool = False) -> None:
         """Raise InputError where the scheduler keeps a history, or draws no noise where that is needed."""

@@ -8,7 +8,6 @@ const HEIGHT = {
   TastemakerLoadImages: 150,
   TastemakerLoadLoRA: 50,
   TastemakerScore: 70,
-  TastemakerSearch: 130,
   TastemakerVoteResult: 190,
   TastemakerEvaluate: 150,
   TastemakerFID: 110,

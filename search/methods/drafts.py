@@ -28,7 +28,9 @@ def drafts(task: Task) -> Finished:
     count = max(1, sampler.meter.room(count + 1) - 1)
     quick = draft_sampler(sampler, draft_steps)
     made = quick.run(quick.begin(task.seeds(count)))
-    scores = task.columns(sampler.decoded(made.x))[task.reward.name]
+    images = sampler.decoded(made.x)
+    scores = task.columns(images)[task.reward.name]
+    task.look(0, scores, images)
     steered = Drafts(
         tuple(recipe.seed for recipe in made.recipes),
         tuple(scores.tolist()),

@@ -15,7 +15,7 @@ from ..steering import (
     remembered,
     systematic,
 )
-from ..task import Finished, Look, Task
+from ..task import Finished, Task
 
 _LEAST = 0.5  # of the particles that count, below which they are resampled
 
@@ -33,7 +33,8 @@ def particle_steering(task: Task) -> Finished:
     if settings.strength and count > 1:
         task.needs_steps(noise=True)
     particles = sampler.begin(task.seeds(count))
-    weights, note, parents = torch.zeros(count, dtype=torch.float64), "", [-1] * count
+    weights, note = torch.zeros(count, dtype=torch.float64), ""
+    parents: list[int] = []
     before: torch.Tensor | None = None
     for step in looks(task.steps, settings) if settings.strength and count > 1 else ():
         particles = sampler.run(particles, step)
@@ -53,6 +54,7 @@ def particle_steering(task: Task) -> Finished:
         else:
             ancestors = list(range(count))
         alive = set(ancestors)
-        task.on_look(Look(step, task.steps, now, images, parents, [i in alive for i in range(count)]))
-        particles, before, parents = particles.copies(ancestors), before[ancestors], ancestors
+        first = task.look(step, now, images, parents, [i in alive for i in range(count)])
+        parents = [first + ancestor for ancestor in ancestors]
+        particles, before = particles.copies(ancestors), before[ancestors]
     return task.finished(sampler.run(particles), parents)._replace(note=note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ...sampling.settings import MAX_BATCH
-from ..task import Finished, Look, Task
+from ..task import Finished, Task
 from .best_of_n import unrelated
 
 
@@ -36,5 +36,5 @@ def prune(task: Task) -> Finished:
     scores, images = task.predicted(particles)
     best = scores.argsort(descending=True, stable=True)[:kept].tolist()
     alive = set(best)
-    task.on_look(Look(cut, steps, scores, images, [-1] * count, [i in alive for i in range(count)]))
-    return task.finished(sampler.run(particles.rows(best)), best)
+    first = task.look(cut, scores, images, alive=[i in alive for i in range(count)])
+    return task.finished(sampler.run(particles.rows(best)), [first + i for i in best])

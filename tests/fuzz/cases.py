@@ -40,6 +40,7 @@ MADE: dict[str, dict[str, Any]] = {
         "class_type": "TastemakerEvaluate",
         "inputs": {"images": ["6", 0], "reward": ["2", 0], "title": "one"},
     },
+    "15": {"class_type": "TastemakerSearchSettings", "inputs": {}},
 }
 WIRES = {
     "TASTE_MODEL": ["1", 0],
@@ -50,6 +51,7 @@ WIRES = {
     "LATENT": ["7", 0],
     "MASK": ["8", 0],
     "TASTE_TRAINING": ["12", 0],
+    "TASTE_SEARCH": ["15", 0],
     "TASTE_REPORT": ["13", 3],
     "TASTE_EVALUATION": ["14", 0],
     "STRING": ["9", 0],
@@ -78,6 +80,7 @@ QUICK: dict[str, Any] = {
     "column_values": "2",
     "row_values": "1",
     "study": "fuzz",
+    "budget": 2,
 }
 # limits above which a right value takes long; the tested value is then not that
 SLOW: dict[str, int] = {
@@ -91,6 +94,7 @@ SLOW: dict[str, int] = {
     "resamples": 100,
     "count": 4,
     "seeds": 2,
+    "budget": 8,
 }
 
 TEXTS = (

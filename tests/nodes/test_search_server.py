@@ -42,9 +42,13 @@ def test_a_search_runs_and_its_picture_is_made_again_from_the_file(
     result = client.run(graph(settings, method="particle steering", steps=4, budget=16, eta=1.0))
     assert result.status == "success", result.error
     assert result.progress
-    [report] = result.outputs["4"]["tastemaker_report"]
+    [shown] = result.outputs["4"]["tastemaker_search"]
+    report = shown["report"]
     assert report.startswith("particle steering: best score")
     assert "16 network evaluations" in report
+    [looks] = shown["looks"]
+    assert [look["step"] for look in looks] == [1, 2, 3, 4]
+    assert all(client.file(entry) for look in looks for entry in look["pictures"])
     assert result.outputs["7"]["text"] == [report]
     assert len(result.outputs["6"]["images"]) == 2
     saved = result.outputs["5"]["images"]

