@@ -41,7 +41,7 @@ class TastemakerRank(io.ComfyNode):
                     default="",
                     optional=True,
                     socketless=True,
-                    tooltip="Pictures picked by hand. The gallery fills it; run again to send them on.",
+                    tooltip="Pictures picked by hand. The gallery fills it; its button Send on runs the graph.",
                 ),
             ],
             # saved workflows link outputs by place: new ones go at the end

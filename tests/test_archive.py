@@ -90,13 +90,13 @@ def test_requirements_leave_torch_alone_and_pin_nothing() -> None:
         assert "<" not in line
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/engineers.md"])
 def test_links_and_pictures_of_the_readme_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", text):
         link = target[0] or target[1]
         if not link.startswith(("http", "mailto")):
-            assert (ROOT / link).exists(), f"{name} names {link}"
+            assert ((ROOT / name).parent / link).exists(), f"{name} names {link}"
 
 
 def _named_paths(text: str) -> set[str]:

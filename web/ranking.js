@@ -21,6 +21,7 @@ function addGallery(node) {
       setWidget(picks, formatPicks(ids));
       node.graph?.setDirtyCanvas?.(true, true);
     },
+    run: () => app.queuePrompt(0),
     view: () => node.properties?.[VIEW] ?? "grid",
     setView: (name) => {
       node.properties[VIEW] = name;

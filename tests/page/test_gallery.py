@@ -282,8 +282,9 @@ def test_picks_go_to_the_widget_and_on_with_the_next_run(page: Any) -> None:
     press(page, "ArrowRight", "ArrowRight", "Space")
     assert page.locator(f"{CELLS}[aria-selected=true] .tm-rank").all_text_contents() == ["#3", "#5"]
     assert len(widget(page, "picks").split(",")) == 2
-    assert "run again to send them on" in page.locator(".tm-bottom").inner_text()
-    run(page)
+    page.locator(".tm-bottom").get_by_text("Send on 2").click()  # one button: it runs the graph
+    page.wait_for_function("() => document.querySelector('.tm-bottom').innerText.includes('sent on')", timeout=240_000)
+    assert page.locator("button:visible", has_text="Send on").count() == 0
     assert page.locator(".tm-bottom").inner_text().startswith("2 picked \u00b7 sent on")
     page.wait_for_function(f"() => app.nodeOutputs[{shown}?.id]?.images?.length === 2")
     page.locator(f"{CELLS} .tm-thumb").nth(2).click()

@@ -9,7 +9,7 @@ let galleries = 0;
 
 /**
  * A gallery in `container`.
- * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `view()` and `setView(name)` (what the
+ * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `run()`, `view()` and `setView(name)` (what the
  * workflow remembers).
  */
 export class Gallery {
@@ -71,10 +71,11 @@ export class Gallery {
       this.filter.onlyPicked = !this.filter.onlyPicked;
       this.arrange();
     });
+    this.sendButton = button("tm-command tm-main", "Send on", "Send the picked pictures on: run the graph", () => this.host.run());
     this.clearButton = button("tm-button", "Clear", "Clear all picks", () => this.clear());
     const compare = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
     return element("div", "tm-bottom", {
-      children: [this.said, element("span", "tm-space"), this.onlyButton, this.clearButton, compare],
+      children: [this.said, element("span", "tm-space"), this.sendButton, this.onlyButton, this.clearButton, compare],
     });
   }
 
@@ -335,8 +336,9 @@ export class Gallery {
     const away = [...picks].filter((id) => !ids.has(id)).length;
     const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
     if (away) words.push(`${away} from another batch`);
-    if (!same) words.push("run again to send them on");
-    else if (here) words.push("sent on");
+    if (same && here) words.push("sent on");
+    this.sendButton.textContent = here ? `Send on ${here}` : "Send on none";
+    this.sendButton.hidden = same;
     this.said.className = here ? "tm-picks" : "tm-dim";
     this.said.textContent = words.join(" \u00b7 ");
     const focused = document.activeElement;
