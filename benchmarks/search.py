@@ -63,7 +63,7 @@ PILOT: dict[str, tuple[dict[str, Any], float]] = {
     },
     **{
         f"noise search {a:g} from {f:g}": ({"method": "noise search", "angle": a, "first_share": f}, 0.0)
-        for a, f in ((0.3, 0.5), (0.5, 0.5))
+        for a, f in ((0.3, 0.5), (0.5, 0.5), (0.8, 0.5), (0.5, 0.25))
     },
     **{
         f"prune at {c:g}, {f:g}": ({"method": "prune", "look_from": c, "finish": f}, 0.0)

@@ -29,7 +29,7 @@ gives for the same. Then try another **method**:
 - *drafts* lets quick pictures steer slow ones.
 
 With **compare** on it measures best-of-N too, for the same cost once more. Its help page (?) says
-which method is best at which budget.
+what is known of each method.
 """
 
 SEARCH = {"method": "noise search", "budget": 192, "keep": 2, "seed": 7, "steps": 12, "guidance_scale": 3.0}
