@@ -100,8 +100,8 @@ LABELS = "() => [...document.querySelectorAll('.tastemaker-training svg')].map(e
 def test_what_the_algorithm_reports_is_drawn(opened: Any) -> None:
     titles = [label.split(":")[0] for label in opened.evaluate(LABELS)]
     assert titles[:3] == ["reward", "gain", "diversity, %"]  # the preset's guard compares, at the latest at the end
-    assert titles[3:5] == ["loss", "distance from the base (KL)"]
-    assert titles[5:8] == ["clip fraction", "probability ratio - 1", "gradient"]
+    assert titles[3:5] == ["loss", "error in denoising its own pictures"]  # of matching, which the template learns by
+    assert "gradient" in titles
 
 
 def judged(gain: float, diversity: float) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def test_the_page_undoes_a_vote_and_the_pairs_stay(page: Any) -> None:
     press(page, "ArrowRight")
     page.keyboard.press("Escape")
     page.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
-    page.wait_for_function(f"() => {VOTE}?.tastemakerVote.votes().length === 1")  # the node is made anew
+    page.wait_for_function(f"() => {VOTE}?.tastemakerVote.host.votes().length === 1")  # the node is made anew
     page.wait_for_function(f"() => {VOTE}?.tastemakerVote.rows.length === 6")
     assert [choice for _, choice, _ in widget(page)] == ["left"]
     assert status(page).startswith("1 of 6 voted")
