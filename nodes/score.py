@@ -126,7 +126,7 @@ def own_prompt(found: Made, reward: Reward) -> tuple[str]:
 
 
 def own_seeds(found: Made, count: int) -> tuple[int | None, ...]:
-    """Return the sampler's seed for the first picture of a batch: it alone is what that seed makes by itself."""
+    """Return the sampler's seed for the first picture of a batch, which shares it; no other is made by it alone."""
     first = found.seed if found.in_order else None
     return (first, *(None,) * (count - 1))
 
@@ -139,7 +139,7 @@ def own_note(found: Made, count: int, *, prompt: bool, seeds: bool) -> list[str]
     elif prompt:
         lines.append(f"scored without a prompt: {found.why}")
     if seeds and found.in_order and found.seed is not None:
-        shared = f"; the {count:,} pictures of one batch share it, and only the first has it alone" if count > 1 else ""
+        shared = f"; the {count:,} pictures of one batch share it, so it stands with the first" if count > 1 else ""
         lines.append(f"seed read from {found.sampler}: {found.seed}{shared}")
     return lines and ["", *lines]
 
