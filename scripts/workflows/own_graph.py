@@ -15,8 +15,8 @@ can run will do.
 
 1. Choose your **checkpoint**, type your prompt, press **Run**. KSampler makes eight pictures.
 2. **Score** takes the pictures from **VAE Decode**. Nothing goes into its **prompts**: it finds the positive text
-   of the KSampler by itself, and says so.
-3. **Rank** sorts them. Pick with **P**, zoom with **Enter**.
+   of the KSampler by itself, and says which it read.
+3. **Rank** sorts them. Space picks a picture, Enter shows it large.
 4. **Save Ranked** writes the best four to *output/tastemaker*.
 
 ### Into the graph you have
@@ -24,7 +24,7 @@ can run will do.
 Copy **Load Reward**, **Score** and **Rank** over, and drag your last IMAGE to **Score**. Does another node write
 your prompt, or do the pictures come from two samplers? Then drag the text to **prompts**.
 
-*imagereward-v1.0* has to be downloaded once; the help page of **Load Reward** (?) says from where. *hpsv2.1*,
+*imagereward-v1.0* has to be downloaded once; the help page of **Load Reward** (?) says from where. *hps-v2.1*,
 *pickscore-v1* and your own taste work the same way.
 """
 POSITIVE = "a lighthouse on a cliff at dusk, warm window light, oil painting"
