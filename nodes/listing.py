@@ -52,6 +52,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "pickscore",
         "hps",
         "score images",
+        "own graph",
+        "ksampler",
     ),
     "TastemakerRank": (
         "best of",
@@ -80,6 +82,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "rlhf",
         "reinforcement",
         "reinforcement learning",
+        "preference",
+        "human preference",
         "grpo",
         "fine tune",
     ),

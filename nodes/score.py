@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..core.errors import InputError
+from ..core.texts import shortened
 from . import host
 from .checked import checked
 from .inputs import pictures_input, prompts_input
@@ -25,6 +26,7 @@ from .wires import (
 if TYPE_CHECKING:
     import torch
 
+    from ..images.graph import Made
     from ..images.pictures import Pictures
     from ..ranking.scoring import Scored
     from ..rewards import Reward
@@ -42,7 +44,11 @@ class TastemakerScore(io.ComfyNode):
             description="Gives every picture a score: how well it fits its prompt, by the reward you connect.",
             inputs=[
                 pictures_input("images", "Pictures from Sample or any other node, or from Load Images (folder)."),
-                prompts_input("From Sample or Load Images (one for each picture), or one text for all pictures."),
+                prompts_input(
+                    "From Sample or Load Images (one for each picture), or one text for all pictures. Without it, the "
+                    "positive text of the KSampler that made the pictures is read from your graph.",
+                    optional=True,
+                ),
                 TasteReward.Input("reward", tooltip="From Load Reward."),
                 TastePrompts.Input(
                     "made_with",
@@ -64,6 +70,7 @@ class TastemakerScore(io.ComfyNode):
                 ),
             ],
             outputs=[TasteScores.Output(display_name="scores", tooltip="Pictures, prompts, seeds and scores.")],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -71,28 +78,30 @@ class TastemakerScore(io.ComfyNode):
     def execute(
         cls,
         images: torch.Tensor | Pictures,
-        prompts: PromptList | str,
         reward: Reward,
+        prompts: PromptList | str | None = None,
         made_with: PromptList | None = None,
         latents: dict[str, Any] | None = None,
         masks: torch.Tensor | None = None,
         cache: bool = True,
     ) -> io.NodeOutput:
+        from ..images.graph import made_by
         from ..images.pictures import as_pictures
         from ..ranking.cache import ScoreCache
         from ..ranking.scoring import score_pictures
 
         pictures = as_pictures(images)
         count = len(pictures)
-        listed_prompts = as_prompts(prompts)
-        name, made = ("prompts", listed_prompts) if made_with is None else ("made_with", as_prompts(made_with))
-        seeds = made.seeds or (None,) * count
+        found = made_by(cls.hidden.prompt, str(cls.hidden.unique_id), "images")
+        texts = as_prompts(prompts).texts if prompts is not None else own_prompt(found, reward)
+        name, made = ("made_with", made_with) if made_with is not None else ("prompts", as_prompts(prompts))
+        seeds = made.seeds or own_seeds(found, count)
         if len(seeds) != count:
             raise InputError(name, len(seeds), f"They were made for another batch: there are {count} images.")
         with ScoreCache(host.score_cache()) if cache else nullcontext() as remembered:
             scored = score_pictures(
                 pictures,
-                listed_prompts.texts,
+                texts,
                 reward,
                 seeds=seeds,
                 extras=_extras(count, latents, masks),
@@ -100,7 +109,39 @@ class TastemakerScore(io.ComfyNode):
                 place=host.in_use,
                 progress=host.HostProgress(),
             )
-        return io.NodeOutput(scored.table, ui={"tastemaker_report": [summary(scored, count)]})
+        told = own_note(found, count, prompt=prompts is None, seeds=made.seeds is None)
+        return io.NodeOutput(scored.table, ui={"tastemaker_report": ["\n".join([summary(scored, count), *told])]})
+
+
+def own_prompt(found: Made, reward: Reward) -> tuple[str]:
+    """Return the text that the graph's sampler was given, for all pictures. Raises InputError where one is needed."""
+    if not found.prompt and reward.needs_prompt:
+        raise InputError(
+            "prompts",
+            found.why,
+            f"{reward.name} compares a picture with its prompt, and none can be read from the graph. Connect Prompts, "
+            "or the text that the pictures were made with.",
+        )
+    return (found.prompt,)
+
+
+def own_seeds(found: Made, count: int) -> tuple[int | None, ...]:
+    """Return the sampler's seed for the first picture of a batch, which shares it; no other is made by it alone."""
+    first = found.seed if found.in_order else None
+    return (first, *(None,) * (count - 1))
+
+
+def own_note(found: Made, count: int, *, prompt: bool, seeds: bool) -> list[str]:
+    """Say what was read from the graph, a line for each."""
+    lines = []
+    if prompt and found.prompt:
+        lines.append(f"prompt read from {found.sampler}'s positive text: {shortened(found.prompt, 200)}")
+    elif prompt:
+        lines.append(f"scored without a prompt: {found.why}")
+    if seeds and found.in_order and found.seed is not None:
+        shared = f"; the {count:,} pictures of one batch share it, so it stands with the first" if count > 1 else ""
+        lines.append(f"seed read from {found.sampler}: {found.seed}{shared}")
+    return lines and ["", *lines]
 
 
 def _extras(count: int, latents: dict[str, Any] | None, masks: torch.Tensor | None) -> dict[str, torch.Tensor]:

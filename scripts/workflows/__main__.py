@@ -28,9 +28,10 @@ from .evaluation import evaluate_before_after
 from .grid import grid
 from .layout import Frame, Node, lay_out
 from .model import lora, playground_v2, refiner
+from .own_graph import rank_my_own_graph
 from .reward import compare_rewards, rank_folder
 from .search import search
-from .stand_ins import with_stand_ins, write_stand_ins
+from .stand_ins import with_stand_ins, write_nodes, write_stand_ins
 from .taste import teach_my_taste
 from .theme import AMBER, BLUE, GREEN
 from .training import ddpo_unconditional, fine_tune
@@ -127,6 +128,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "grid": grid,
     "rank_folder": rank_folder,  # of what best_of_batch saved
     "compare_rewards": compare_rewards,
+    "rank_my_own_graph": rank_my_own_graph,
     "playground_v2": playground_v2,
     "refiner": refiner,
     "lora": lora,
@@ -164,26 +166,33 @@ def _sheet(images: list[Image.Image]) -> Image.Image:
 
 def main() -> None:
     names = [name for name in sys.argv[1:] if name != "--graphs"]
-    with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server:
-        write_stand_ins(Path(base) / "models")
-        client = ComfyClient(server.address)
-        info = client.get("/object_info")
-        for name in names or WORKFLOWS:
-            workflow = WORKFLOWS[name](info)
-            path = ROOT / "workflows" / f"{name}.json"
-            path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
-            if "--graphs" in sys.argv:
-                continue
-            result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
-            if result.status != "success":
-                raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
-            ranked = [o for o in result.outputs.values() if {"tastemaker_ranking", "tastemaker_grid"} & set(o)]
-            compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
-            voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
-            shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
-            entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
-            _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
-            print(f"wrote {path.relative_to(ROOT)} and its .jpg")
+    with tempfile.TemporaryDirectory() as base:
+        write_nodes(Path(base) / "custom_nodes")
+        with ComfyServer(Path(base)) as server:
+            write_stand_ins(Path(base) / "models")
+            _write(names or list(WORKFLOWS), server)
+
+
+def _write(names: list[str], server: ComfyServer) -> None:
+    """Write the files of some workflows, and their pictures."""
+    client = ComfyClient(server.address)
+    info = client.get("/object_info")
+    for name in names:
+        workflow = WORKFLOWS[name](info)
+        path = ROOT / "workflows" / f"{name}.json"
+        path.write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
+        if "--graphs" in sys.argv:
+            continue
+        result = client.run_workflow(with_stand_ins(workflow), seconds=LONGEST)
+        if result.status != "success":
+            raise SystemExit(f"{name} failed: {result.error.get('exception_message')}")
+        ranked = [o for o in result.outputs.values() if {"tastemaker_ranking", "tastemaker_grid"} & set(o)]
+        compared = [o for o in result.outputs.values() if "images" in o and "text" in o]
+        voted = [{"images": blind_pairs(o)} for o in result.outputs.values() if "tastemaker_vote" in o]
+        shown = ranked or compared or voted or [o for o in result.outputs.values() if "images" in o]
+        entries = shown[0].get("tastemaker_sheet") or shown[0]["images"]
+        _thumbnail([client.file(entry) for entry in entries], path.with_suffix(".jpg"))
+        print(f"wrote {path.relative_to(ROOT)} and its .jpg")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ SIZES = {
     "TastemakerEvaluate": (340, 960),
     "TastemakerReport": (500, 900),
     "MarkdownNote": (340, 480),
+    "CheckpointLoaderSimple": (320, 160),
+    "CLIPTextEncode": (320, 150),
+    "EmptyLatentImage": (320, 170),
+    "KSampler": (320, 440),
+    "VAEDecode": (320, 90),
     "ImageStitch": (320, 210),
     "SaveImage": (420, 500),
 }

@@ -20,13 +20,16 @@ from tastemaker.core.assets import asset_folder
 PLAYGROUND = "playground-v2-1024px-aesthetic"  # diffusers folder
 REFINER = "stable-diffusion-xl-refiner-1.0"  # diffusers folder
 LORA = "sd_xl_offset_example-lora_1.0.safetensors"
+CHECKPOINT_NODE = "TestTinyCheckpoint"  # of checkpoint_pack.py
 SMALL = 64  # pixels along a side: the size of what stands in; a known name would ask for its own
 LORA_RANK, LORA_SIZE = 4, 1.5
 SWAPS = {
     "playground-v2.fp16.safetensors": PLAYGROUND,
     "sd_xl_base_1.0.safetensors": "tiny-sdxl",
     "sd_xl_refiner_1.0.safetensors": REFINER,
+    "imagereward-v1.0": "tiny-imagereward",
 }
+OWN_PROMPT = "a small yellow star at the top of a purple background"
 PROMPT = "a large red heart on a blue background\na small yellow star on a purple background"
 
 
@@ -42,6 +45,16 @@ def with_stand_ins(workflow: dict[str, Any]) -> dict[str, Any]:
         values = node.get("widgets_values", [])
         if node["type"] == "TastemakerLoadModel":
             values[0] = SWAPS.get(values[0], values[0])
+        elif node["type"] == "CheckpointLoaderSimple":
+            node["type"] = CHECKPOINT_NODE
+        elif node["type"] == "TastemakerLoadReward":
+            values[0] = SWAPS.get(values[0], values[0])
+        elif node["type"] == "CLIPTextEncode":
+            values[0] = "" if node["title"].startswith("Negative") else OWN_PROMPT
+        elif node["type"] == "EmptyLatentImage":
+            values[:2] = [2 * SMALL, 2 * SMALL]  # it divides by 8, and tiny-sdxl's VAE by 4
+        elif node["type"] == "KSampler":
+            values[3] = 2.0  # cfg
         elif node["type"] == "TastemakerPrompts":
             values[0] = PROMPT
         elif node["type"] == "TastemakerSample":
@@ -60,6 +73,12 @@ def write_stand_ins(models: Path) -> None:
     ):
         if not path.exists():
             write(path)
+
+
+def write_nodes(custom_nodes: Path) -> None:
+    """Write the node that stands in for core's checkpoint loader. Before the host starts."""
+    custom_nodes.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).parent / "checkpoint_pack.py", custom_nodes)
 
 
 def write_playground(folder: Path) -> None:

@@ -23,6 +23,7 @@ WORDS = {
     "rl": "TastemakerFineTune",
     "reinforcement": "TastemakerFineTune",
     "train": "TastemakerFineTune",
+    "preference": "TastemakerPreferenceTune",
     "lora train": "TastemakerFineTune",
     "gallery": "TastemakerRank",
     "judge": "TastemakerScore",

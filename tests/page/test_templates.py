@@ -102,5 +102,38 @@ def test_it_opens_readable_and_stays_in_order_with_results_on_it(page: Any, rend
     page.screenshot(path=str(picture), style=".p-dialog-mask { display: none !important }")  # "Missing Models"
 
 
+def as_saved_before(graph: dict[str, Any]) -> dict[str, Any]:
+    """The graph as it was saved when Score's prompts were required, and stood before its reward."""
+    (score,) = [node for node in graph["nodes"] if node["type"] == "TastemakerScore"]
+    order = ["images", "prompts", "reward"]
+    slots = {slot["name"]: slot for slot in score["inputs"]}
+    score["inputs"] = [slots[name] for name in order] + [slot for slot in score["inputs"] if slot["name"] not in order]
+    places = {slot["link"]: place for place, slot in enumerate(score["inputs"]) if slot["link"] is not None}
+    for link in graph["links"]:
+        if link[0] in places:
+            link[4] = places[link[0]]
+    return graph
+
+
+def test_a_workflow_from_before_keeps_its_wires(page: Any) -> None:
+    saved = (ROOT / "workflows" / "best_of_batch.json").read_text(encoding="utf-8")
+    before = as_saved_before(json.loads(saved))
+    assert before != json.loads(saved)
+    prompts = []
+    for graph in (before, json.loads(saved)):
+        page.evaluate("graph => app.loadGraphData(graph, true, true)", graph)
+        page.wait_for_function("count => app.graph._nodes.length === count", arg=len(graph["nodes"]))
+        prompts.append(page.evaluate("async () => (await app.graphToPrompt()).output"))
+    kinds = {name: node["class_type"] for name, node in prompts[0].items()}
+    (score,) = [node["inputs"] for node in prompts[0].values() if node["class_type"] == "TastemakerScore"]
+    wired = {name: (kinds[value[0]], value[1]) for name, value in score.items() if isinstance(value, list)}
+    assert wired == {
+        "images": ("TastemakerSample", 0),
+        "prompts": ("TastemakerSample", 1),
+        "reward": ("TastemakerLoadReward", 0),
+    }
+    assert prompts[0] == prompts[1]
+
+
 def test_nothing_complained(page: Any) -> None:
     assert page.console_problems == []
