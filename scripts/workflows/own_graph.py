@@ -10,22 +10,20 @@ from .theme import AMBER, BLUE, GREEN
 
 NOTE = """## Rank my own graph
 
-The nodes in the blue frames are ComfyUI's own: put yours in their place. Any model that your graph
-can run will do.
+The nodes in the blue frames are ComfyUI's own: put yours in their place.
 
-1. Choose your **checkpoint**, type your prompt, press **Run**. KSampler makes eight pictures.
-2. **Score** takes the pictures from **VAE Decode**. Nothing goes into its **prompts**: it finds the positive text
+1. Choose your **checkpoint**, type your prompt, press **Run**.
+2. **Score** takes the pictures of **VAE Decode**. Nothing goes into its **prompts**: it finds the positive text
    of the KSampler by itself, and says which it read.
-3. **Rank** sorts them. Space picks a picture, Enter shows it large.
-4. **Save Ranked** writes the best four to *output/tastemaker*.
+3. **Rank** sorts them. Space picks, Enter shows large.
+4. **Save Ranked** writes the best four.
 
 ### Into the graph you have
 
-Copy **Load Reward**, **Score** and **Rank** over, and drag your last IMAGE to **Score**. Does another node write
-your prompt, or do the pictures come from two samplers? Then drag the text to **prompts**.
+Copy **Load Reward**, **Score** and **Rank** over, and drag your last IMAGE to **Score**. Another node writes your
+prompt? Drag its text to **prompts**.
 
-*imagereward-v1.0* has to be downloaded once; the help page of **Load Reward** (?) says from where. *hps-v2.1*,
-*pickscore-v1* and your own taste work the same way.
+*imagereward-v1.0* has to be downloaded once: the help page of **Load Reward** (?) says from where.
 """
 POSITIVE = "a lighthouse on a cliff at dusk, warm window light, oil painting"
 NEGATIVE = "blurry, text, watermark"
@@ -47,7 +45,7 @@ def rank_my_own_graph(info: dict[str, Any]) -> dict[str, Any]:
     score = Node("TastemakerScore", {}, {"images": (decoded, "IMAGE"), "reward": (reward, "reward")}, size=(320, 300))
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
     save = Node("TastemakerSaveRanked", {"filename_prefix": "tastemaker/own"}, {"scores": (rank, "best scores")})
-    note = Node("MarkdownNote", {"text": NOTE}, size=(320, 660))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(320, 460))
     groups = lay_out(
         [[note, model], [positive, negative, latents, reward], [sampler, decoded, score], [rank], [save]],
         [
