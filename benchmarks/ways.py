@@ -268,8 +268,8 @@ reward that nothing is learned from. Wanted: {"; ".join(wanted)}.
 |---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-On the way, as trained: seconds, gain / diversity of the base's. Pictures that obey "a small ... at the top" perfectly, drawn by
-the world's own program, have 37% of the base's diversity: less than that is collapse, more is disobedience.
+On the way, as trained: seconds, gain / diversity of the base's. Pictures that obey "a small ... at the top" perfectly,
+drawn by the world's own program, have 37% of the base's diversity: less than that is collapse.
 
 {chr(10).join(looks)}
 """,
