@@ -89,7 +89,7 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
     )
     nodes = [note, model, reward, prompts, sample, score, rank, save]
     shown = [(prompts, "text"), (sample, "images_per_prompt"), (sample, "seed"), (rank, "top_k")]
-    return build("best_of_batch", nodes, groups, info, App(shown, [rank, save]))
+    return build("best_of_batch", nodes, groups, info, App(shown, [rank, save], [(rank, "ranking")]))
 
 
 def _kept(score: Node, prefix: str) -> tuple[Node, Node]:

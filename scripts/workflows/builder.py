@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tastemaker.loaders.catalogue import missing_model_entry
 
 from ..comfy.graph import _WIDGETS
 from .layout import Group, Node, around, slot
+
+
+_PANEL = 440  # pixels
 
 
 def _is_widget(spec: list[Any]) -> bool:
@@ -67,10 +70,17 @@ def _values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
 
 @dataclass(frozen=True)
 class App:
-    """What pages with an App mode show in place of the graph: widgets to fill in, and nodes whose results are shown."""
+    """What pages with an App mode show in place of the graph.
+
+    Attributes:
+        inputs: widgets to fill in.
+        outputs: nodes whose results are shown.
+        panels: what `web/shared/panel.js` puts on nodes, by its name there, shown below the widgets.
+    """
 
     inputs: list[tuple[Node, str]]
     outputs: list[Node]
+    panels: list[tuple[Node, str]] = field(default_factory=list)
 
 
 def build(
@@ -118,7 +128,10 @@ def _linear(app: App, ids: dict[int, int], object_info: dict[str, Any]) -> dict[
     return {
         "linearMode": True,
         "linearData": {
-            "inputs": [[ids[id(node)], name] for node, name in app.inputs],
+            "inputs": [
+                *([ids[id(node)], name] for node, name in app.inputs),
+                *([ids[id(node)], name, {"height": _PANEL}] for node, name in app.panels),
+            ],
             "outputs": [ids[id(node)] for node in app.outputs],
         },
     }

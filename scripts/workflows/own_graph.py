@@ -56,5 +56,9 @@ def rank_my_own_graph(info: dict[str, Any]) -> dict[str, Any]:
         ],
     )
     nodes = [note, model, positive, negative, latents, sampler, decoded, reward, score, rank, save]
-    app = App([(model, "ckpt_name"), (positive, "text"), (latents, "batch_size"), (rank, "top_k")], [rank, save])
+    app = App(
+        [(model, "ckpt_name"), (positive, "text"), (latents, "batch_size"), (rank, "top_k")],
+        [rank, save],
+        [(rank, "ranking")],
+    )
     return build("rank_my_own_graph", nodes, groups, info, app)

@@ -68,7 +68,7 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
         ],
     )
     shown = [(images, "folder"), (images, "subfolders"), (reward, "reward"), (rank, "top_k"), (save, "filename_prefix")]
-    app = App(shown, [rank, save])
+    app = App(shown, [rank, save], [(rank, "ranking")])
     return build("rank_folder", [note, images, reward, score, rank, save], groups, info, app)
 
 

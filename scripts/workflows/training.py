@@ -114,7 +114,11 @@ def fine_tune(info: dict[str, Any]) -> dict[str, Any]:
     groups = _placed(note, [model, reward, prompts], tune, curve, compared, [unseen])
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, prompts, unseen, tune, curve, was, was_scored, tuned, tuned_scored, compare]
-    app = App([(prompts, "text"), (unseen, "text"), (tune, "run_name"), (tune, "epochs")], [curve, compare])
+    app = App(
+        [(prompts, "text"), (unseen, "text"), (tune, "run_name"), (tune, "epochs")],
+        [curve, compare],
+        [(tune, "training")],
+    )
     return build("fine_tune", nodes, groups, info, app)
 
 
