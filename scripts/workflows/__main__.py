@@ -23,7 +23,8 @@ from PIL import Image
 from ..comfy.client import ComfyClient
 from ..comfy.locate import ROOT
 from ..comfy.server import ComfyServer
-from .builder import build
+from .builder import App, build
+from .cards import card
 from .evaluation import evaluate_before_after
 from .grid import grid
 from .layout import Frame, Node, lay_out
@@ -32,7 +33,7 @@ from .own_graph import rank_my_own_graph
 from .reward import compare_rewards, rank_folder
 from .search import search
 from .stand_ins import with_stand_ins, write_nodes, write_stand_ins
-from .taste import teach_my_taste
+from .taste import teach_my_taste, train_on_my_taste
 from .theme import AMBER, BLUE, GREEN
 from .training import ddpo_unconditional, fine_tune
 from .vote import blind_pairs, blind_vote
@@ -77,17 +78,18 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")}
     score = Node("TastemakerScore", {}, wires)
     rank, save = _kept(score, "tastemaker/best")
-    note = Node("MarkdownNote", {"text": BEST_NOTE}, size=(340, 560))
+    note = Node("MarkdownNote", {"text": BEST_NOTE}, size=(340, 530))
     groups = lay_out(
-        [[note, model, prompts], [sample, reward], [score], [rank], [save]],
+        [[note, model, reward, prompts], [sample, score], [rank], [save]],
         [
-            Frame("1  Choose", BLUE, [model, prompts]),
-            Frame("2  Make and judge", GREEN, [sample, reward, score]),
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Make and judge", GREEN, [sample, score]),
             Frame("3  Look and keep", AMBER, [rank, save]),
         ],
     )
     nodes = [note, model, reward, prompts, sample, score, rank, save]
-    return build("best_of_batch", nodes, groups, info)
+    shown = [(prompts, "text"), (sample, "images_per_prompt"), (sample, "seed"), (rank, "top_k")]
+    return build("best_of_batch", nodes, groups, info, App(shown, [rank, save]))
 
 
 def _kept(score: Node, prefix: str) -> tuple[Node, Node]:
@@ -100,7 +102,7 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", {"model": "tiny-ddpm"})
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
     text = "a large red circle on a white background"
-    wanted = Node("TastemakerPrompts", {"text": text}, title="what I am looking for", size=(320, 130))
+    wanted = Node("TastemakerPrompts", {"text": text}, title="what I am looking for", size=(290, 130))
     sample = Node(
         "TastemakerSample",
         {"images_per_prompt": 16, "seed": 1, "scheduler": "ddim", "steps": 50, "eta": 1.0},
@@ -109,12 +111,12 @@ def unconditional(info: dict[str, Any]) -> dict[str, Any]:
     wires = {"images": (sample, "images"), "prompts": (wanted, "prompts"), "reward": (reward, "reward")}
     score = Node("TastemakerScore", {}, wires | {"made_with": (sample, "prompts")})
     rank, save = _kept(score, "tastemaker/unconditional")
-    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE})
+    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE}, size=(340, 400))
     groups = lay_out(
-        [[note, model], [sample, wanted, reward], [score], [rank], [save]],
+        [[note, model, wanted, reward], [sample, score], [rank], [save]],
         [
-            Frame("1  Choose", BLUE, [model]),
-            Frame("2  Make and judge", GREEN, [sample, wanted, reward, score]),
+            Frame("1  Choose", BLUE, [model, wanted, reward]),
+            Frame("2  Make and judge", GREEN, [sample, score]),
             Frame("3  Look and keep", AMBER, [rank, save]),
         ],
     )
@@ -136,6 +138,7 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "fine_tune": fine_tune,
     "ddpo_unconditional": ddpo_unconditional,
     "teach_my_taste": teach_my_taste,
+    "train_on_my_taste": train_on_my_taste,
     "blind_vote": blind_vote,
     "evaluate_before_after": evaluate_before_after,
 }
@@ -144,11 +147,9 @@ _GAP = 8  # pixels between the pictures of a sheet
 
 
 def _thumbnail(pictures: list[bytes], path: Path) -> None:
-    """One picture as it is, several as a sheet, 720 pixels along the longer side."""
+    """One picture as it is, several as a sheet, on the template's card."""
     images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    image = images[0] if len(images) == 1 else _sheet(images)
-    image.thumbnail((720, 720), Image.Resampling.LANCZOS)
-    image.save(path, "JPEG", quality=88)
+    card(path.stem, images[0] if len(images) == 1 else _sheet(images)).save(path, "JPEG", quality=88)
 
 
 def _sheet(images: list[Image.Image]) -> Image.Image:

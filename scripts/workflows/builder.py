@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from tastemaker.loaders.catalogue import missing_model_entry
@@ -64,7 +65,17 @@ def _values(node: Node, specs: dict[str, list[Any]]) -> list[Any]:
     return values
 
 
-def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class App:
+    """What pages with an App mode show in place of the graph: widgets to fill in, and nodes whose results are shown."""
+
+    inputs: list[tuple[Node, str]]
+    outputs: list[Node]
+
+
+def build(
+    name: str, nodes: list[Node], groups: list[Group], object_info: dict[str, Any], app: App | None = None
+) -> dict[str, Any]:
     """Return a workflow. Every widget is set from `values` or its default; unknown names raise KeyError."""
     ids = {id(node): i for i, node in enumerate(nodes, start=1)}
     links, saved = _Links(ids, object_info), []
@@ -94,8 +105,22 @@ def build(name: str, nodes: list[Node], groups: list[Group], object_info: dict[s
         "links": links.all,
         "groups": frames,
         "config": {},
-        "extra": _routes(nodes, ids, links.all),
+        "extra": {**_routes(nodes, ids, links.all), **(_linear(app, ids, object_info) if app else {})},
         "version": 0.4,
+    }
+
+
+def _linear(app: App, ids: dict[int, int], object_info: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page saves of an app. Raises KeyError for a widget that the node does not have."""
+    for node, name in app.inputs:
+        if name not in _inputs(object_info[node.type]):
+            raise KeyError(f"{node.type} has no input {name}")
+    return {
+        "linearMode": True,
+        "linearData": {
+            "inputs": [[ids[id(node)], name] for node, name in app.inputs],
+            "outputs": [ids[id(node)] for node in app.outputs],
+        },
     }
 
 

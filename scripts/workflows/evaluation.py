@@ -40,7 +40,7 @@ def _prompts() -> str:
 def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", {"text": _prompts()}, size=(320, 190))
+    prompts = Node("TastemakerPrompts", {"text": _prompts()}, size=(290, 190))
     wires = {"model": (model, "model"), "prompts": (prompts, "prompts")}
     known = {"images_per_prompt": 4, "seed": 5000, "steps": 12, "guidance_scale": 3.0}
     real = Node("TastemakerSample", known, wires, title="what to compare with")
@@ -50,7 +50,7 @@ def evaluate_before_after(info: dict[str, Any]) -> dict[str, Any]:
         more = {**wires, "reward": (reward, "reward"), "reference": (real, "images")}
         measured.append(Node("TastemakerEvaluate", values, more, title=f"Evaluate {title}"))
     report = Node("TastemakerReport", {}, {"before": (measured[0], "evaluation"), "after": (measured[1], "evaluation")})
-    note = Node("MarkdownNote", {"text": EVALUATE_NOTE}, size=(340, 500))
+    note = Node("MarkdownNote", {"text": EVALUATE_NOTE}, size=(290, 510))
     groups = lay_out(
         [[note, model, reward, prompts], [real], [measured[0]], [measured[1]], [report]],
         [

@@ -46,7 +46,7 @@ def grid(info: dict[str, Any]) -> dict[str, Any]:
     save = Node(
         "SaveImage", {"filename_prefix": "tastemaker/grid"}, {"images": (made, "sheet")}, title="Save the sheet"
     )
-    note = Node("MarkdownNote", {"text": NOTE}, size=(380, 640))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(370, 640))
     groups = lay_out(
         [[note], [model, reward, prompts], [made], [save]],
         [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-MOST_WIDE, MOST_HIGH = 2060, 1270
+MOST_WIDE, MOST_HIGH = 1890, 1270
 TITLE = 30  # of a node, above its position
 COLUMN_GAP, ROW_GAP, FRAME_GAP, LANE_GAP = 54, 30, 52, 14
 FRAME, FRAME_TITLE = 16, 36  # around the nodes of a group
@@ -18,33 +18,33 @@ SLOT = 20
 
 # As large as a node gets in either renderer, with a picture or a report on it: nothing grows into its neighbour.
 SIZES = {
-    "TastemakerLoadModel": (320, 160),
-    "TastemakerLoadLoRA": (320, 230),
-    "TastemakerLoadReward": (320, 170),
-    "TastemakerPrompts": (320, 150),
-    "TastemakerCombineRewards": (320, 300),
+    "TastemakerLoadModel": (290, 160),
+    "TastemakerLoadLoRA": (290, 230),
+    "TastemakerLoadReward": (290, 170),
+    "TastemakerPrompts": (290, 150),
+    "TastemakerCombineRewards": (290, 300),
     "TastemakerLoadImages": (360, 510),
-    "TastemakerSample": (320, 690),
+    "TastemakerSample": (290, 690),
     "TastemakerScore": (260, 270),
     "TastemakerRank": (580, 980),
     "TastemakerSaveRanked": (300, 480),
-    "TastemakerFineTune": (440, 960),
+    "TastemakerFineTune": (410, 960),
     "TastemakerPreferenceTune": (440, 1150),
-    "TastemakerRewardCurve": (440, 340),
-    "TastemakerCompare": (440, 540),
+    "TastemakerRewardCurve": (390, 340),
+    "TastemakerCompare": (390, 540),
     "TastemakerSearch": (340, 960),
-    "TastemakerSearchSettings": (320, 460),
+    "TastemakerSearchSettings": (290, 460),
     "TastemakerGrid": (620, 1180),
-    "TastemakerVote": (420, 520),
-    "TastemakerVoteResult": (440, 620),
-    "TastemakerEvaluate": (340, 960),
-    "TastemakerReport": (500, 900),
+    "TastemakerVote": (380, 520),
+    "TastemakerVoteResult": (400, 620),
+    "TastemakerEvaluate": (310, 960),
+    "TastemakerReport": (450, 900),
     "MarkdownNote": (340, 480),
-    "CheckpointLoaderSimple": (320, 160),
-    "CLIPTextEncode": (320, 150),
-    "EmptyLatentImage": (320, 170),
-    "KSampler": (320, 440),
-    "VAEDecode": (320, 90),
+    "CheckpointLoaderSimple": (290, 160),
+    "CLIPTextEncode": (290, 150),
+    "EmptyLatentImage": (290, 170),
+    "KSampler": (290, 440),
+    "VAEDecode": (290, 90),
     "ImageStitch": (320, 210),
     "SaveImage": (420, 500),
 }
@@ -88,7 +88,7 @@ def box(node: Node) -> Box:
     return x, y - TITLE, x + width, y + height
 
 
-def lay_out(columns: list[list[Node]], frames: list[Frame]) -> list[Group]:
+def lay_out(columns: list[list[Node]], frames: list[Frame], gap: int = COLUMN_GAP) -> list[Group]:
     """Give every node its place, and all of a column one width; return the groups. Raises ValueError if too large."""
     left = 0
     for column in columns:
@@ -99,9 +99,9 @@ def lay_out(columns: list[list[Node]], frames: list[Frame]) -> list[Group]:
             below = column[place + 1 : place + 2]
             together = any(_inside(node, frame) and _inside(other, frame) for frame in frames for other in below)
             top += node.size[1] + TITLE + (ROW_GAP if together else FRAME_GAP)
-        left += width + COLUMN_GAP
+        left += width + gap
     nodes = [node for column in columns for node in column]
-    wide = left - COLUMN_GAP
+    wide = left - gap
     high = max(box(node)[3] for node in nodes) + TITLE
     if wide > MOST_WIDE or high > MOST_HIGH:
         raise ValueError(f"A graph of {wide} x {high} cannot be read when the page opens it.")

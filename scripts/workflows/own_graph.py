@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import build
+from .builder import App, build
 from .layout import Frame, Node, lay_out
 from .theme import AMBER, BLUE, GREEN
 
@@ -42,10 +42,10 @@ def rank_my_own_graph(info: dict[str, Any]) -> dict[str, Any]:
     )
     decoded = Node("VAEDecode", {}, {"samples": (sampler, "LATENT"), "vae": (model, "VAE")})
     reward = Node("TastemakerLoadReward", {"reward": "imagereward-v1.0"})
-    score = Node("TastemakerScore", {}, {"images": (decoded, "IMAGE"), "reward": (reward, "reward")}, size=(320, 300))
-    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
+    score = Node("TastemakerScore", {}, {"images": (decoded, "IMAGE"), "reward": (reward, "reward")}, size=(290, 300))
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")}, size=(500, 980))
     save = Node("TastemakerSaveRanked", {"filename_prefix": "tastemaker/own"}, {"scores": (rank, "best scores")})
-    note = Node("MarkdownNote", {"text": NOTE}, size=(320, 460))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(290, 500))
     groups = lay_out(
         [[note, model], [positive, negative, latents, reward], [sampler, decoded, score], [rank], [save]],
         [
@@ -56,4 +56,5 @@ def rank_my_own_graph(info: dict[str, Any]) -> dict[str, Any]:
         ],
     )
     nodes = [note, model, positive, negative, latents, sampler, decoded, reward, score, rank, save]
-    return build("rank_my_own_graph", nodes, groups, info)
+    app = App([(model, "ckpt_name"), (positive, "text"), (latents, "batch_size"), (rank, "top_k")], [rank, save])
+    return build("rank_my_own_graph", nodes, groups, info, app)

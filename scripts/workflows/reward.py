@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import build
+from .builder import App, build
 from .layout import Frame, Node, lay_out
 from .theme import AMBER, BLUE, GREEN
 
@@ -51,29 +51,31 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
         "TastemakerLoadImages",
         {"folder": "output/tastemaker", "without_prompt": "leave out", "order": "newest first"},
     )
-    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"}, size=(360, 170))
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"}, size=(320, 170))
     wires = {"images": (images, "pictures"), "prompts": (images, "prompts"), "reward": (reward, "reward")}
     score = Node("TastemakerScore", {}, wires)
     rank = Node("TastemakerRank", {"top_k": 4, "group_by": "all"}, {"scores": (score, "scores")}, size=(530, 980))
     save = Node(
         "TastemakerSaveRanked", {"filename_prefix": "tastemaker_ranked/best"}, {"scores": (rank, "best scores")}
     )
-    note = Node("MarkdownNote", {"text": FOLDER_NOTE}, size=(340, 720))
+    note = Node("MarkdownNote", {"text": FOLDER_NOTE}, size=(380, 600))
     groups = lay_out(
-        [[note], [images, reward], [score], [rank], [save]],
+        [[note, images], [reward, score], [rank], [save]],
         [
-            Frame("1  Choose", BLUE, [images, reward]),
-            Frame("2  Judge", GREEN, [score]),
+            Frame("1  Choose", BLUE, [images]),
+            Frame("2  Judge", GREEN, [reward, score]),
             Frame("3  Look and keep", AMBER, [rank, save]),
         ],
     )
-    return build("rank_folder", [note, images, reward, score, rank, save], groups, info)
+    shown = [(images, "folder"), (images, "subfolders"), (reward, "reward"), (rank, "top_k"), (save, "filename_prefix")]
+    app = App(shown, [rank, save])
+    return build("rank_folder", [note, images, reward, score, rank, save], groups, info, app)
 
 
 def compare_rewards(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
     text = "a small yellow star at the top of a purple background"
-    prompts = Node("TastemakerPrompts", {"text": text}, size=(320, 130))
+    prompts = Node("TastemakerPrompts", {"text": text}, size=(290, 130))
     fits = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"}, title="fits its prompt")
     plain = Node("TastemakerLoadReward", {"reward": "jpeg-compressibility"}, title="is plain")
     sample = Node(
@@ -94,11 +96,11 @@ def compare_rewards(info: dict[str, Any]) -> dict[str, Any]:
             {"top_k": 4, "rank_by": column},
             {"scores": (score, "scores")},
             title=f"Rank: {title}",
-            size=(450, 980),
+            size=(415, 980),
         )
         for column, title in (("", "both together"), ("jpeg-compressibility", "is plain"))
     ]
-    note = Node("MarkdownNote", {"text": COMPARE_NOTE}, size=(320, 340))
+    note = Node("MarkdownNote", {"text": COMPARE_NOTE}, size=(290, 340))
     groups = lay_out(
         [[note, model, prompts, fits, plain], [sample, combined], [score], [ranks[0]], [ranks[1]]],
         [

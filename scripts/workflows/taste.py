@@ -1,11 +1,11 @@
-"""The example workflow that learns a person's taste: click, rank by it, train on it."""
+"""The example workflows about a person's taste: click and rank by it; train on it and vote blind."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from .builder import build
-from .layout import Frame, Node, lay_out
+from .builder import App, build
+from .layout import SIZES, Frame, Node, lay_out
 from .theme import AMBER, BLUE, GREEN
 
 PROMPTS = """a red heart on a blue background
@@ -20,26 +20,35 @@ NOTE = """## Teach it your taste
 1. Press **Run**. **Sample** makes 48 pictures, and **Learn Taste** shows six of them.
 2. On **Learn Taste** press **Teach** (or Alt+T). Pick the best of six with 1 to 6, about 30 times; 0 is none,
    U takes one back. The line below says how well it knows you.
-3. Press Enter. Now your taste is a reward: **Rank** sorts the pictures by it, and **Fine-Tune** teaches the model to
-   please you, showing on its node what the model makes before and after.
-4. **Vote** shows pairs of the model as it was and as it is, and hides which is which. Press *Vote on the pairs* on it
-   (or Alt+V), then run once more: **Vote Result** says how often you liked the tuned one better.
-5. Change **seed** on **Sample** and run: a fresh batch, ranked by your taste.
+3. Press Enter. Now your taste is a reward, and **Rank** sorts the pictures by it.
+4. Change **seed** on **Sample** and run: a fresh batch, ranked by your taste.
 
 Decide before you click what you like: warm colours, say, or small shapes low in the picture.
 
 Your taste is kept in *output/tastemaker/tastes*. **Load Reward** lists it in every other graph once you reload the
-page. Another person writes another **name**.
+page. Another person writes another **name**. The template **train_on_my_taste** teaches a model to please you.
+"""
+
+TRAIN_NOTE = """## Train a model on your taste
+
+Begin with the template **teach_my_taste**: the taste of that **name** goes on here.
+
+1. Press **Run**. If **Learn Taste** asks for clicks, press **Teach** on it, pick, press Enter, and run again.
+2. **Fine-Tune** teaches the model to please you. On its node you see what the model makes before and after.
+3. **Vote** shows pairs of the model as it was and as it is, and hides which is which. Press *Vote on the pairs*
+   on it (or Alt+V), then run once more.
+4. **Vote Result** says how often you liked the tuned one better.
 """
 
 SAMPLING = {"images_per_prompt": 8, "seed": 20, "steps": 12, "guidance_scale": 3.0}
 TRAINING = {"samples_per_epoch": 96, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU", "epochs": 6}
 
 
-def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
+def _taught() -> dict[str, Node]:
+    """Return the nodes up to a taste and pictures that are scored by it."""
     model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(320, 170))
+    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(290, 170))
     sample = Node("TastemakerSample", SAMPLING, {"model": (model, "model"), "prompts": (prompts, "prompts")})
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts")}
     score = Node("TastemakerScore", {}, {**wires, "reward": (reward, "reward")})
@@ -47,46 +56,74 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
         "TastemakerLearnTaste",
         {"name": "my taste", "clicks_first": 20},
         {"scores": (score, "scores"), "reward": (reward, "reward")},
-        size=(400, 700),
+        size=(380, 700),
     )
     mine = Node("TastemakerScore", {}, {**wires, "reward": (learn, "taste")}, title="Score by your taste")
-    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(400, 440))
+    return {
+        "model": model,
+        "reward": reward,
+        "prompts": prompts,
+        "sample": sample,
+        "score": score,
+        "learn": learn,
+        "mine": mine,
+    }
+
+
+def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
+    made = _taught()
+    model, reward, prompts, sample, score, learn, mine = made.values()
+    rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(500, 980))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(330, 480))
+    groups = lay_out(
+        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank]],
+        [
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Make and teach", GREEN, [sample, score, learn, mine]),
+            Frame("3  Rank by your taste", AMBER, [rank]),
+        ],
+    )
+    app = App([(prompts, "text"), (sample, "seed"), (rank, "top_k")], [learn, rank])
+    return build("teach_my_taste", [note, *made.values(), rank], groups, info, app)
+
+
+def train_on_my_taste(info: dict[str, Any]) -> dict[str, Any]:
+    made = _taught()
+    model, reward, prompts, sample, score, learn, mine = made.values()
+    learn.size, sample.size = (330, 700), (260, 690)
     tune = Node(
         "TastemakerFineTune",
         {"run_name": "my taste", **TRAINING, "learning_rate": 6e-4, "algorithm": "reward_gradient"},
         {"model": (model, "model"), "reward": (learn, "taste"), "prompts": (prompts, "prompts")},
-        size=(400, 640),
+        size=(330, 960),
     )
     again = Node(
         "TastemakerSample",
         SAMPLING,
         {"model": (tune, "model"), "prompts": (prompts, "prompts")},
         title="Sample as it is",
-        size=(300, 340),
+        size=(260, 690),
     )
-    now = Node(
-        "TastemakerScore",
-        {},
-        {"images": (again, "images"), "prompts": (again, "prompts"), "reward": (learn, "taste")},
-        title="Score as it is",
-        size=(300, 160),
-    )
+    wires = {"images": (again, "images"), "prompts": (again, "prompts"), "reward": (learn, "taste")}
+    now = Node("TastemakerScore", {}, wires, title="Score as it is")
     vote = Node(
         "TastemakerVote",
         {"study": "my taste", "pairs": 24},
         {"before": (mine, "scores"), "after": (now, "scores")},
-        size=(300, 300),
+        size=(280, 400),
     )
-    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(300, 220))
-    note = Node("MarkdownNote", {"text": NOTE}, size=(320, 480))
+    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(280, 620))
+    for node in (model, reward, prompts):
+        node.size = (250, (node.size or SIZES[node.type])[1])
+    note = Node("MarkdownNote", {"text": TRAIN_NOTE}, size=(250, 420))
     groups = lay_out(
-        [[note, model, reward, prompts], [sample, score], [learn, mine], [rank, tune], [again, now, vote, result]],
+        [[note, model, reward, prompts], [sample, score], [learn, mine], [tune], [again, now], [vote, result]],
         [
             Frame("1  Choose", BLUE, [model, reward, prompts]),
             Frame("2  Make and teach", GREEN, [sample, score, learn, mine]),
-            Frame("3  Rank and train", AMBER, [rank, tune]),
-            Frame("4  Vote blind", BLUE, [again, now, vote, result]),
+            Frame("3  Train", AMBER, [tune, again, now]),
+            Frame("4  Vote blind", BLUE, [vote, result]),
         ],
+        gap=36,
     )
-    nodes = [note, model, reward, prompts, sample, score, learn, mine, rank, tune, again, now, vote, result]
-    return build("teach_my_taste", nodes, groups, info)
+    return build("train_on_my_taste", [note, *made.values(), tune, again, now, vote, result], groups, info)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builder import build
+from .builder import App, build
 from .layout import Frame, Group, Node, lay_out
 from .theme import AMBER, BLUE, GREEN, PRACTISED
 
@@ -103,18 +103,19 @@ def _placed(note: Node, chosen: list[Node], tune: Node, curve: Node, compared: A
 def fine_tune(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", {"text": PRACTICE}, title="what to practise on", size=(320, 140))
-    unseen = Node("TastemakerPrompts", {"text": HELD_OUT}, title="what it never practised on", size=(320, 130))
+    prompts = Node("TastemakerPrompts", {"text": PRACTICE}, title="what to practise on", size=(290, 140))
+    unseen = Node("TastemakerPrompts", {"text": HELD_OUT}, title="what it never practised on", size=(290, 130))
     wires = {"model": (model, "model"), "reward": (reward, "reward"), "prompts": (prompts, "prompts")}
     values = {"run_name": "at the top", **TRAINING, "epochs": 12}
     tune = Node("TastemakerFineTune", values, wires)
     curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
     compared = _before_and_after(model, tune, reward, SAMPLING, unseen)
-    note = Node("MarkdownNote", {"text": FINETUNE_NOTE}, size=(320, 500))
+    note = Node("MarkdownNote", {"text": FINETUNE_NOTE}, size=(290, 520))
     groups = _placed(note, [model, reward, prompts], tune, curve, compared, [unseen])
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, prompts, unseen, tune, curve, was, was_scored, tuned, tuned_scored, compare]
-    return build("fine_tune", nodes, groups, info)
+    app = App([(prompts, "text"), (unseen, "text"), (tune, "run_name"), (tune, "epochs")], [curve, compare])
+    return build("fine_tune", nodes, groups, info, app)
 
 
 def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
     curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
     sampling = {"images_per_prompt": 16, "seed": 1000, "scheduler": "ddim", "steps": 20, "eta": 1.0}
     compared = _before_and_after(model, tune, reward, sampling, None)
-    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE}, size=(320, 420))
+    note = Node("MarkdownNote", {"text": UNCONDITIONAL_NOTE}, size=(290, 460))
     groups = _placed(note, [model, reward], tune, curve, compared, [])
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, tune, curve, was, was_scored, tuned, tuned_scored, compare]

@@ -48,7 +48,7 @@ def _branch(steps: int, model: Node, prompts: Node, reward: Node) -> tuple[Node,
 def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
     model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
-    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(320, 170))
+    prompts = Node("TastemakerPrompts", {"text": PROMPTS}, size=(290, 170))
     few, few_scored = _branch(6, model, prompts, reward)
     many, many_scored = _branch(25, model, prompts, reward)
     vote = Node(
@@ -57,7 +57,7 @@ def blind_vote(info: dict[str, Any]) -> dict[str, Any]:
         {"before": (few_scored, "scores"), "after": (many_scored, "scores")},
     )
     result = Node("TastemakerVoteResult", {"study": "few steps or many"}, {"votes": (vote, "votes")})
-    note = Node("MarkdownNote", {"text": NOTE}, size=(340, 520))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(290, 530))
     groups = lay_out(
         [[note, model, reward, prompts], [few, few_scored], [many, many_scored], [vote], [result]],
         [

@@ -7,7 +7,10 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from scripts.workflows.cards import HEAD, SIDE, START, TITLES, card
+from tastemaker.plots.theme import BACKGROUND, GOLD
 from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
@@ -108,3 +111,37 @@ def test_the_file_is_what_its_code_writes(client: Any, workflow: Any, name: str)
     folder = next((n for n in made["nodes"] if n["type"] == "TastemakerLoadImages"), None)
     assert folder is None or folder["widgets_values"][0] == "output/tastemaker"
     assert made == workflow(name)
+
+
+def test_every_template_has_a_title_on_its_card() -> None:
+    """The page's browser shows file names: what a template is for has to be in its picture, and one says start here."""
+    assert set(TITLES) == set(NAMES)
+    assert START in TITLES
+    for name in NAMES:
+        with Image.open(ROOT / "workflows" / f"{name}.jpg") as shown:
+            assert shown.size == (SIDE, SIDE)
+    wide, tall = (card(START, Image.new("RGB", size, "red")) for size in ((900, 300), (300, 900)))
+    for made in (wide, tall):
+        assert made.size == (SIDE, SIDE)
+        assert made.getpixel((SIDE // 2, HEAD + 5)) == (255, 0, 0)
+        assert made.getpixel((SIDE // 2, 3)) == BACKGROUND
+        assert GOLD in {colour for _, colour in made.getcolors(100_000)}  # "Start here"
+    assert GOLD not in {c for _, c in card("search", Image.new("RGB", (900, 300), "red")).getcolors(100_000)}
+
+
+@pytest.mark.parametrize("name", ["best_of_batch", "rank_folder", "rank_my_own_graph", "teach_my_taste", "fine_tune"])
+def test_it_opens_as_an_app_where_the_page_has_them(workflow: Any, name: str) -> None:
+    graph = workflow(name)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    app = graph["extra"]["linearData"]
+    assert graph["extra"]["linearMode"] is True
+    for number, widget in app["inputs"]:
+        assert widget in [slot["name"] for slot in nodes[number]["inputs"] if "widget" in slot]
+    assert {nodes[number]["type"] for number in app["outputs"]} <= {
+        "TastemakerRank",
+        "TastemakerSaveRanked",
+        "TastemakerLearnTaste",
+        "TastemakerRewardCurve",
+        "TastemakerCompare",
+    }
+    assert app["outputs"]
