@@ -39,6 +39,8 @@ def test_development_files_stay_out() -> None:
     assert {"__init__.py", "nodes", "loaders", "sampling", "rewards", "training", "evaluation"} <= tops
     assert {
         "workflows",
+        "subgraphs",
+        "locales",
         "web",
         "assets",
         "requirements.txt",

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.test_imports import FILES
 
 TREE = ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "__init__.py")
-DATA = ("assets", "web", "workflows")
+DATA = ("assets", "web", "workflows", "subgraphs")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Write `workflows/*.json` from the graphs below: `make workflows`.
+"""Write `workflows/*.json` and `subgraphs/*.json` from the graphs below: `make workflows`.
 
 `python -m scripts.workflows NAME ...` writes some of them only; those that train take minutes. `--graphs` writes the
 `.json` files and leaves the pictures as they are.
@@ -23,6 +23,7 @@ from PIL import Image
 from ..comfy.client import ComfyClient
 from ..comfy.locate import ROOT
 from ..comfy.server import ComfyServer
+from .blueprints import BLUEPRINTS, built
 from .builder import App, build
 from .cards import card
 from .evaluation import evaluate_before_after
@@ -178,6 +179,9 @@ def _write(names: list[str], server: ComfyServer) -> None:
     """Write the files of some workflows, and their pictures."""
     client = ComfyClient(server.address)
     info = client.get("/object_info")
+    for name in BLUEPRINTS:
+        path = ROOT / "subgraphs" / f"{name}.json"
+        path.write_text(json.dumps(built(name, info), indent=2) + "\n", encoding="utf-8")
     for name in names:
         workflow = WORKFLOWS[name](info)
         path = ROOT / "workflows" / f"{name}.json"
