@@ -179,7 +179,8 @@ def taste_reward(taste: Taste, rewards: Sequence[Reward], name: str) -> Reward:
     by_name = {one.name: one for one in rewards}
     crowd = [by_name[one] for one in taste.crowd]
     encoder = by_name.get(taste.encoder[0])
-    weights = torch.from_numpy(taste.posterior.mean).float()
+    with torch.inference_mode(False):  # a host makes rewards inside it, and gradients go through this one
+        weights = torch.from_numpy(taste.posterior.mean).float()
 
     def utility(images: torch.Tensor, scores: Sequence[torch.Tensor]) -> torch.Tensor:
         seen = attributes(images)

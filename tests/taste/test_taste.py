@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tastemaker.core.errors import InputError, ModelFileError
 from tastemaker.images.pictures import as_pictures
 from tastemaker.rewards.function import custom
+from tastemaker.rewards.heat import heat_map
 from tastemaker.taste import Click, Taste, learn, parse_clicks, read_taste, write_taste
 from tastemaker.taste.attributes import ATTRIBUTES, attributes
 from tastemaker.taste.features import group_means, whiten
@@ -96,6 +97,16 @@ def test_the_reward_ranks_as_the_person_does_and_its_gradient_points_there(
     leaf = pictures[:4].clone().requires_grad_()
     reward.with_gradient(leaf, PROMPT).sum().backward()
     assert leaf.grad[..., 0].mean() > leaf.grad[..., 2].mean()
+
+
+def test_its_gradient_works_where_a_host_made_it(taste: Taste, pictures: torch.Tensor, tiny_reward: Any) -> None:
+    """Hosts run nodes inside inference mode, whose tensors no gradient may touch."""
+    with torch.inference_mode():
+        made = taste.reward([tiny_reward])
+        picture = pictures[:1].clone()
+        leaf_gradient = heat_map(made, picture, PROMPT)
+    assert leaf_gradient.shape == (1, 32, 32)
+    assert leaf_gradient.max() > 0
 
 
 def test_without_clicks_it_is_the_crowds(pictures: torch.Tensor, tiny_reward: Any) -> None:
