@@ -11,7 +11,6 @@ from tastemaker.loaders.catalogue import missing_model_entry
 from ..comfy.graph import _WIDGETS
 from .layout import Group, Node, around, slot
 
-
 _PANEL = 440  # pixels
 
 
