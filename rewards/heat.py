@@ -32,7 +32,7 @@ def heat_map(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str])
 
 def _by_gradient(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # a host may run this inside it
         total = torch.zeros(images.shape[:3])
         for _ in range(_COPIES):
             noise = _NOISE * torch.randn(images.shape, generator=generator)

@@ -75,9 +75,9 @@ def read_taste(path: Path) -> Taste:
         raise ModelFileError(
             f"{path.name} is no taste of this version of Tastemaker. Pick a file that Learn Taste wrote."
         )
-    tensors = read_safetensors(path)
     try:
-        return _taste(notes, tensors)
+        with torch.inference_mode(False):  # a host may read it inside, and gradients go through what it holds
+            return _taste(notes, read_safetensors(path))
     except (InputError, KeyError, TypeError, ValueError, IndexError) as e:
         raise ModelFileError(
             f"{path.name} is a damaged taste ({str(e)[:100]}). Put a copy of it in its place, or begin a new taste "

@@ -109,6 +109,15 @@ def test_its_gradient_works_where_a_host_made_it(taste: Taste, pictures: torch.T
     assert leaf_gradient.max() > 0
 
 
+def test_its_gradient_works_where_a_host_read_it(
+    taste: Taste, pictures: torch.Tensor, tiny_reward: Any, tmp_path: Path
+) -> None:
+    write_taste(taste, tmp_path / "me.safetensors")
+    with torch.inference_mode():
+        made = read_taste(tmp_path / "me.safetensors").reward([tiny_reward])
+        assert heat_map(made, pictures[:1].clone(), PROMPT).max() > 0
+
+
 def test_without_clicks_it_is_the_crowds(pictures: torch.Tensor, tiny_reward: Any) -> None:
     reward = taught(pictures, tiny_reward, []).reward([tiny_reward])
     mine, crowds = reward(pictures, PROMPT), tiny_reward(pictures, PROMPT)
