@@ -275,7 +275,7 @@ class FineTuneFields:
         optional=True,
     )
     diversity_floor: float = setting(
-        0.5,
+        0.4,
         "guard: how different pictures of one prompt must stay, as a share of what the untrained model's are. 0 asks "
         "for nothing.",
         low=0.0,
