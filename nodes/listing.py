@@ -135,6 +135,46 @@ ESSENTIALS: dict[str, str] = {
 # a report or a gallery that the page shows again after a reload, from nodes that are no output nodes too
 INTERMEDIATE = frozenset({"TastemakerScore", "TastemakerLoadImages", "TastemakerRank", "TastemakerSearch"})
 
+# widgets that few people change: hosts that can fold them do
+FOLDED: dict[str, tuple[str, ...]] = {
+    "TastemakerLoadModel": ("dtype", "prediction_type"),
+    "TastemakerLoadLoRA": ("strength_text",),
+    "TastemakerSample": ("eta", "denoise"),
+    "TastemakerSearch": ("scheduler", "eta", "height", "width"),
+    "TastemakerLoadReward": ("dtype", "file"),
+    "TastemakerCombineRewards": ("group_by",),
+    "TastemakerLoadImages": ("prompts_from", "without_prompt", "order", "as_batch"),
+    "TastemakerScore": ("cache",),
+    "TastemakerRank": ("keep", "buckets", "great_from", "ok_from", "sizes", "rank_by"),
+    "TastemakerSaveRanked": ("csv", "json"),
+    "TastemakerFineTune": ("steps", "learning_rate", "rank", "seed"),
+    "TastemakerPreferenceTune": (
+        "pairs_per_prompt",
+        "group_size",
+        "learning_rate",
+        "rank",
+        "beta",
+        "anchor",
+        "held_out_share",
+        "seed",
+    ),
+    "TastemakerGrid": ("negative_prompt", "scheduler", "height", "width"),
+    "TastemakerVote": ("before_name", "after_name", "voter", "question", "shuffle"),
+    "TastemakerLearnTaste": ("clicks_first",),
+    "TastemakerEvaluate": (
+        "resize",
+        "negative_prompt",
+        "kid_subsets",
+        "kid_subset_size",
+        "resamples",
+        "eta",
+        "height",
+        "width",
+        "stored",
+    ),
+    "TastemakerFID": ("resize", "kid_subsets", "kid_subset_size", "resamples", "seed", "stored"),
+}
+
 
 def schema(**given: Any) -> io.Schema:
     """Return a node's schema with its words, shelf and flags, as far as the host's `io.Schema` has such fields.
@@ -142,6 +182,9 @@ def schema(**given: Any) -> io.Schema:
     `given` is what `io.Schema` takes.
     """
     node = given["node_id"]
+    for entry in given["inputs"]:
+        if entry.id in FOLDED.get(node, ()) and hasattr(entry, "advanced"):
+            entry.advanced = True
     wanted = {
         "search_aliases": list(ALIASES[node]),
         "essentials_category": ESSENTIALS.get(node),

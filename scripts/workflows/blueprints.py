@@ -31,7 +31,7 @@ class Blueprint:
 
 
 def rank_a_batch() -> Blueprint:
-    """Pictures in, the best of them out."""
+    """Take pictures, give the best of them."""
     reward = Node("TastemakerLoadReward", {"reward": "imagereward-v1.0"})
     score = Node("TastemakerScore", {}, {"reward": (reward, "reward")})
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
@@ -50,7 +50,7 @@ def rank_a_batch() -> Blueprint:
 
 
 def teach_my_taste() -> Blueprint:
-    """Pictures in, a taste out, and the best by it."""
+    """Take pictures, give a taste and the best by it."""
     reward = Node("TastemakerLoadReward", {"reward": "imagereward-v1.0"})
     score = Node("TastemakerScore", {}, {"reward": (reward, "reward")})
     learn = Node(
@@ -76,7 +76,7 @@ def teach_my_taste() -> Blueprint:
 
 
 def best_of_n() -> Blueprint:
-    """A MODEL of any sampler graph in, its best picture out."""
+    """Take the MODEL of any sampler graph, give its best picture."""
     latents = Node("EmptyLatentImage", {"width": 1024, "height": 1024, "batch_size": 8})
     sampler = Node(
         "KSampler",
@@ -218,7 +218,7 @@ def _outputs(
                 "name": label,
                 "type": kind,
                 "linkIds": [number],
-                "pos": [_right(list(node for column in made.columns for node in column)) + 120, 20 + 20 * place],
+                "pos": [_right([node for column in made.columns for node in column]) + 120, 20 + 20 * place],
             }
         )
     return found

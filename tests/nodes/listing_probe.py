@@ -24,7 +24,10 @@ def main() -> None:
         essentials_category: str | None = None
         has_intermediate_output: bool = False
 
+    if not hasattr(io.Input("probe"), "advanced"):
+        io.Input.advanced = None
     from tastemaker.nodes import NODES
+    from tastemaker.nodes.listing import FOLDED
 
     plain = {node.define_schema().node_id: vars(node.define_schema()) for node in NODES}
     known = {spec.name for spec in fields(io.Schema)}
@@ -37,6 +40,9 @@ def main() -> None:
                     "aliases": made.search_aliases,
                     "essentials": made.essentials_category,
                     "intermediate": made.has_intermediate_output,
+                    "inputs": [entry.id for entry in made.inputs],
+                    "to_fold": FOLDED.get(name, ()),
+                    "folded": [entry.id for entry in made.inputs if entry.advanced],
                     "unknown_to_the_host": sorted(plain[name].keys() - known),
                 }
                 for name, made in new.items()

@@ -67,3 +67,18 @@ def test_nodes_with_something_to_show_say_so(schemas: dict[str, Any]) -> None:
 
 def test_a_host_that_does_not_know_the_fields_gets_none_of_them(schemas: dict[str, Any]) -> None:
     assert all(made["unknown_to_the_host"] == [] for made in schemas.values())
+
+
+def test_what_few_people_change_is_folded(schemas: dict[str, Any]) -> None:
+    for name, made in schemas.items():
+        assert sorted(made["folded"]) == sorted(made["to_fold"]), name
+    rank = schemas["TastemakerRank"]
+    assert {"top_k", "group_by"} == set(rank["inputs"]) - set(rank["folded"]) - {"scores", "picks"}
+
+
+def test_hosts_that_fold_are_told_and_others_are_not(client: Any) -> None:
+    """0.3.75 knows no `advanced`; newer hosts hand it to the page."""
+    given = client.get("/object_info")["TastemakerRank"]["input"]
+    flags = {name: spec[1].get("advanced") for part in given.values() for name, spec in part.items() if len(spec) > 1}
+    assert flags["buckets"] in (None, True)
+    assert flags["top_k"] is None
