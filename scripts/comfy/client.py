@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -162,17 +161,13 @@ class ComfyClient:
         self.post("/interrupt", {})
 
     def free(self) -> None:
-        """Ask the server to unload models and forget cached outputs, as its button does, and give it time to.
+        """Ask the server to unload models and forget cached outputs, as its button does, and wait until it has.
 
-        Its worker is done with a prompt a little after it says so, and a request that comes between its last look at
-        the requests and its sleep wakes nobody: it is asked when nothing runs, and more than once. A prompt that came
-        first would run with what is still cached.
+        Its worker looks at such requests after each prompt and when one wakes it, but it sleeps through one that comes
+        between its last look and its sleep. So a prompt of nothing follows: after that it has looked.
         """
-        while any(self.get("/queue").values()):
-            time.sleep(0.1)
-        for _ in range(3):
-            self.post("/free", {"unload_models": True, "free_memory": True})
-            time.sleep(0.5)
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        self.run({"1": {"class_type": "PreviewAny", "inputs": {"source": "nothing"}}})
 
 
 def _record(result: RunResult, kind: str, data: dict[str, Any]) -> bool:

@@ -44,8 +44,7 @@ it puts *at the top* anywhere. The reward reads them. So the reward can teach it
 4. **Sample** the model as it was and as it is, with shapes it never practised on, from the same seeds.
 5. **Compare** says who wins, and how sure that is.
 
-This example takes about four minutes on two processor cores. In the picture of this template the tuned model won
-WINS of hearts and crosses, which it never practised on. When pictures break, lower **learning_rate**, with
+This example takes about five minutes on two processor cores. When pictures break, lower **learning_rate**, with
 a new run name.
 
 Cancel whenever you like: what was learned is in *output/tastemaker/runs/* under the run's name, and
