@@ -40,7 +40,6 @@ def test_development_files_stay_out() -> None:
     assert {
         "workflows",
         "subgraphs",
-        "locales",
         "web",
         "assets",
         "requirements.txt",

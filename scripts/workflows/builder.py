@@ -125,7 +125,7 @@ def _linear(app: App, ids: dict[int, int], object_info: dict[str, Any]) -> dict[
         if name not in _inputs(object_info[node.type]):
             raise KeyError(f"{node.type} has no input {name}")
     return {
-        "linearMode": True,
+        "linearMode": False,  # the graph first: its app is one click away where the host has App mode
         "linearData": {
             "inputs": [
                 *([ids[id(node)], name] for node, name in app.inputs),

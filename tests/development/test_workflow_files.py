@@ -130,11 +130,11 @@ def test_every_template_has_a_title_on_its_card() -> None:
 
 
 @pytest.mark.parametrize("name", ["best_of_batch", "rank_folder", "rank_my_own_graph", "teach_my_taste", "fine_tune"])
-def test_it_opens_as_an_app_where_the_page_has_them(workflow: Any, name: str) -> None:
+def test_it_is_an_app_too_where_the_page_has_them(workflow: Any, name: str) -> None:
     graph = workflow(name)
     nodes = {node["id"]: node for node in graph["nodes"]}
     app = graph["extra"]["linearData"]
-    assert graph["extra"]["linearMode"] is True
+    assert graph["extra"]["linearMode"] is False  # the graph first, the app at a click
     panels = {"ranking": "TastemakerRank", "teaching": "TastemakerLearnTaste", "training": "TastemakerFineTune"}
     for number, widget, *_ in app["inputs"]:
         shown = [slot["name"] for slot in nodes[number]["inputs"] if "widget" in slot]
