@@ -190,7 +190,7 @@ def run(
     task = TASKS[name]
     dtype = torch.bfloat16 if native_bfloat16() else torch.float32
     model = load_diffusion_model(task.model, dtype=dtype)
-    settings = {**task.settings, **changes, "seed": seed, "epochs": 10_000, "sample_every": 0}
+    settings = {"guard": "off", **task.settings, **changes, "seed": seed, "epochs": 10_000, "sample_every": 0}
     config = preset("CPU", **settings)
     out.mkdir(parents=True, exist_ok=True)
     known = prompts(task.prompt)[0] if model.conditional else ""

@@ -187,8 +187,6 @@ def chosen_algorithm(
     from ..training.presets import best_algorithm
     from ..training.run.folder import algorithm_of
 
-    if algorithm not in (AUTO, *ALGORITHMS):
-        raise InputError("algorithm", algorithm, f"Pick one of {AUTO}, {', '.join(ALGORITHMS)}.")
     if algorithm != AUTO:
         return {"algorithm": algorithm}
     if preset == FROM_SETTINGS or (settings is not None and settings.algorithm != FineTuneConfig.algorithm):

@@ -211,6 +211,8 @@ def _picked(table: ScoreTable, ids: list[str], liked: ScoreTable | None) -> list
 
 def _explained(taste: Taste, reward: Reward, table: ScoreTable, features: np.ndarray) -> list[Explained]:
     """Return the pictures that are liked most and least, each with where its score comes from."""
+    if not taste.counted:
+        return []  # there is nothing of the person's to explain yet
     from ..rewards.heat import heat_map
     from ..taste.picture import Explained, extremes
 

@@ -82,6 +82,7 @@ def finetune(
     processes = processes or SingleProcess()
     groups = config.samples_per_epoch // config.group_size if model.conditional else config.samples_per_epoch
     check_shared(config, groups, processes)
+    check_rollouts(config, run_folder, processes)
     if config.algorithm in OFFLINE:
         raise InputError("algorithm", config.algorithm, "It learns from pictures given: call preference_tune.")
     make_algorithm = CLASSES[config.algorithm]
@@ -97,6 +98,17 @@ def check_shared(config: FineTuneConfig, groups: int, processes: SingleProcess) 
     if groups % processes.world_size:
         advice = f"Its groups cannot be shared by {processes.world_size} processes."
         raise InputError("samples_per_epoch", config.samples_per_epoch, advice)
+
+
+def check_rollouts(config: FineTuneConfig, run_folder: str | Path | None, processes: SingleProcess) -> None:
+    """Raise InputError where `shared_rollouts` has no folder to share, or no pictures left to share."""
+    if config.shared_rollouts == "off":
+        return
+    if run_folder is None:
+        raise InputError("shared_rollouts", "on", "Others read and write the run's folder: give run_folder.")
+    if processes.world_size > 1:
+        advice = "A run of several processes deals its pictures to them already. Start it as one process."
+        raise InputError("shared_rollouts", "on", advice)
 
 
 def check_prompt_list(model: DiffusionModel, prompts: str | Sequence[str], negative_prompt: str = "") -> list[str]:
@@ -144,22 +156,14 @@ class FineTune(Iterator[EpochReport]):
         if remark and not self._store.epoch:
             self._store.remark = remark
         self._kept = Kept(self.learner, self._store.path, self.writes)
-        if self.config.shared_rollouts == "on":
-            self._share_rollouts(algorithm)
+        if self.config.shared_rollouts == "on" and self._store.path is not None:
+            assert isinstance(algorithm, Matching)  # the config allows no other
+            same = same_for(self._worker, algorithm.scorer, self._prompts)
+            algorithm.shared = SharedRollouts(self._store.path, identity_of(same))
         if self._store.epoch:
             self._stop_early()
             if self.finished:
                 self._bring_back_kept()
-
-    def _share_rollouts(self, algorithm: Algorithm) -> None:
-        if self._store.path is None:
-            raise InputError("shared_rollouts", "on", "Others read and write the run's folder: give run_folder.")
-        if self._worker.processes.world_size > 1:
-            advice = "A run of several processes deals its pictures to them already. Start it as one process."
-            raise InputError("shared_rollouts", "on", advice)
-        assert isinstance(algorithm, Matching)  # the config allows no other
-        same = same_for(self._worker, algorithm.scorer, self._prompts)
-        algorithm.shared = SharedRollouts(self._store.path, identity_of(same))
 
     # --- for whoever holds it -------------------------------------------------------------------
 

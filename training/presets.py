@@ -30,16 +30,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 # what an algorithm needs otherwise than the presets, which were found with clipped
-_BY_ALGORITHM: dict[str, dict[str, Any]] = {
-    "matching": {"updates_per_epoch": 2},
-    "reward_gradient": {"updates_per_epoch": 2},
-}
-_BY_ALGORITHM_CPU: dict[str, dict[str, Any]] = {"matching": {"timesteps_per_picture": 4}}
+_FROM_FINISHED = {"updates_per_epoch": 2}
+_BY_ALGORITHM: dict[str, dict[str, Any]] = {"matching": _FROM_FINISHED, "reward_gradient": _FROM_FINISHED}
+_MATCHING_ON_CPU = {"timesteps_per_picture": 4}
 _ROOM_FOR_GRADIENTS = ("24 GB", "80 GB", "CPU")  # of the VAE and the reward
 
 
 def best_algorithm(name: str, model: DiffusionModel, reward: Any) -> str:
-    """Choose the algorithm for a preset, a model and a reward, by what benchmarks/ways.py measured.
+    """Choose the algorithm for a preset, a model and a reward, by what was measured (benchmarks/RESULTS.md).
 
     A reward that looks at the picture alone and has gradients is climbed: fewest pictures. One that reads the prompt
     wants things in other places, which the last steps cannot move: matching, several times as fast as clipped. Models
@@ -64,7 +62,9 @@ def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | 
     if name not in PRESETS:
         raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
     algorithm = chosen.get("algorithm", "clipped")
-    own = _BY_ALGORITHM.get(algorithm, {}) | (_BY_ALGORITHM_CPU.get(algorithm, {}) if name == "CPU" else {})
+    own = _BY_ALGORITHM.get(algorithm, {})
+    if (algorithm, name) == ("matching", "CPU"):
+        own = own | _MATCHING_ON_CPU
     values = {k: v for k, v in {**_GUARD, **PRESETS[name], **own}.items() if k not in chosen}
     if chosen.get("guard", "on") != "on" or chosen.get("evaluate_every", 1) == 0:
         values = {k: v for k, v in values.items() if k not in _GUARD}

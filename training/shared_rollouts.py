@@ -79,20 +79,18 @@ class SharedRollouts:
         A claim older than `STALE_SECONDS` is taken over. Raises InputError where the folder cannot be written.
         """
         folder = own_folder(self._folder / f"epoch-{epoch.number:06d}")
-        self.help(epoch, parts, make, progress)
         found: dict[int, Part] = {}
-        while len(found) < len(parts):
+        while True:
             for i, rows in enumerate(parts):
-                if i in found:
-                    continue
-                part = self._read(self._path(folder, rows), epoch, rows)
+                progress.check_cancelled()
+                part = None if i in found else self._read(self._path(folder, rows), epoch, rows)
+                if i not in found and part is None and self._claim(folder, rows):
+                    part = self._made(folder, epoch, rows, make)
                 if part is not None:
                     found[i] = part
-                elif self._claim(folder, rows):
-                    found[i] = self._made(folder, epoch, rows, make)
-            if len(found) < len(parts):
-                progress.check_cancelled()
-                time.sleep(_PAUSE)
+            if len(found) == len(parts):
+                break
+            time.sleep(_PAUSE)
         self._forget(epoch.number - 1)
         return [found[i] for i in range(len(parts))]
 

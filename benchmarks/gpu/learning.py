@@ -45,7 +45,13 @@ def epoch(rows: Rows, model: DiffusionModel, algorithm: str, size: int, pictures
     if not rows.room(name, 25 if GPU else 0):
         return
     with rows.part(name):
-        told: dict[str, Any] = {"epochs": 2, "samples_per_epoch": pictures, "group_size": 8, "sample_every": 0}
+        told: dict[str, Any] = {
+            "epochs": 2,
+            "samples_per_epoch": pictures,
+            "group_size": 8,
+            "sample_every": 0,
+            "guard": "off",
+        }
         told |= {"algorithm": algorithm, "height": size, "width": size, **changes}
         config = preset("80 GB", **told)
         if GPU:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,7 +165,8 @@ def test_pictures_leave_as_a_batch_or_each_in_its_own_size(client: Any, mine: Pa
     prompt["9"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 3]}}
     mixed = client.run(prompt)
     assert mixed.status == "success", mixed.error
-    assert len({(entry["filename"]) for entry in mixed.outputs["9"]["images"]}) > 4  # of several sizes, one by one
+    shown = [Image.open(io.BytesIO(client.file(entry))).size for entry in mixed.outputs["9"]["images"]]
+    assert Counter(shown) == {(64, 64): 4, (96, 64): 4, (64, 80): 4}  # one by one, each as large as it is
     assert "images is empty" not in report(mixed, "1")
     for path in mine.iterdir():
         with Image.open(path) as picture:

@@ -19,6 +19,7 @@ from tastemaker.core.progress import Progress
 from tastemaker.loaders import DiffusionModel
 from tastemaker.training import finetune
 from tastemaker.training.epoch import Epoch
+from tastemaker.training.processes import SingleProcess
 from tastemaker.training.rollout_helper import make_rollouts
 from tastemaker.training.shared_rollouts import Part, SharedRollouts, joined, units
 from tests.conftest import ROOT
@@ -167,3 +168,13 @@ def test_it_needs_a_folder_and_the_same_run(small_ddpm: DiffusionModel, tmp_path
         other = quick(**SHARED, epochs=1, rank=3)
         with pytest.raises(InputError, match="another rank"):
             next(make_rollouts(small_ddpm, brightness, "", other, tmp_path))
+
+
+def test_several_processes_are_refused_before_anything_is_made(small_ddpm: DiffusionModel, tmp_path: Path) -> None:
+    class Two(SingleProcess):
+        world_size = 2
+
+    config = quick(**SHARED, epochs=1)
+    with pytest.raises(InputError, match="Start it as one process"):
+        finetune(small_ddpm, brightness, "", config, run_folder=tmp_path / "run", processes=Two())
+    assert not (tmp_path / "run").exists()
