@@ -88,8 +88,10 @@ class Measured(NamedTuple):
 class Bench:
     """Runs searches that are not in the file yet, and keeps them."""
 
-    def __init__(self, file: Path, first_seed: int) -> None:
-        self.model, self.reward = load_diffusion_model("tiny-sdxl"), load_reward("tiny-imagereward")
+    def __init__(self, file: Path, first_seed: int, device: str = "cpu") -> None:
+        # float32 wherever it runs, so that places differ by rounding alone
+        self.model = load_diffusion_model("tiny-sdxl", dtype=torch.float32, device=device)
+        self.reward = load_reward("tiny-imagereward", dtype=torch.float32, device=device)
         rng = np.random.default_rng(first_seed)
         self.scenes = [random_scene(rng, from_held_out=True) for _ in range(MOST)]
         self.captions = [caption(scene, rng) for scene in self.scenes]
@@ -244,10 +246,10 @@ def picture(found: dict[str, list[Point]]) -> None:
     draw_lines(lines, heading, across=across, up="tiny-imagereward", even=True).save(PICTURE, optimize=True)
 
 
-def run(prompts: range, seeds: int, budgets: tuple[int, ...]) -> None:
+def run(prompts: range, seeds: range, budgets: tuple[int, ...], device: str, part: str) -> None:
     """Measure everything, one prompt after the other, so that what there is of a run is whole."""
-    bench = Bench(FILE, PROMPTS_SEED)
-    for seed in range(seeds):
+    bench = Bench(FILE.with_name(f"searches{part}.jsonl"), PROMPTS_SEED, device)
+    for seed in seeds:
         for prompt in prompts:
             bench.measure("best_of_n", {"method": "best_of_n"}, 0.0, POOL, prompt, seed)
             for pictures in budgets:
@@ -273,6 +275,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--first", type=int, default=0, help="prompt to begin with")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--part", default="", help="of several runs at once: which file this one keeps its searches in")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS, help="in pictures")
     parser.add_argument("--pilot", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -280,9 +285,10 @@ def main() -> None:
     if asked.pilot:
         pilot(asked.prompts)
     elif not asked.write:
-        run(range(asked.first, asked.prompts), asked.seeds, tuple(asked.budgets))
+        prompts, seeds = range(asked.first, asked.prompts), range(asked.first_seed, asked.seeds)
+        run(prompts, seeds, tuple(asked.budgets), asked.device, asked.part)
     else:
-        rows = read_file(FILE)
+        rows = [row for file in sorted(FILE.parent.glob("searches*.jsonl")) for row in read_file(file)]
         prompts = {row.prompt for row in rows if row.method == list(METHODS)[-1]}  # which were searched whole
         found = points([row for row in rows if row.prompt in prompts])
         picture(found)

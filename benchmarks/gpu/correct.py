@@ -171,10 +171,14 @@ def brightness(images: torch.Tensor, prompts: Any) -> torch.Tensor:
     return images.mean(dim=(1, 2, 3))
 
 
+def brightness_reward() -> Reward:
+    """The same as a reward that has gradients."""
+    return Reward("brightness", brightness, False, "", "brightness", gradient_score=brightness)
+
+
 def _learned(model: DiffusionModel, config: FineTuneConfig, folder: Path | None = None) -> tuple[Any, torch.Tensor]:
     """Return the last report of a run and all its weights as one vector."""
-    reward = Reward("brightness", brightness, False, "", "brightness", gradient_score=brightness)
-    run = finetune(model, reward, ["a red circle", "a blue star"], config, run_folder=folder)
+    run = finetune(model, brightness_reward(), ["a red circle", "a blue star"], config, run_folder=folder)
     reports = list(run)
     weights = run.algorithm.worker.learner.named_parameters()
     vector = torch.cat([p.detach().float().cpu().flatten() for n, p in weights.items() if not n.endswith("down")])

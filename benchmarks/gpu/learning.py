@@ -17,7 +17,7 @@ from tastemaker.training.scoring import Scorer
 from tastemaker.training.trajectory import Pairs, micro_batches
 from tastemaker.training.worker import Worker
 
-from .correct import brightness
+from .correct import brightness_reward
 from .models import full_size
 from .rows import GPU, Rows, peak, timed
 
@@ -31,6 +31,8 @@ def measure(rows: Rows) -> None:
         ("matching", SIZE, PICTURES, {}),
         ("clipped", 2 * SIZE, 8, {"gradient_checkpointing": "on"}),
         ("matching", 2 * SIZE, 8, {"gradient_checkpointing": "on"}),
+        ("reward_gradient", SIZE, PICTURES, {}),
+        ("reward_gradient", 2 * SIZE, 8, {"gradient_checkpointing": "on"}),
     ]
     for algorithm, size, pictures, changes in runs[:2] if rows.quick else runs:
         epoch(rows, model, algorithm, size, pictures, **changes)
@@ -56,7 +58,7 @@ def epoch(rows: Rows, model: DiffusionModel, algorithm: str, size: int, pictures
         config = preset("80 GB", **told)
         if GPU:
             torch.cuda.reset_peak_memory_stats()
-        last = list(finetune(model, brightness, ["a red circle", "a blue star"], config))[-1]
+        last = list(finetune(model, brightness_reward(), ["a red circle", "a blue star"], config))[-1]
         rows.row(
             "an epoch",
             algorithm=algorithm,
