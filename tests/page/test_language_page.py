@@ -56,7 +56,7 @@ def choose(page: Any, language: str) -> None:
     page.wait_for_function(READY, timeout=60_000)
 
 
-@pytest.mark.parametrize("language", ["zh", "ja", "ko", "fr", "es"])
+@pytest.mark.parametrize("language", ["zh", "ja"])
 def test_rank_speaks_the_language_and_keeps_its_names(page: Any, language: str) -> None:
     words = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))["TastemakerRank"]
     choose(page, language)
