@@ -110,3 +110,13 @@ def test_a_help_page_has_the_parts_of_the_english_one(page: Path) -> None:
     for pattern in (r"\]\(([^)]+)\)", r"src=\"([^\"]+)\"", r"`([^`\n]+)`"):
         found = [set(re.findall(pattern, words)) for words in (text, english)]
         assert found[0] >= found[1], found[1] - found[0]
+
+
+@pytest.mark.parametrize("language", ["zh", "ja"])
+def test_every_node_has_a_help_page_with_its_title_and_labels(language: str) -> None:
+    for node, spec in read(language).items():
+        page = (DOCS / node / f"{language}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {spec['display_name']}\n")
+        for name, entry in spec["inputs"].items():
+            assert entry["name"] in page, (node, name)
+            assert name in page or name in entry["name"].lower(), (node, name)

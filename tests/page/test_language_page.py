@@ -66,6 +66,10 @@ def test_rank_speaks_the_language_and_keeps_its_names(page: Any, language: str) 
     assert {"top_k", "keep", "buckets", "great_from", "picks"} <= set(built["names"])
     assert all(label == words["inputs"][name]["name"] for name, label in built["inputs"])
     assert [label for _, label in built["outputs"]] == [entry["name"] for entry in words["outputs"].values()]
+    served = page.evaluate(
+        "async l => (await fetch(`/extensions/tastemaker/docs/TastemakerRank/${l}.md`)).text()", language
+    )
+    assert served.startswith(f"# {words['display_name']}\n")
     page.wait_for_timeout(300)
     page.mouse.move(*page.evaluate(WIDGET))
     page.locator(".node-tooltip").wait_for(timeout=10_000)
