@@ -1,6 +1,6 @@
 """Write `locales/`: the words of every node in the languages of ComfyUI's page, English from the schemas themselves.
 
-    python -m scripts.locales [--check]
+    python -m scripts.locales [--check] [--pages-done]
 
 A translation stands in `scripts/translations/<language>.json` beside its English: `labels` are the short names on
 a node, by the name of an input or output (`Node.input` where one node means something else), `texts` are everything
@@ -8,12 +8,14 @@ else. As the English text is the key, one that changed has no translation: it is
 English until there is one. `{top_k}` in a translation becomes the label of that input.
 
 With `--check` nothing is written; it fails when something lacks a translation, is no longer asked for, or when the
-files are not what would be written.
+files are not what would be written. Help pages are translated by hand (`web/docs/<NodeId>/<language>.md`); those whose
+English has changed since are told and fail nothing. `--pages-done` says that they were all brought up to date.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -33,6 +35,7 @@ QUOTES = {
     "fr": "\u00ab\u00bb",
     "es": "\u00ab\u00bb",
 }
+DOCS, PAGES = ROOT / "web" / "docs", TRANSLATIONS / "pages" / "translated_from.json"
 COMMAND = re.compile(r'id: "(Tastemaker\.\w+)", label: "([^"]+)"')
 
 
@@ -161,10 +164,26 @@ def files() -> tuple[dict[Path, str], list[str]]:
     return written, wrong
 
 
+def page_keys() -> dict[str, str]:
+    """Return a key of the English text of each node's help page that has translations."""
+    pages = {path.parent for path in DOCS.glob("*/*.md") if path.stem != "en"}
+    return {page.name: hashlib.sha256((page / "en.md").read_bytes()).hexdigest()[:16] for page in sorted(pages)}
+
+
+def stale_pages() -> list[str]:
+    """Return the nodes whose English help page is not the one that was translated."""
+    translated_from = json.loads(PAGES.read_text("utf-8"))
+    return [node for node, key in page_keys().items() if translated_from.get(node) != key]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts.locales", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when something is not up to date")
+    parser.add_argument("--pages-done", action="store_true", help="translated help pages say what the English ones say")
     chosen = parser.parse_args()
+    if chosen.pages_done:
+        PAGES.parent.mkdir(exist_ok=True)
+        PAGES.write_text(json.dumps(page_keys(), indent=2) + "\n", encoding="utf-8")
     written, wrong = files()
     for path, text in written.items():
         if chosen.check and (not path.exists() or path.read_text("utf-8") != text):
@@ -172,7 +191,8 @@ def main() -> None:
         elif not chosen.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    for line in wrong:
+    notes = [f"web/docs/{node}/en.md has changed since it was translated" for node in stale_pages()]
+    for line in (*wrong, *notes):
         print(f"[tastemaker] {line}")
     sys.exit(bool(wrong))
 

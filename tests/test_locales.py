@@ -112,6 +112,15 @@ def test_a_help_page_has_the_parts_of_the_english_one(page: Path) -> None:
         assert found[0] >= found[1], found[1] - found[0]
 
 
+def test_a_changed_english_page_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts import locales
+
+    known = set(locales.stale_pages())
+    keys = {**locales.page_keys(), "TastemakerRank": "another"}
+    monkeypatch.setattr(locales, "page_keys", lambda: keys)
+    assert set(locales.stale_pages()) == known | {"TastemakerRank"}
+
+
 @pytest.mark.parametrize("language", ["zh", "ja"])
 def test_every_node_has_a_help_page_with_its_title_and_labels(language: str) -> None:
     for node, spec in read(language).items():
