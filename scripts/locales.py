@@ -36,6 +36,7 @@ QUOTES = {
     "es": "\u00ab\u00bb",
 }
 DOCS, PAGES = ROOT / "web" / "docs", TRANSLATIONS / "pages" / "translated_from.json"
+HELP = ("zh", "ja")  # the languages that help pages are written in too
 COMMAND = re.compile(r'id: "(Tastemaker\.\w+)", label: "([^"]+)"')
 
 
@@ -192,6 +193,8 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     notes = [f"web/docs/{node}/en.md has changed since it was translated" for node in stale_pages()]
+    pages = [DOCS / node / f"{language}.md" for node in english() for language in HELP]
+    notes += [f"there is no {page.relative_to(ROOT)} yet" for page in pages if not page.exists()]
     for line in (*wrong, *notes):
         print(f"[tastemaker] {line}")
     sys.exit(bool(wrong))

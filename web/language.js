@@ -23,15 +23,16 @@ app.registerExtension({
     const language = app.extensionManager?.setting?.get("Comfy.Locale");
     const i18n = translator();
     if (!language || language === "en" || !i18n) return;
+    const response = await api.fetchApi("/i18n");
+    const words = response.ok ? (await response.json())[language] : undefined;
+    if (!words?.nodeDefs) return; // a language that we do not speak
     const nodes = () => i18n.getLocaleMessage(language)?.nodeDefs ?? {};
     for (let look = 0; look < PATIENCE && !nodes().KSampler; look += 1) {
       if (look && nodes().TastemakerRank) return; // a language that the page itself does not speak
       await new Promise((done) => setTimeout(done, 50));
     }
     if (nodes().TastemakerRank) return;
-    const response = await api.fetchApi("/i18n");
-    const words = response.ok ? (await response.json())[language] : undefined;
-    const own = (part) => Object.fromEntries(Object.entries(words?.[part] ?? {}).filter(([key]) => OURS.test(key)));
-    if (words) i18n.mergeLocaleMessage(language, { nodeDefs: own("nodeDefs"), commands: own("commands") });
+    const own = (part) => Object.fromEntries(Object.entries(words[part] ?? {}).filter(([key]) => OURS.test(key)));
+    i18n.mergeLocaleMessage(language, { nodeDefs: own("nodeDefs"), commands: own("commands") });
   },
 });
