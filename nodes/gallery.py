@@ -8,6 +8,7 @@ from ..core.errors import TastemakerError
 from ..core.texts import shortened
 from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from ..ranking.kendall import agreements, sampled
+from ..ranking.marks import Marks
 from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
 
@@ -82,7 +83,7 @@ def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
 
 
 def summary(
-    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, notes: list[str]
+    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, marked: Marks, notes: list[str]
 ) -> dict[str, Any]:
     """Return what the page says about the whole table."""
     notes, shown = list(notes), len(rows)
@@ -95,6 +96,10 @@ def summary(
         notes.append(f"{picked.missing} picked before are not among these pictures.")
     if picked.unreadable:
         notes.append(f"{picked.unreadable} words in picks are no picture ids and are left out.")
+    if marked.missing:
+        notes.append(f"{marked.missing} with stars or rejected before are not among these pictures.")
+    if marked.unreadable:
+        notes.append(f"{marked.unreadable} words in marks are no marks and are left out.")
     return {
         "total": len(ranked),
         "kept": kept,
