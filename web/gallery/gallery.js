@@ -1,15 +1,19 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
+import { CullView } from "../cull/view.js";
 import { addStyle, button, element } from "../shared/dom.js";
 import { arranged, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
+const SHOWN = 500; // pictures in the node; all of them are in the culling view
+
 let galleries = 0;
 
 /**
  * A gallery in `container`.
- * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `run()`, `view()` and `setView(name)` (what the
+ * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `marks()` and
+ * `setMarks(picks, text)` (those of the culling view), `run()`, `view()` and `setView(name)` (what the
  * workflow remembers).
  */
 export class Gallery {
@@ -18,6 +22,7 @@ export class Gallery {
     this.container = container;
     this.host = host;
     this.prefix = `tastemaker-${++galleries}`;
+    this.all = [];
     this.rows = [];
     this.summary = {};
     this.cells = [];
@@ -31,6 +36,19 @@ export class Gallery {
       toggle: (row) => this.toggle(row),
       moved: (index) => this.activate(index),
       closed: () => this.list.focus({ preventScroll: true }),
+    });
+    this.cull = new CullView({
+      rows: () => this.all,
+      summary: () => this.summary,
+      url: (entry) => host.url(entry),
+      picks: () => host.picks(),
+      marks: () => host.marks(),
+      set: (picks, marks) => host.setMarks(picks, marks),
+      run: () => host.run(),
+      closed: () => {
+        this.arrange();
+        this.list.focus({ preventScroll: true });
+      },
     });
     this.build();
   }
@@ -87,6 +105,8 @@ export class Gallery {
   /** Show a run's rows and what it said about them. */
   show(rows, summary = {}, sheet = null) {
     this.viewer.close();
+    this.all = rows;
+    rows = rows.slice(0, SHOWN);
     this.rows = rows;
     this.summary = summary;
     this.sheet = sheet;
@@ -106,6 +126,7 @@ export class Gallery {
     this.buildNotes();
     this.setView(this.host.view());
     this.arrange();
+    this.cull.renew();
   }
 
   // --- parts --------------------------------------------------------------------------------
@@ -135,6 +156,7 @@ export class Gallery {
     this.count = element("span", "tm-count");
     const first = element("div", "tm-row", { children: [this.count, element("span", "tm-space")] });
     if (this.columns.length > 1) first.append(sortBox(["rank", ...this.columns], (name) => this.sortBy(name)));
+    first.append(button("tm-button", "Cull", "Look through all pictures over the whole window (F)", () => this.openCull()));
     first.append(...this.viewButtons);
     if (this.sheet) {
       first.append(button("tm-button", "Sheet", "Open the labelled sheet", () => this.openSheet()));
@@ -292,8 +314,14 @@ export class Gallery {
     else if (event.key === " ") this.toggle(row);
     else if (event.key === "Enter") this.open();
     else if (event.key.toLowerCase() === "c") this.compare();
+    else if (event.key.toLowerCase() === "f") this.openCull();
     else return;
     event.preventDefault();
+  }
+
+  /** Cull from the active picture on. */
+  openCull() {
+    this.cull.open(this.shown[this.active] ?? 0);
   }
 
   open() {
@@ -323,16 +351,15 @@ export class Gallery {
   /** Mark what is picked; after a change of the widget from outside too. */
   drawPicks() {
     const picks = this.host.picks();
-    let here = 0;
     for (const cell of this.cells) {
       const picked = picks.has(this.rows[cell.place].id);
-      here += picked;
       cell.classList.toggle("tm-picked", picked);
       cell.setAttribute("aria-selected", String(picked));
     }
-    const sent = this.rows.filter((row) => row.picked);
+    const here = this.all.filter((row) => picks.has(row.id)).length;
+    const sent = this.all.filter((row) => row.picked);
     const same = sent.length === here && sent.every((row) => picks.has(row.id));
-    const ids = new Set(this.rows.map((row) => row.id));
+    const ids = new Set(this.all.map((row) => row.id));
     const away = [...picks].filter((id) => !ids.has(id)).length;
     const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
     if (away) words.push(`${away} from another batch`);

@@ -1,0 +1,152 @@
+// A list of any number of pictures: only those near what is seen are in the page.
+
+import { element } from "../shared/dom.js";
+import { between, layout } from "./model.js";
+
+const GAP = 4;
+const AHEAD = 0.75; // of the list's height, kept ready above and below
+
+/**
+ * The list. `source` gives: `id(place)`, an element's id; `fill(cell, place)`, which draws a picture's mark and state into
+ * its element; `make(place)`, a new element; `activate(index, event)`, `open()`.
+ */
+export class PictureList {
+  constructor(source) {
+    this.source = source;
+    this.cells = new Map(); // place -> its element
+    this.heads = new Map();
+    this.places = [];
+    this.prompts = [];
+    this.least = 190;
+    this.active = 0;
+    this.all = element("div", "tmc-all", { attributes: { role: "presentation" } });
+    this.nothing = element("div", "tmc-nothing", { text: "No picture passes this filter." });
+    this.box = element("div", "tmc-list", {
+      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": "Pictures" },
+      children: [this.all, this.nothing],
+      on: {
+        scroll: () => this.draw(),
+        click: (event) => {
+          const index = this.indexOf(event);
+          if (index >= 0) source.activate(index, event);
+        },
+        dblclick: (event) => this.indexOf(event) >= 0 && source.open(),
+      },
+    });
+    this.resized = new ResizeObserver(() => this.place());
+    this.resized.observe(this.box);
+  }
+
+  indexOf(event) {
+    const cell = event.target.closest?.(".tmc-cell");
+    return cell ? this.places.indexOf(cell.place) : -1;
+  }
+
+  /** Show these places, under their prompts where `prompts` are not null. */
+  show(places, prompts, active) {
+    this.places = places;
+    this.prompts = prompts;
+    this.active = active;
+    for (const cell of this.cells.values()) cell.remove();
+    this.cells.clear();
+    this.nothing.hidden = places.length > 0;
+    this.place();
+  }
+
+  /** Larger or smaller pictures. */
+  resize(by) {
+    this.least = Math.max(90, Math.min(420, Math.round(this.least * by)));
+    this.place();
+  }
+
+  /** Lay out for the room there is. */
+  place() {
+    const width = this.box.clientWidth;
+    if (!width) return;
+    this.laid = layout(this.prompts, { width, least: Math.min(this.least, width), gap: GAP });
+    this.all.style.height = `${this.laid.height}px`;
+    this.all.style.setProperty("--tmc-side", `${this.laid.side}px`);
+    for (const cell of this.cells.values()) cell.remove();
+    this.cells.clear();
+    for (const head of this.heads.values()) head.remove();
+    this.heads.clear();
+    this.reveal();
+    this.draw();
+  }
+
+  /** Put into the page what is seen or soon will be, and take out what is not. */
+  draw() {
+    if (!this.laid || !this.box.clientHeight) return;
+    const { boxes, heads, side } = this.laid;
+    const [top, seen] = [this.box.scrollTop, this.box.clientHeight];
+    const [from, to] = [top - seen * AHEAD, top + seen * (1 + AHEAD)];
+    const [first, behind] = between(boxes, from, to, side);
+    const wanted = new Set();
+    for (let index = first; index < behind; index += 1) wanted.add(index);
+    if (boxes.length) wanted.add(this.active); // a screen reader's place stays, wherever a mouse scrolls
+    this.keep(this.cells, wanted, boxes, (index) => this.cell(index));
+    const [firstHead, behindHead] = between(heads, from, to, side);
+    const headings = new Set([...heads.keys()].slice(firstHead, behindHead));
+    this.keep(this.heads, headings, heads, (i) =>
+      element("div", "tmc-heading", { text: heads[i].text, attributes: { role: "presentation", title: heads[i].text } }),
+    );
+  }
+
+  keep(held, wanted, boxes, make) {
+    for (const [key, one] of held) {
+      if (wanted.has(key)) continue;
+      one.remove();
+      held.delete(key);
+    }
+    const made = [];
+    for (const key of wanted) {
+      if (held.has(key)) continue;
+      const one = make(key);
+      one.style.transform = `translate(${boxes[key].left ?? 0}px, ${boxes[key].top}px)`;
+      held.set(key, one);
+      made.push(one);
+    }
+    this.all.append(...made);
+  }
+
+  cell(index) {
+    const place = this.places[index];
+    const cell = this.source.make(place);
+    cell.place = place;
+    cell.setAttribute("aria-posinset", String(index + 1));
+    cell.setAttribute("aria-setsize", String(this.places.length));
+    this.source.fill(cell, place);
+    cell.classList.toggle("tmc-active", index === this.active);
+    return cell;
+  }
+
+  /** Draw again what stands on the pictures. */
+  refresh() {
+    for (const cell of this.cells.values()) this.source.fill(cell, cell.place);
+  }
+
+  /** Make one the active picture, and bring it into sight. */
+  activate(index, reveal = true) {
+    this.cells.get(this.active)?.classList.remove("tmc-active");
+    this.active = index;
+    if (reveal) this.reveal();
+    this.draw();
+    const cell = this.cells.get(index);
+    cell?.classList.add("tmc-active");
+    if (cell) this.box.setAttribute("aria-activedescendant", cell.id);
+    else this.box.removeAttribute("aria-activedescendant");
+  }
+
+  reveal() {
+    const box = this.laid?.boxes[this.active];
+    if (!box) return;
+    const under = box.top + this.laid.side - this.box.clientHeight;
+    if (this.box.scrollTop < under) this.box.scrollTop = under;
+    if (this.box.scrollTop > box.top) this.box.scrollTop = this.active < this.laid.columns ? 0 : box.top;
+  }
+
+  /** How many rows of pictures are seen at once. */
+  page() {
+    return Math.max(1, Math.floor(this.box.clientHeight / ((this.laid?.side ?? 1) + GAP)));
+  }
+}
