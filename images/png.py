@@ -91,7 +91,7 @@ def read_png(file: BinaryIO, keywords: Collection[str], on_text: Callable[[], No
             keyword = file.read(min(chunk.length, _KEYWORD_BYTES)).partition(b"\0")[0].decode("latin-1")
             if keyword in _ORIENTED:
                 seen.add(b"eXIf")
-            elif keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
+            if keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
                 on_text()
                 file.seek(chunk.start)
                 found, spent = _text(chunk.kind, file.read(chunk.length))

@@ -15,7 +15,8 @@ from . import host
 if TYPE_CHECKING:
     from ..ranking import ScoreTable
 
-MAX_ROWS = 500
+MAX_ROWS = 2000
+MAX_SHOWN = 500  # of them in the node; the culling view has all
 MAX_VIEWS = 100  # large copies of pictures that are no files the page could open
 MAX_SHOWN_PROMPT = 1000  # characters; the table keeps all of them
 MAX_COMPARED = 2000  # rows for the agreement of two columns, which looks at every pair of rows
@@ -23,7 +24,7 @@ MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
-    """Return rows for the page: the first 500 of a ranked table. Writes small copies, each once; may raise a cancel."""
+    """Return rows for the page: the first 2,000 of a ranked table. Writes small copies, each once; may raise a cancel."""
     count = min(len(ranked), MAX_ROWS)
     chosen, progress = set(kept), host.HostProgress()
     progress.phase("pictures", count)
@@ -86,12 +87,13 @@ def summary(
     ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, marked: Marks, notes: list[str]
 ) -> dict[str, Any]:
     """Return what the page says about the whole table."""
-    notes, shown = list(notes), len(rows)
+    notes = list(notes)
     gone = sum(not row["id"] for row in rows)
     if gone:
         notes.append(f"{gone} pictures can no longer be read; their files were changed or removed after scoring.")
-    if shown < len(ranked):
-        notes.append(f"The gallery shows the first {shown} of {len(ranked):,} pictures; the scores outputs have all.")
+    if len(rows) > MAX_SHOWN:
+        culled = "has all" if len(rows) == len(ranked) else f"has the first {len(rows):,}, the scores outputs have all"
+        notes.append(f"The gallery shows the first {MAX_SHOWN} of {len(ranked):,} pictures; Cull {culled}.")
     if picked.missing:
         notes.append(f"{picked.missing} picked before are not among these pictures.")
     if picked.unreadable:
@@ -102,6 +104,7 @@ def summary(
         notes.append(f"{marked.unreadable} words in marks are no marks and are left out.")
     return {
         "total": len(ranked),
+        "shown": MAX_SHOWN,
         "kept": kept,
         "picked": len(picked.rows),
         "main": ranked.main,

@@ -194,7 +194,9 @@ def to_csv(records: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     # a line ends as RFC 4180 has it, and what holds either half of that is quoted: neither begins a line of its own
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *rated, *map(spreadsheet_text, names)])
+    writer.writerow(
+        ["rank", "score", "bucket", "seed", "prompt", "file", "name", *rated, *map(spreadsheet_text, names)]
+    )
     for record in records:
         words = [spreadsheet_text(record.get(key) or "") for key in ("prompt", "file", "name")]
         row = [record["rank"], record["score"], record["bucket"], record["seed"], *words]

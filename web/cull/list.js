@@ -1,9 +1,10 @@
 // A list of any number of pictures: only those near what is seen are in the page.
 
 import { element } from "../shared/dom.js";
-import { between, layout } from "./model.js";
+import { between, layout, surveyColumns } from "./model.js";
 
 const GAP = 4;
+const [LEAST, USUAL, MOST] = [90, 190, 420]; // pixels of a picture's side
 const AHEAD = 0.75; // of the list's height, kept ready above and below
 
 /**
@@ -17,7 +18,7 @@ export class PictureList {
     this.heads = new Map();
     this.places = [];
     this.prompts = [];
-    this.least = 190;
+    this.least = null;
     this.active = 0;
     this.all = element("div", "tmc-all", { attributes: { role: "presentation" } });
     this.nothing = element("div", "tmc-nothing", { text: "No picture passes this filter." });
@@ -55,14 +56,22 @@ export class PictureList {
 
   /** Larger or smaller pictures. */
   resize(by) {
-    this.least = Math.max(90, Math.min(420, Math.round(this.least * by)));
+    this.least = Math.max(LEAST, Math.min(MOST, Math.round(this.least * by)));
     this.place();
+  }
+
+  /** As large as a first look at so many pictures wants: all of them at once, where they are few. */
+  fit(count) {
+    const { clientWidth, clientHeight } = this.box;
+    const side = Math.floor(clientWidth / surveyColumns(count, clientWidth, clientHeight)) - GAP;
+    this.least = Math.max(USUAL, Math.min(MOST, side));
   }
 
   /** Lay out for the room there is. */
   place() {
     const width = this.box.clientWidth;
     if (!width) return;
+    if (this.least === null) this.fit(this.places.length);
     this.laid = layout(this.prompts, { width, least: Math.min(this.least, width), gap: GAP });
     this.all.style.height = `${this.laid.height}px`;
     this.all.style.setProperty("--tmc-side", `${this.laid.side}px`);

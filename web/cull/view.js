@@ -7,6 +7,7 @@ import { formatMarks, markOf, parseMarks, saidMark, setMark, shownPlaces } from 
 import { Stage } from "./stage.js";
 
 const SURVEYED = 16; // pictures at once, at most
+const THUMB = 300; // pixels: larger ones are no small copies any more
 const UNDONE = 500; // steps back
 const STAR = "\u2605";
 const FILTERS = [
@@ -153,7 +154,8 @@ export class CullView {
     const row = this.rows[place];
     const picture = element("img", "tmc-thumb", { attributes: { decoding: "async", alt: "", draggable: "false" } });
     picture.addEventListener("error", () => picture.classList.add("tmc-broken"));
-    if (row.thumb) picture.src = this.host.url(row.thumb);
+    const entry = this.list.laid.side > THUMB ? (row.view ?? row.thumb) : row.thumb;
+    if (entry) picture.src = this.host.url(entry);
     return element("div", "tmc-cell", {
       attributes: { role: "option", id: `${this.prefix}-${place}` },
       children: [

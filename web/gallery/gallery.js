@@ -6,8 +6,6 @@ import { arranged, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
-const SHOWN = 500; // pictures in the node; all of them are in the culling view
-
 let galleries = 0;
 
 /**
@@ -106,7 +104,7 @@ export class Gallery {
   show(rows, summary = {}, sheet = null) {
     this.viewer.close();
     this.all = rows;
-    rows = rows.slice(0, SHOWN);
+    rows = rows.slice(0, summary.shown); // all of them are in the culling view
     this.rows = rows;
     this.summary = summary;
     this.sheet = sheet;
