@@ -24,7 +24,7 @@ MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
-    """Return rows for the page: the first 2,000 of a ranked table. Writes small copies, each once; may raise a cancel."""
+    """Return rows for the page: the first 2,000 of a table. Writes small copies, each once; may raise a cancel."""
     count = min(len(ranked), MAX_ROWS)
     chosen, progress = set(kept), host.HostProgress()
     progress.phase("pictures", count)

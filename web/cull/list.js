@@ -1,7 +1,7 @@
 // A list of any number of pictures: only those near what is seen are in the page.
 
 import { element } from "../shared/dom.js";
-import { between, layout, surveyColumns } from "./model.js";
+import { between, fittedSide, layout } from "./model.js";
 
 const GAP = 4;
 const [LEAST, USUAL, MOST] = [90, 190, 420]; // pixels of a picture's side
@@ -62,8 +62,7 @@ export class PictureList {
 
   /** As large as a first look at so many pictures wants: all of them at once, where they are few. */
   fit(count) {
-    const { clientWidth, clientHeight } = this.box;
-    const side = Math.floor(clientWidth / surveyColumns(count, clientWidth, clientHeight)) - GAP;
+    const side = fittedSide(count, this.box.clientWidth, this.box.clientHeight, GAP);
     this.least = Math.max(USUAL, Math.min(MOST, side));
   }
 
@@ -79,8 +78,7 @@ export class PictureList {
     this.cells.clear();
     for (const head of this.heads.values()) head.remove();
     this.heads.clear();
-    this.reveal();
-    this.draw();
+    this.activate(this.active);
   }
 
   /** Put into the page what is seen or soon will be, and take out what is not. */

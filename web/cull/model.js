@@ -88,6 +88,15 @@ export function layout(prompts, { width, least, gap }) {
   return { boxes, heads, side, columns, height: column ? top + side : Math.max(0, top - gap) };
 }
 
+/** The side of so many square pictures, in pixels, of which all fit into a room at once. */
+export function fittedSide(count, width, height, gap) {
+  for (let columns = 1; columns < count; columns += 1) {
+    const side = Math.floor((width + gap) / columns) - gap;
+    if (Math.ceil(count / columns) * (side + gap) <= height + gap) return side;
+  }
+  return Math.floor((width + gap) / Math.max(1, count)) - gap;
+}
+
 /** First place, and the place behind the last, of what lies between two heights: its `top` at least `from - size`. */
 export function between(lying, from, to, size) {
   const first = (limit) => {
