@@ -24,7 +24,10 @@ MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
-    """Return rows for the page: the first 2,000 of a table. Writes small copies, each once; may raise a cancel."""
+    """Return rows for the page, the first 2,000 of a table, without picks and stars.
+
+    Writes small copies, each once; may raise a cancel.
+    """
     count = min(len(ranked), MAX_ROWS)
     chosen, progress = set(kept), host.HostProgress()
     progress.phase("pictures", count)
@@ -40,7 +43,6 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
                 "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
                 "id": key[:ID_LENGTH],
                 "kept": i in chosen,
-                "picked": False,
             }
         )
         progress.advance()

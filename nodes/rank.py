@@ -96,9 +96,9 @@ class TastemakerRank(io.ComfyNode):
         picked, marked = find_picks(ranked.pictures, picks, known), find_marks(ranked.pictures, marks, known)
         if any(marked.stars):
             ranked = replace(ranked, stars=marked.stars)
-        for i in picked.rows:
-            if i < len(rows):
-                rows[i]["picked"] = True
+        chosen = set(picked.rows)
+        for i, row in enumerate(rows):
+            row |= {"picked": i in chosen, "stars": marked.stars[i]}
         picture = sheet(ranked)
         notes: list[str] = []
         sizes = options.get("sizes", RankOptions.sizes)

@@ -79,8 +79,12 @@ def test_a_selection_is_marked_at_once_and_taken_back_at_once(cull: Any) -> None
     assert said(cull) == "3 pictures: 3 stars"
     keys(cull, "Space", "0")  # no longer in the selection, so it alone
     assert marks(cull) == ["3", "3"]
-    keys(cull, "u", "u")
+    keys(cull, "u", "Control+z")
     assert marks(cull) == []
+    keys(cull, "Control+a", "x")
+    assert marks(cull) == ["0x"] * 12
+    keys(cull, "Control+a")
+    assert said(cull) == "None selected"
 
 
 def test_filters_hide_at_once_and_the_next_one_is_active(cull: Any) -> None:
@@ -165,12 +169,15 @@ def test_escape_leaves_and_the_run_saves_the_stars(cull: Any, server: Any) -> No
     keys(cull, "4", "ArrowRight", "p", "x", "ArrowRight", "p", "Escape")
     assert cull.locator(VIEW).count() == 0
     assert cull.evaluate("() => document.activeElement.getAttribute('aria-label')").startswith("Ranked pictures")
-    assert "1 picked" in cull.locator(".tm-bottom").inner_text()
+    assert "1 picked \u00b7 stars to send on" in cull.locator(".tm-bottom").inner_text()
+    assert cull.locator(".tm-marked").all_text_contents()[:3] == ["\u2605" * 4, "\u2715", ""]
     cull.evaluate(
         f"""() => {{ const save = LiteGraph.createNode('TastemakerSaveRanked'); save.pos = [700, 100];
         app.graph.add(save); {RANK}.connect({RANK}.findOutputSlot('all scores'), save, 0); window.saveId = save.id }}"""
     )
     run(cull)
+    assert cull.locator(".tm-bottom").inner_text().startswith("1 picked \u00b7 sent on")
+    assert "stars" not in cull.locator(".tm-bottom").inner_text()
     cull.wait_for_function("() => app.nodeOutputs[window.saveId]?.images?.length === 12", timeout=60_000)
     entries = cull.evaluate("() => app.nodeOutputs[window.saveId].images")
     ratings, client = [], ComfyClient(server.address)

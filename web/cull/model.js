@@ -26,6 +26,11 @@ export function markOf(marks, id) {
   return marks.get(id) ?? NONE;
 }
 
+/** A mark as one number: 1 to 5, 0 without any, -1 rejected. */
+export function ratingOf({ stars, rejected }) {
+  return rejected ? -1 : stars;
+}
+
 /** Set a picture's mark; one that says nothing is none. */
 export function setMark(marks, id, mark) {
   marks.delete(id); // so that the newest is the last
@@ -47,8 +52,7 @@ export function passes(filter, mark, picked) {
 export function shownPlaces(rows, { filter, sort, descending, grouped, marks, picks }) {
   const places = [...rows.keys()].filter((i) => passes(filter, markOf(marks, rows[i].id), picks.has(rows[i].id)));
   if (sort !== "rank") {
-    const rating = (mark) => (mark.rejected ? -1 : mark.stars);
-    const value = (i) => (sort === "stars" ? rating(markOf(marks, rows[i].id)) : (rows[i].scores?.[sort] ?? -Infinity));
+    const value = (i) => (sort === "stars" ? ratingOf(markOf(marks, rows[i].id)) : (rows[i].scores?.[sort] ?? -Infinity));
     places.sort((a, b) => (descending ? value(b) - value(a) : value(a) - value(b)) || a - b);
   } else if (!descending) {
     places.reverse();

@@ -113,7 +113,7 @@ export class CullView {
     );
     this.group = button("tmc-button", "By prompt", "Group by prompt", () => this.reorder({ grouped: !this.order.grouped }));
     this.count = element("span", "tmc-count");
-    this.send = button("tmc-button tmc-send", "Send on", "Send the picked pictures on: run the graph", () => {
+    this.send = button("tmc-button tmc-send", "Send on", "Send picks and stars on: run the graph", () => {
       this.dialog.close();
       this.host.run();
     });
@@ -269,8 +269,8 @@ export class CullView {
     const shown = this.shown.length.toLocaleString("en");
     this.count.textContent = this.shown.length === this.rows.length ? `${total} pictures` : `${shown} of ${total}`;
     const picked = this.rows.filter((row) => this.picks.has(row.id)).length;
-    this.send.textContent = `Send on ${picked}`;
-    this.send.hidden = !picked;
+    this.send.textContent = picked ? `Send on ${picked}` : "Send stars on";
+    this.send.hidden = !picked && !this.marks.size;
     this.drawCurrent();
   }
 
@@ -548,7 +548,11 @@ export class CullView {
 
   key(event) {
     event.stopPropagation(); // the page has shortcuts of its own for these keys
-    if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
+    if (event.altKey || event.key === "Tab") return;
+    if (event.ctrlKey || event.metaKey) {
+      this.withControl(event);
+      return;
+    }
     if (event.target instanceof HTMLSelectElement && event.key !== "Escape") return;
     const onButton = event.target instanceof HTMLButtonElement;
     if (onButton && (event.key === " " || event.key === "Enter")) return; // they press it
@@ -577,5 +581,22 @@ export class CullView {
       event.preventDefault();
       if (!event.repeat || key === "u") actions[key](); // a key held down is one mark
     } else if (this.walk(event)) event.preventDefault();
+  }
+
+  /** What these keys do everywhere else too: take back, and select all. */
+  withControl(event) {
+    const key = event.key.toLowerCase();
+    if (key === "z" || key === "y") {
+      // the page has seen the event before, and in its next frame would undo in the graph, which makes every node anew
+      for (const name of ["ctrlKey", "metaKey"]) Object.defineProperty(event, name, { value: false });
+    }
+    if (key === "z") this.undo();
+    else if (key === "a" && this.mode === "grid" && this.shown.length) {
+      const all = this.shown.every((place) => this.selected.has(this.rows[place].id));
+      this.selected.clear();
+      if (!all) this.select(0, this.shown.length - 1);
+      else this.saySelected();
+    } else if (key !== "y") return;
+    event.preventDefault();
   }
 }

@@ -1,8 +1,9 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
+import { markOf, parseMarks, ratingOf, saidMark } from "../cull/model.js";
 import { CullView } from "../cull/view.js";
 import { addStyle, button, element } from "../shared/dom.js";
-import { arranged, formatScore, moved, scoreRange } from "./model.js";
+import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
@@ -349,21 +350,31 @@ export class Gallery {
   /** Mark what is picked; after a change of the widget from outside too. */
   drawPicks() {
     const picks = this.host.picks();
+    const marks = parseMarks(this.host.marks());
     for (const cell of this.cells) {
-      const picked = picks.has(this.rows[cell.place].id);
+      const row = this.rows[cell.place];
+      const picked = picks.has(row.id);
+      const mark = markOf(marks, row.id);
+      const marked = cell.querySelector(".tm-marked");
+      marked.textContent = mark.rejected ? "\u2715" : "\u2605".repeat(mark.stars);
+      marked.setAttribute("aria-hidden", "true");
+      cell.setAttribute("aria-label", [described(row), saidMark(mark, false)].filter(Boolean).join("; "));
+      cell.classList.toggle("tm-rejected", mark.rejected);
       cell.classList.toggle("tm-picked", picked);
       cell.setAttribute("aria-selected", String(picked));
     }
     const here = this.all.filter((row) => picks.has(row.id)).length;
     const sent = this.all.filter((row) => row.picked);
     const same = sent.length === here && sent.every((row) => picks.has(row.id));
+    const rated = this.all.every((row) => ratingOf(markOf(marks, row.id)) === (row.stars ?? 0));
     const ids = new Set(this.all.map((row) => row.id));
     const away = [...picks].filter((id) => !ids.has(id)).length;
     const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
     if (away) words.push(`${away} from another batch`);
     if (same && here) words.push("sent on");
-    this.sendButton.textContent = here ? `Send on ${here}` : "Send on none";
-    this.sendButton.hidden = same;
+    if (!rated) words.push("stars to send on");
+    this.sendButton.textContent = same ? "Send stars on" : here ? `Send on ${here}` : "Send on none";
+    this.sendButton.hidden = same && rated;
     this.said.className = here ? "tm-picks" : "tm-dim";
     this.said.textContent = words.join(" \u00b7 ");
     const focused = document.activeElement;
