@@ -24,8 +24,8 @@ function addGallery(node) {
     },
     marks: () => marks?.value ?? "",
     setMarks: (ids, text) => {
-      setWidget(marks, text);
-      setWidget(picks, formatPicks(ids));
+      if (marks && marks.value !== text) setWidget(marks, text);
+      if (picks.value !== formatPicks(ids)) setWidget(picks, formatPicks(ids));
       node.graph?.setDirtyCanvas?.(true, true);
     },
     run: () => app.queuePrompt(0),

@@ -275,9 +275,9 @@ SCROLL = """() => new Promise(done => {
     const step = now => {
         times.push(now - last); last = now;
         most = Math.max(most, document.querySelectorAll('.tastemaker-cull *').length);
-        if (list.scrollTop + list.clientHeight >= list.scrollHeight - 1) done({ most, times: times.slice(3) });
+        if (list.scrollTop + list.clientHeight >= list.scrollHeight - 1) return done({ most, times: times.slice(3) });
         list.scrollTop += 240;
-        requestAnimationFrame(step);
+        return requestAnimationFrame(step);
     };
     requestAnimationFrame(step);
 })"""

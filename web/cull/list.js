@@ -1,6 +1,7 @@
 // A list of any number of pictures: only those near what is seen are in the page.
 
 import { element } from "../shared/dom.js";
+import { Loading } from "./loading.js";
 import { between, fittedSide, layout } from "./model.js";
 
 const GAP = 4;
@@ -8,14 +9,20 @@ const [LEAST, USUAL, MOST] = [90, 190, 420]; // pixels of a picture's side
 const AHEAD = 0.75; // of the list's height, kept ready above and below
 
 /**
- * The list. `source` gives: `id(place)`, an element's id; `fill(cell, place)`, which draws a picture's mark and state into
- * its element; `make(place)`, a new element; `activate(index, event)`, `open()`.
+ * The list. `source` gives: `make()`, a new element with an `img`, which will be one picture after the other;
+ * `fill(cell, place)`, which draws what is known of a picture into it; `address(place, side)`, where the picture is;
+ * `activate(index, event)`, `open()`.
  */
 export class PictureList {
   constructor(source) {
     this.source = source;
-    this.cells = new Map(); // place -> its element
-    this.heads = new Map();
+    this.cells = new Map(); // index -> its element
+    this.free = []; // elements for the next pictures
+    this.heads = [];
+    this.loading = new Loading((picture) => {
+      const { top } = this.laid.boxes[picture.index] ?? { top: -Infinity };
+      return top + this.laid.side >= this.box.scrollTop && top <= this.box.scrollTop + this.box.clientHeight;
+    });
     this.places = [];
     this.prompts = [];
     this.least = null;
@@ -48,8 +55,6 @@ export class PictureList {
     this.places = places;
     this.prompts = prompts;
     this.active = active;
-    for (const cell of this.cells.values()) cell.remove();
-    this.cells.clear();
     this.nothing.hidden = places.length > 0;
     this.place();
   }
@@ -74,10 +79,8 @@ export class PictureList {
     this.laid = layout(this.prompts, { width, least: Math.min(this.least, width), gap: GAP });
     this.all.style.height = `${this.laid.height}px`;
     this.all.style.setProperty("--tmc-side", `${this.laid.side}px`);
-    for (const cell of this.cells.values()) cell.remove();
-    this.cells.clear();
-    for (const head of this.heads.values()) head.remove();
-    this.heads.clear();
+    this.keepCells(new Set());
+    this.keepHeads([]);
     this.activate(this.active);
   }
 
@@ -91,35 +94,52 @@ export class PictureList {
     const wanted = new Set();
     for (let index = first; index < behind; index += 1) wanted.add(index);
     if (boxes.length) wanted.add(this.active); // a screen reader's place stays, wherever a mouse scrolls
-    this.keep(this.cells, wanted, boxes, (index) => this.cell(index));
-    const [firstHead, behindHead] = between(heads, from, to, side);
-    const headings = new Set([...heads.keys()].slice(firstHead, behindHead));
-    this.keep(this.heads, headings, heads, (i) =>
-      element("div", "tmc-heading", { text: heads[i].text, attributes: { role: "presentation", title: heads[i].text } }),
-    );
+    this.keepCells(wanted);
+    this.loading.next();
+    this.keepHeads(heads.slice(...between(heads, from, to, side)));
   }
 
-  keep(held, wanted, boxes, make) {
-    for (const [key, one] of held) {
-      if (wanted.has(key)) continue;
-      one.remove();
-      held.delete(key);
+  keepHeads(heads) {
+    if (!heads.length && !this.heads.length) return;
+    for (const head of this.heads) head.remove();
+    this.heads = heads.map(({ top, text }) => {
+      const head = element("div", "tmc-heading", { text, attributes: { role: "presentation", title: text } });
+      head.style.transform = `translateY(${top}px)`;
+      return head;
+    });
+    this.all.append(...this.heads);
+  }
+
+  /** Have the pictures of these indexes, and no others; the elements of those that go are those that come. */
+  keepCells(wanted) {
+    for (const [index, cell] of this.cells) {
+      if (wanted.has(index)) continue;
+      this.loading.drop(cell.picture);
+      this.cells.delete(index);
+      this.free.push(cell);
     }
-    const made = [];
-    for (const key of wanted) {
-      if (held.has(key)) continue;
-      const one = make(key);
-      one.style.transform = `translate(${boxes[key].left ?? 0}px, ${boxes[key].top}px)`;
-      held.set(key, one);
-      made.push(one);
+    for (const index of wanted) {
+      if (this.cells.has(index)) continue;
+      const cell = this.cell(index);
+      this.cells.set(index, cell);
+      if (!cell.isConnected) this.all.append(cell);
     }
-    this.all.append(...made);
+    for (const cell of this.free) cell.remove();
   }
 
   cell(index) {
     const place = this.places[index];
-    const cell = this.source.make(place);
+    const cell = this.free.pop() ?? this.source.make();
+    if (!cell.picture) {
+      cell.picture = cell.querySelector("img");
+      this.loading.watch(cell.picture);
+    }
+    const { left, top } = this.laid.boxes[index];
+    cell.style.transform = `translate(${left}px, ${top}px)`;
     cell.place = place;
+    cell.picture.index = index;
+    const url = this.source.address(place, this.laid.side);
+    if (url) this.loading.add(cell.picture, url);
     cell.setAttribute("aria-posinset", String(index + 1));
     cell.setAttribute("aria-setsize", String(this.places.length));
     this.source.fill(cell, place);

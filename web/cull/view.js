@@ -47,7 +47,8 @@ export class CullView {
     this.selected = new Set(); // ids
     this.info = false;
     this.list = new PictureList({
-      make: (place) => this.cell(place),
+      make: () => this.cell(),
+      address: (place, side) => this.small(this.rows[place], side),
       fill: (cell, place) => this.fill(cell, place),
       activate: (index, event) => this.clicked(index, event),
       open: () => this.setMode("one"),
@@ -150,20 +151,21 @@ export class CullView {
     });
   }
 
-  cell(place) {
-    const row = this.rows[place];
-    const picture = element("img", "tmc-thumb", { attributes: { decoding: "async", alt: "", draggable: "false" } });
-    picture.addEventListener("error", () => picture.classList.add("tmc-broken"));
-    const entry = this.list.laid.side > THUMB ? (row.view ?? row.thumb) : row.thumb;
-    if (entry) picture.src = this.host.url(entry);
+  cell() {
     return element("div", "tmc-cell", {
-      attributes: { role: "option", id: `${this.prefix}-${place}` },
+      attributes: { role: "option" },
       children: [
-        picture,
+        element("img", "tmc-thumb", { attributes: { decoding: "async", alt: "", draggable: "false" } }),
         element("span", "tmc-badge tmc-flag", { attributes: { "aria-hidden": "true" } }),
         element("span", "tmc-badge tmc-rated", { attributes: { "aria-hidden": "true" } }),
       ],
     });
+  }
+
+  /** Where a picture for the list is: a small copy, or in a large cell the large one. */
+  small(row, side) {
+    const entry = side > THUMB ? (row.view ?? row.thumb) : row.thumb;
+    return entry ? this.host.url(entry) : "";
   }
 
   fill(cell, place) {
@@ -171,6 +173,7 @@ export class CullView {
     const mark = markOf(this.marks, row.id);
     const picked = this.picks.has(row.id);
     const chosen = this.selected.has(row.id);
+    cell.id = `${this.prefix}-${place}`;
     cell.classList.toggle("tmc-selected", chosen);
     cell.classList.toggle("tmc-picked", picked);
     cell.classList.toggle("tmc-rejected", mark.rejected);
@@ -367,8 +370,9 @@ export class CullView {
 
   activate(index) {
     this.active = Math.max(0, Math.min(this.shown.length - 1, index));
-    if (this.mode === "grid") this.list.activate(this.active);
-    this.draw();
+    if (this.mode !== "grid") this.drawStage();
+    else if (this.shown.length) this.list.activate(this.active);
+    this.drawCurrent();
   }
 
   clicked(index, event) {
