@@ -17,6 +17,7 @@ from ...core.progress import Progress
 from ...core.texts import spreadsheet_text
 from ...images.convert import to_pil
 from ...images.decode import PictureError
+from ...images.jpeg import with_rating
 from ...images.limits import MAX_PICTURE_BYTES
 from ...images.pictures import Pictures
 from ...images.png import SIGNATURE, PngError, read_png, with_text
@@ -53,7 +54,8 @@ def save_table(
     """Save a table under `folder`, every name starting with `stem`.
 
     Pictures of a batch become PNGs. Pictures from files keep every byte they had: a PNG gets its record as one
-    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists.
+    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists. Stars stand in PNGs and JPEGs as
+    photo tools read them.
 
     Args:
         table: ranked, in the order the files should sort.
@@ -123,9 +125,9 @@ def _save_pictures(
 
 
 def _copy(pictures: Pictures, i: int, record: dict[str, Any], name: str) -> bytes | None:
-    """Return a file's bytes as they are, and of a PNG with the record put in; None of a picture in memory.
+    """Return a file's bytes, of a PNG with the record put in; None of a picture in memory.
 
-    Raises InputError for one that is gone.
+    Stars go into PNGs and JPEGs. Raises InputError for one that is gone.
     """
     try:
         file = pictures.open(i)
@@ -138,7 +140,8 @@ def _copy(pictures: Pictures, i: int, record: dict[str, Any], name: str) -> byte
             if head == SIGNATURE:
                 return _rated(with_text(file, METADATA_KEY, to_json(record)), record)
             file.seek(0)
-            return file.read(MAX_PICTURE_BYTES)  # reading its folder has refused larger ones
+            data = file.read(MAX_PICTURE_BYTES)  # reading its folder has refused larger ones
+            return with_rating(data, record["stars"]) if ending == ".jpg" and record.get("stars") else data
     except (OSError, PngError, PictureError) as e:
         why = (e.strerror or e) if isinstance(e, OSError) else e
         raise InputError("scores", pictures.name(i), f"This picture's file cannot be read any more ({why}).") from e
