@@ -1,5 +1,7 @@
 // Pictures that are fetched a few at a time: those in sight first, and those that have gone never.
 
+import { hasFewPixels } from "../shared/dom.js";
+
 const AT_ONCE = 6; // as many as a page has connections to its host
 
 /** A line of pictures that wait to be loaded. `inSight(picture)` says which are wanted most. */
@@ -9,6 +11,7 @@ export class Loading {
     this.waiting = new Map(); // picture -> its address
     this.busy = new Set();
     this.done = (event) => {
+      event.target.classList.toggle("tmc-pixels", hasFewPixels(event.target));
       if (this.busy.delete(event.target)) this.next();
     };
   }

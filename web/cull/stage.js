@@ -1,9 +1,8 @@
 // Some pictures large at once: one, two to compare, or a survey. They zoom together, at the same place of each.
 
-import { element } from "../shared/dom.js";
+import { element, hasFewPixels } from "../shared/dom.js";
 import { surveyColumns } from "./model.js";
 
-const PIXELS = 200; // a picture this small is shown with its pixels sharp
 const LEAST_ZOOM = 2;
 const PAN = 0.1; // of a picture, for each press of an arrow
 
@@ -18,8 +17,7 @@ class Pane {
     this.picture.addEventListener("load", () => {
       this.gone.hidden = true;
       this.picture.hidden = false;
-      const small = Math.max(this.picture.naturalWidth, this.picture.naturalHeight) <= PIXELS;
-      this.picture.classList.toggle("tmc-pixels", small);
+      this.picture.classList.toggle("tmc-pixels", hasFewPixels(this.picture));
     });
     this.picture.addEventListener("error", () => {
       this.gone.hidden = false;
