@@ -217,7 +217,8 @@ def one_text(texts: tuple[str, ...], name: str = "prompts") -> str:
 class HostedReward:
     """A reward whose networks the host puts in place each time it scores.
 
-    `text`, where there is one, is what every picture is compared with, whatever its own prompt.
+    `text`, where there is one, is what every picture is compared with, whatever its own prompt. Gradients go through
+    `with_gradient` while whoever learns from them keeps `modules` in place.
     """
 
     def __init__(self, reward: Reward, text: str = "") -> None:
@@ -226,6 +227,7 @@ class HostedReward:
         self.name, self._reward, self._text = reward.name, reward, text
         self.fingerprint = f"{reward.fingerprint}:{text}" if text else reward.fingerprint
         self.column_weights = dict(combined_parts(reward))  # each part gets advantages of its own
+        self.differentiable, self.modules = reward.differentiable, reward.modules
 
     def __call__(
         self, images: torch.Tensor, prompts: Sequence[str], *, progress: Progress | None = None
@@ -237,6 +239,9 @@ class HostedReward:
     ) -> dict[str, torch.Tensor]:
         with host.in_use(self._reward.modules.values()):
             return self._reward.columns(images, self._text or prompts, progress=progress)
+
+    def with_gradient(self, images: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
+        return self._reward.with_gradient(images, self._text or prompts)
 
 
 class TastemakerFineTuneSettings(io.ComfyNode):

@@ -31,7 +31,7 @@ def main() -> None:
     # a worker a core, each with the tests of whole files and a ComfyUI of its own; torch then gets one thread in each
     cores = os.cpu_count() or 1
     workers = min(cores, MOST_WORKERS)
-    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // workers))}
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // workers)), "OMP_WAIT_POLICY": "PASSIVE"}
     environment |= {"CHROMIUM": browser} if browser else {}
     selected = [] if browser else ["-m", "not browser"]
     spread = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"] if workers > 1 else []

@@ -32,7 +32,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 # what an algorithm needs otherwise than the presets, which were found with clipped
 _FROM_FINISHED = {"updates_per_epoch": 2}
 _BY_ALGORITHM: dict[str, dict[str, Any]] = {"matching": _FROM_FINISHED, "reward_gradient": _FROM_FINISHED}
-_MATCHING_ON_CPU = {"timesteps_per_picture": 4}
+_ON_CPU: dict[str, dict[str, Any]] = {
+    "matching": {"timesteps_per_picture": 4},
+    "reward_gradient": {"evaluate_every": 2},  # its epochs are short
+}
 _ROOM_FOR_GRADIENTS = ("24 GB", "80 GB", "CPU")  # of the VAE and the reward
 
 
@@ -63,8 +66,8 @@ def preset_values(name: str, chosen: Mapping[str, Any], model: DiffusionModel | 
         raise InputError("preset", name, f"Pick one of {', '.join(PRESETS)}.")
     algorithm = chosen.get("algorithm", "clipped")
     own = _BY_ALGORITHM.get(algorithm, {})
-    if (algorithm, name) == ("matching", "CPU"):
-        own = own | _MATCHING_ON_CPU
+    if name == "CPU":
+        own = own | _ON_CPU.get(algorithm, {})
     values = {k: v for k, v in {**_GUARD, **PRESETS[name], **own}.items() if k not in chosen}
     if chosen.get("guard", "on") != "on" or chosen.get("evaluate_every", 1) == 0:
         values = {k: v for k, v in values.items() if k not in _GUARD}

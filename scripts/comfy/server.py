@@ -84,7 +84,9 @@ class ComfyServer:
         command = [self.python, "main.py", "--port", str(self.port), "--base-directory", str(self.base)]
         command += ["--database-url", f"sqlite:///{self.base / 'user' / 'comfyui.db'}"]
         command += ["--disable-auto-launch", *_device_arguments(), *_page_arguments(), *self.arguments]
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+        # passive: two of torch's threads that wait for each other by spinning take ten times as long on a busy machine
+        quiet = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        environment = os.environ | quiet | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with self.log_path.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.comfy, stdout=log, stderr=subprocess.STDOUT, env=environment

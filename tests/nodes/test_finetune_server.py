@@ -107,6 +107,40 @@ def test_matching_runs_from_the_graph_by_a_scheduler_without_noise(server, clien
     assert names[:2] == ["loss", "error"]
 
 
+def climbing(client: ComfyClient, run_name: str, reward: str, **changes: Any) -> dict[str, Any]:
+    """The same graph by a preset, which chooses the algorithm, with another reward and without comparisons."""
+    prompt = graph(client, run_name=run_name, preset="CPU", **changes)
+    prompt["4"]["inputs"] |= {"guard": "off"}
+    prompt["2"]["inputs"]["reward"] = reward
+    return prompt
+
+
+@pytest.mark.parametrize("model", ["tiny-sdxl", "tiny-ddpm"])
+def test_auto_climbs_the_gradient_of_a_reward_that_looks_at_the_picture_alone(server, client, model: str) -> None:
+    prompt = climbing(client, f"climbed {model}", "tiny-aesthetic")
+    prompt["1"]["inputs"]["model"] = model
+    if model == "tiny-ddpm":
+        del prompt["5"]["inputs"]["prompts"]
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    rows = records(server, f"climbed {model}")
+    assert [row["algorithm"] for row in rows] == ["reward_gradient"] * 2
+    assert all(row["grad_norm"] > 0 for row in rows)
+
+
+def test_the_gradient_of_a_combined_reward_that_reads_prompts_can_be_asked_for(server, client) -> None:
+    prompt = climbing(client, "climbed both", "tiny-imagereward", algorithm="reward_gradient")
+    prompt["8"] = {"class_type": "TastemakerLoadReward", "inputs": {"reward": "tiny-aesthetic", "dtype": "auto"}}
+    names = client.get("/object_info")["TastemakerCombineRewards"]["input"]["required"]
+    values = {k: v[1]["default"] for k, v in names.items() if len(v) > 1 and "default" in v[1]}
+    both = {"reward_1": ["2", 0], "reward_2": ["8", 0]}
+    prompt["9"] = {"class_type": "TastemakerCombineRewards", "inputs": {**values, **both, "mode": "standardised"}}
+    prompt["5"]["inputs"]["reward"] = ["9", 0]
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert [row["algorithm"] for row in records(server, "climbed both")] == ["reward_gradient"] * 2
+
+
 def test_its_lora_is_on_disk_and_on_the_wire(server, client) -> None:
     client.run(graph(client, run_name="first"))  # from the cache, or where the test above was not run
     with safe_open(runs(server) / "first" / "lora.safetensors", "np") as own:

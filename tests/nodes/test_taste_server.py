@@ -80,6 +80,24 @@ def test_clicks_are_stored_and_the_output_waits_for_them(server: Any, client: An
     assert "stay in the node" in kept["notes"][0]
 
 
+def test_a_model_learns_by_the_gradient_of_a_taste(server: Any, client: Any) -> None:
+    ids = [row["id"] for row in run(client, graph(name="eve")).outputs["3"]["tastemaker_taste"]]
+    prompt = graph(name="eve", clicks=clicked(ids, 4))
+    size = {"epochs": 1, "samples_per_epoch": 8, "steps": 3, "learning_rate": 1e-3, "rank": 4, "seed": 5}
+    prompt["4"] = {"class_type": "TastemakerLoadModel", "inputs": {"model": "tiny-sdxl", "dtype": "auto"}}
+    prompt["5"] = {
+        "class_type": "TastemakerFineTune",
+        "inputs": {"model": ["4", 0], "reward": ["3", 0], "prompts": "a heart\na ring", "run_name": "eve"}
+        | {"preset": "from settings", "algorithm": "reward_gradient"}
+        | size,
+    }
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    (line,) = (server.base / "output/tastemaker/runs/eve/metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["algorithm"] == "reward_gradient"
+    assert json.loads(line)["grad_norm"] > 0
+
+
 def test_load_reward_lists_the_taste_and_says_what_is_missing(server: Any, client: Any) -> None:
     ids = [row["id"] for row in run(client, graph(name="ben")).outputs["3"]["tastemaker_taste"]]
     run(client, graph(name="ben", clicks=clicked(ids, 4)))
