@@ -91,7 +91,7 @@ def read_png(file: BinaryIO, keywords: Collection[str], on_text: Callable[[], No
             keyword = file.read(min(chunk.length, _KEYWORD_BYTES)).partition(b"\0")[0].decode("latin-1")
             if keyword in _ORIENTED:
                 seen.add(b"eXIf")
-            elif keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
+            if keyword in keywords and chunk.length <= MAX_TEXT_BYTES:
                 on_text()
                 file.seek(chunk.start)
                 found, spent = _text(chunk.kind, file.read(chunk.length))
@@ -131,10 +131,10 @@ def _unpacked(data: bytes) -> bytes:
     return found
 
 
-def with_text(file: BinaryIO, keyword: str, text: str) -> bytes:
+def with_text(file: BinaryIO, keyword: str, text: str, *, international: bool = False) -> bytes:
     """Return a PNG's bytes with one text in place of every one of that keyword; all else byte for byte as it was.
 
-    Raises PngError.
+    `international` makes it an iTXt whatever its letters, as XMP has to be. Raises PngError.
     """
     pieces, placed = [SIGNATURE], False
     for chunk in _chunks(file):
@@ -143,15 +143,15 @@ def with_text(file: BinaryIO, keyword: str, text: str) -> bytes:
         if chunk.kind in _TEXTS and whole[8:].partition(b"\0")[0] == keyword.encode("latin-1"):
             continue
         if chunk.kind in (b"IDAT", b"IEND") and not placed:  # before the pixels, where every reader looks
-            pieces.append(_text_chunk(keyword, text))
+            pieces.append(_text_chunk(keyword, text, international))
             placed = True
         pieces.append(whole)
     return b"".join(pieces)
 
 
-def _text_chunk(keyword: str, text: str) -> bytes:
-    try:
+def _text_chunk(keyword: str, text: str, international: bool) -> bytes:
+    if not international and all(ord(character) < 256 for character in text):
         kind, data = b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")
-    except UnicodeEncodeError:
+    else:
         kind, data = b"iTXt", keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode("utf-8")
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

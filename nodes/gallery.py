@@ -8,13 +8,15 @@ from ..core.errors import TastemakerError
 from ..core.texts import shortened
 from ..images.thumbnails import THUMBNAIL_SIDE, VIEW_SIDE, encoded, preview, thumbnail
 from ..ranking.kendall import agreements, sampled
+from ..ranking.marks import Marks
 from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
 
 if TYPE_CHECKING:
     from ..ranking import ScoreTable
 
-MAX_ROWS = 500
+MAX_ROWS = 2000
+MAX_SHOWN = 500  # of them in the node; the culling view has all
 MAX_VIEWS = 100  # large copies of pictures that are no files the page could open
 MAX_SHOWN_PROMPT = 1000  # characters; the table keeps all of them
 MAX_COMPARED = 2000  # rows for the agreement of two columns, which looks at every pair of rows
@@ -22,7 +24,10 @@ MAX_COLUMNS_COMPARED = 6
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
-    """Return rows for the page: the first 500 of a ranked table. Writes small copies, each once; may raise a cancel."""
+    """Return rows for the page, the first 2,000 of a table, without picks and stars.
+
+    Writes small copies, each once; may raise a cancel.
+    """
     count = min(len(ranked), MAX_ROWS)
     chosen, progress = set(kept), host.HostProgress()
     progress.phase("pictures", count)
@@ -38,7 +43,6 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
                 "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
                 "id": key[:ID_LENGTH],
                 "kept": i in chosen,
-                "picked": False,
             }
         )
         progress.advance()
@@ -82,21 +86,27 @@ def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
 
 
 def summary(
-    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, notes: list[str]
+    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, marked: Marks, notes: list[str]
 ) -> dict[str, Any]:
     """Return what the page says about the whole table."""
-    notes, shown = list(notes), len(rows)
+    notes = list(notes)
     gone = sum(not row["id"] for row in rows)
     if gone:
         notes.append(f"{gone} pictures can no longer be read; their files were changed or removed after scoring.")
-    if shown < len(ranked):
-        notes.append(f"The gallery shows the first {shown} of {len(ranked):,} pictures; the scores outputs have all.")
+    if len(rows) > MAX_SHOWN:
+        culled = "has all" if len(rows) == len(ranked) else f"has the first {len(rows):,}, the scores outputs have all"
+        notes.append(f"The gallery shows the first {MAX_SHOWN} of {len(ranked):,} pictures; Cull {culled}.")
     if picked.missing:
         notes.append(f"{picked.missing} picked before are not among these pictures.")
     if picked.unreadable:
         notes.append(f"{picked.unreadable} words in picks are no picture ids and are left out.")
+    if marked.missing:
+        notes.append(f"{marked.missing} with stars or rejected before are not among these pictures.")
+    if marked.unreadable:
+        notes.append(f"{marked.unreadable} words in marks are no marks and are left out.")
     return {
         "total": len(ranked),
+        "shown": MAX_SHOWN,
         "kept": kept,
         "picked": len(picked.rows),
         "main": ranked.main,

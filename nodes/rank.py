@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -43,6 +44,13 @@ class TastemakerRank(io.ComfyNode):
                     socketless=True,
                     tooltip="Pictures picked by hand. The gallery fills it; its button Send on runs the graph.",
                 ),
+                io.String.Input(
+                    "marks",
+                    default="",
+                    optional=True,
+                    socketless=True,
+                    tooltip="Stars and rejections by hand. The view behind the button Cull fills it.",
+                ),
             ],
             # saved workflows link outputs by place: new ones go at the end
             outputs=[
@@ -72,20 +80,25 @@ class TastemakerRank(io.ComfyNode):
 
     @classmethod
     @checked
-    def execute(cls, scores: ScoreTable, picks: str = "", **options: Any) -> io.NodeOutput:
+    def execute(cls, scores: ScoreTable, picks: str = "", marks: str = "", **options: Any) -> io.NodeOutput:
         from ..images.convert import from_pil
+        from ..ranking.marks import find_marks, parse_marks
         from ..ranking.output.sheet import sheet
         from ..ranking.selection import find_picks, parse_picks
         from ..ranking.table import rank_table
         from .gallery import gallery_rows, summary
 
         parse_picks(picks)  # what is no list of ids is refused before any work
+        parse_marks(marks)
         ranked, kept, rejected = rank_table(scores, **options)
         rows = gallery_rows(ranked, kept)
-        picked = find_picks(ranked.pictures, picks, [row["id"] for row in rows])
-        for i in picked.rows:
-            if i < len(rows):
-                rows[i]["picked"] = True
+        known = [row["id"] for row in rows]
+        picked, marked = find_picks(ranked.pictures, picks, known), find_marks(ranked.pictures, marks, known)
+        if any(marked.stars):
+            ranked = replace(ranked, stars=marked.stars)
+        chosen = set(picked.rows)
+        for i, row in enumerate(rows):
+            row |= {"picked": i in chosen, "stars": marked.stars[i]}
         picture = sheet(ranked)
         notes: list[str] = []
         sizes = options.get("sizes", RankOptions.sizes)
@@ -93,7 +106,7 @@ class TastemakerRank(io.ComfyNode):
         outputs[_SHEET] = from_pil(picture)
         ui = {
             "tastemaker_ranking": rows,
-            "tastemaker_summary": [summary(ranked, rows, len(kept), picked, notes)],
+            "tastemaker_summary": [summary(ranked, rows, len(kept), picked, marked, notes)],
             "tastemaker_sheet": [host.preview_entry(picture, "sheet")],
         }
         return io.NodeOutput(*outputs, ui=ui)

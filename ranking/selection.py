@@ -119,8 +119,17 @@ def find_picks(pictures: Pictures, text: str, known: Sequence[str] = ()) -> Pick
     behind them are looked at only while ids are missing: an id costs reading the picture.
     """
     wanted, unreadable = parse_picks(text)
-    rows = [i for i, name in enumerate(known) if name in wanted]
-    missing = wanted - {known[i] for i in rows}
+    places = places_of(pictures, wanted, known)
+    return Picks(sorted(i for rows in places.values() for i in rows), len(wanted) - len(places), unreadable)
+
+
+def places_of(pictures: Pictures, wanted: frozenset[str], known: Sequence[str] = ()) -> dict[str, list[int]]:
+    """Return the rows of each wanted id that is there. `known` as for `find_picks`."""
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(known):
+        if name in wanted:
+            places.setdefault(name, []).append(i)
+    missing = set(wanted - places.keys())
     for i in range(len(known), len(pictures)):
         if not missing:
             break
@@ -129,6 +138,6 @@ def find_picks(pictures: Pictures, text: str, known: Sequence[str] = ()) -> Pick
         except TastemakerError:  # a file that has gone has no id
             continue
         if name in wanted:
-            rows.append(i)
-            missing -= {name}
-    return Picks(rows, len(missing), unreadable)
+            places.setdefault(name, []).append(i)
+            missing.discard(name)
+    return places

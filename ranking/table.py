@@ -30,6 +30,7 @@ class ScoreTable:
         extras: what belongs to the pictures and goes where they go, such as `latents` and `masks`: a name -> a
             tensor whose first axis is B.
         buckets: B of "great", "ok" and "bad" once ranked; else None.
+        stars: B ratings by hand, 1 to 5, 0 without one, -1 rejected; None where nobody has rated.
         made: how each picture was made beyond prompt and seed, as JSON takes it, for its file; None where nothing says.
     """
 
@@ -43,12 +44,13 @@ class ScoreTable:
     extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
     buckets: tuple[str, ...] | None = None
     made: tuple[Mapping[str, Any], ...] | None = None
+    stars: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pictures", as_pictures(self.pictures))
         count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
-        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made}
+        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made, "stars": self.stars}
         columns |= {name: column for name, column in known.items() if column is not None}
         for name, column in columns.items():
             if len(column) != count:
@@ -75,12 +77,13 @@ class ScoreTable:
             extras={name: column[index] for name, column in self.extras.items()},
             buckets=None if self.buckets is None else tuple(self.buckets[i] for i in index),
             made=None if self.made is None else tuple(self.made[i] for i in index),
+            stars=None if self.stars is None else tuple(self.stars[i] for i in index),
         )
 
     def records(self) -> list[dict[str, object]]:
         """One dictionary a row: rank, score, bucket, seed, prompt, name of its file, and `scores` with every one's.
 
-        `made` comes with them where it is known.
+        `made` and `stars` come with them where they are known.
         """
         columns = {name: column.tolist() for name, column in self.scores.items()}
         ranks = [None] * len(self) if self.ranks is None else self.ranks.tolist()
@@ -94,6 +97,7 @@ class ScoreTable:
                 "name": self.pictures.name(i),
                 "scores": {name: column[i] for name, column in columns.items()},
                 **({} if self.made is None else {"made": self.made[i]}),
+                **({} if self.stars is None else {"stars": self.stars[i]}),
             }
             for i in range(len(self))
         ]

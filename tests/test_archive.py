@@ -40,6 +40,7 @@ def test_development_files_stay_out() -> None:
     assert {
         "workflows",
         "subgraphs",
+        "locales",
         "web",
         "assets",
         "requirements.txt",

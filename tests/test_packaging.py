@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.test_imports import FILES
 
 TREE = ("setup.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "__init__.py")
-DATA = ("assets", "web", "workflows", "subgraphs")
+DATA = ("assets", "web", "workflows", "subgraphs", "locales")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def test_the_wheel_holds_every_module_and_nothing_of_development(wheel: Path) ->
         names = set(archive.namelist())
     wanted = {f"tastemaker/{path.relative_to(ROOT).as_posix()}" for path in FILES.values()} | {"tastemaker/__init__.py"}
     assert wanted == {name for name in names if name.endswith(".py")}
-    for data in ("assets/tiny-sdxl/model_index.json", "assets/page/page.html", "web/ranking.js", "workflows/lora.json"):
+    files = ("assets/tiny-sdxl/model_index.json", "assets/page/page.html", "web/ranking.js", "workflows/lora.json")
+    for data in (*files, "locales/zh/nodeDefs.json"):
         assert f"tastemaker/{data}" in names
 
 

@@ -13,12 +13,19 @@ const VIEW = "tastemaker_view"; // the node's property that remembers grid or li
 
 function addGallery(node) {
   const picks = hiddenWidget(node, "picks");
+  const marks = hiddenWidget(node, "marks");
   const container = element("div", "tastemaker-ranking");
   const gallery = new Gallery(container, {
     url: address,
     picks: () => parsePicks(picks?.value),
     setPicks: (ids) => {
       setWidget(picks, formatPicks(ids));
+      node.graph?.setDirtyCanvas?.(true, true);
+    },
+    marks: () => marks?.value ?? "",
+    setMarks: (ids, text) => {
+      if (marks && marks.value !== text) setWidget(marks, text);
+      if (picks.value !== formatPicks(ids)) setWidget(picks, formatPicks(ids));
       node.graph?.setDirtyCanvas?.(true, true);
     },
     run: () => app.queuePrompt(0),
@@ -38,7 +45,10 @@ function addGallery(node) {
       gallery.setView(node.properties?.[VIEW]);
       gallery.drawPicks();
     },
-    removed: () => gallery.viewer.close(),
+    removed: () => {
+      gallery.viewer.close();
+      gallery.cull.close();
+    },
   });
   node.setSize([Math.max(WIDTH, node.size[0]), node.size[1]]); // a workflow's own size comes after this
 }

@@ -17,10 +17,12 @@ from ...core.progress import Progress
 from ...core.texts import spreadsheet_text
 from ...images.convert import to_pil
 from ...images.decode import PictureError
+from ...images.jpeg import with_rating
 from ...images.limits import MAX_PICTURE_BYTES
 from ...images.pictures import Pictures
-from ...images.png import SIGNATURE, PngError, with_text
+from ...images.png import SIGNATURE, PngError, read_png, with_text
 from ...images.prompts import METADATA_KEY, SHEET_KEY
+from ...images.xmp import XMP_KEY, xmp_packet
 from ..table import ScoreTable
 from .page import page
 from .sheet import sheet
@@ -52,7 +54,8 @@ def save_table(
     """Save a table under `folder`, every name starting with `stem`.
 
     Pictures of a batch become PNGs. Pictures from files keep every byte they had: a PNG gets its record as one
-    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists.
+    more text, a JPEG, WebP or BMP is copied as it is, and its record is in the lists. Stars stand in PNGs and JPEGs as
+    photo tools read them.
 
     Args:
         table: ranked, in the order the files should sort.
@@ -122,9 +125,9 @@ def _save_pictures(
 
 
 def _copy(pictures: Pictures, i: int, record: dict[str, Any], name: str) -> bytes | None:
-    """Return a file's bytes as they are, and of a PNG with the record put in; None of a picture in memory.
+    """Return a file's bytes, of a PNG with the record put in; None of a picture in memory.
 
-    Raises InputError for one that is gone.
+    Stars go into PNGs and JPEGs. Raises InputError for one that is gone.
     """
     try:
         file = pictures.open(i)
@@ -135,12 +138,22 @@ def _copy(pictures: Pictures, i: int, record: dict[str, Any], name: str) -> byte
             ending = next((ending for start, ending in _ENDINGS.items() if head.startswith(start)), "")
             record["file"] = name + ending
             if head == SIGNATURE:
-                return with_text(file, METADATA_KEY, to_json(record))
+                return _rated(with_text(file, METADATA_KEY, to_json(record)), record)
             file.seek(0)
-            return file.read(MAX_PICTURE_BYTES)  # reading its folder has refused larger ones
+            data = file.read(MAX_PICTURE_BYTES)  # reading its folder has refused larger ones
+            return with_rating(data, record["stars"]) if ending == ".jpg" and record.get("stars") else data
     except (OSError, PngError, PictureError) as e:
         why = (e.strerror or e) if isinstance(e, OSError) else e
         raise InputError("scores", pictures.name(i), f"This picture's file cannot be read any more ({why}).") from e
+
+
+def _rated(png: bytes, record: Mapping[str, Any]) -> bytes:
+    """Return a PNG with the record's stars as photo tools read them. Raises PngError."""
+    if not record.get("stars"):
+        return png
+    file = io.BytesIO(png)
+    before = read_png(file, (XMP_KEY,)).texts.get(XMP_KEY, "")
+    return with_text(file, XMP_KEY, xmp_packet(record["stars"], before), international=True)
 
 
 def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
@@ -148,6 +161,8 @@ def _png(table: ScoreTable, i: int, record: Mapping[str, Any], metadata: Mapping
     for key, value in metadata.items():
         info.add_text(_keyword(key), json.dumps(value))
     info.add_text(METADATA_KEY, to_json(record))
+    if record.get("stars"):
+        info.add_itxt(XMP_KEY, xmp_packet(record["stars"]))
     data = io.BytesIO()
     to_pil(table.pictures.picture(i)).save(data, "PNG", pnginfo=info, compress_level=4)
     return data.getvalue()
@@ -173,14 +188,20 @@ def to_json(content: Any) -> str:
 
 
 def to_csv(records: list[dict[str, Any]]) -> str:
-    """Write columns rank, score, bucket, seed, prompt, file, name, then each reward. Texts cannot become formulas."""
+    """Write columns rank, score, bucket, seed, prompt, file, name, stars if there are any, then each reward.
+
+    Texts cannot become formulas.
+    """
     names = list(records[0]["scores"]) if records else []
+    rated = ["stars"] if records and "stars" in records[0] else []
     text = io.StringIO()
     # a line ends as RFC 4180 has it, and what holds either half of that is quoted: neither begins a line of its own
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["rank", "score", "bucket", "seed", "prompt", "file", "name", *map(spreadsheet_text, names)])
+    writer.writerow(
+        ["rank", "score", "bucket", "seed", "prompt", "file", "name", *rated, *map(spreadsheet_text, names)]
+    )
     for record in records:
         words = [spreadsheet_text(record.get(key) or "") for key in ("prompt", "file", "name")]
         row = [record["rank"], record["score"], record["bucket"], record["seed"], *words]
-        writer.writerow([*row, *record["scores"].values()])
+        writer.writerow([*row, *(record[key] for key in rated), *record["scores"].values()])
     return text.getvalue()

@@ -73,7 +73,7 @@ def test_what_few_people_change_is_folded(schemas: dict[str, Any]) -> None:
     for name, made in schemas.items():
         assert sorted(made["folded"]) == sorted(made["to_fold"]), name
     rank = schemas["TastemakerRank"]
-    assert {"top_k", "group_by"} == set(rank["inputs"]) - set(rank["folded"]) - {"scores", "picks"}
+    assert {"top_k", "group_by"} == set(rank["inputs"]) - set(rank["folded"]) - {"scores", "picks", "marks"}
 
 
 def test_hosts_that_fold_are_told_and_others_are_not(client: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -154,6 +155,22 @@ def test_picks_go_on_and_strange_ones_are_told(client, server) -> None:
     assert "1 words in picks are no picture ids" in notes
 
 
+def test_stars_and_rejections_go_on_into_the_saved_files(client, server) -> None:
+    first = rows(run(client, {}, {}))
+    marks = f"{first[0]['id']}:5,{first[1]['id']}:2x {'0' * 16}:3 {first[2]['id']}:9 ../../etc"
+    result = run(client, {}, {"marks": marks, "top_k": 3}, ("best scores",))
+    notes = " ".join(summary(result)["notes"])
+    assert "1 with stars or rejected before are not among these pictures" in notes
+    assert "2 words in marks are no marks" in notes
+    ratings = []
+    for entry in shown(result):
+        with Image.open(io.BytesIO(client.file(entry))) as picture:
+            found = re.search(r'xmp:Rating="(-?\d)"', picture.text.get("XML:com.adobe.xmp", ""))
+            ratings.append(found and found[1])
+            assert "workflow" in picture.text or "prompt" in picture.text
+    assert ratings == ["5", "-1", None]
+
+
 def test_no_picks_block_their_branch_only(client) -> None:
     result = run(client, {}, {}, ("picked", "best"))
     assert str(SHOW) not in result.outputs
@@ -203,12 +220,13 @@ def test_unknown_seeds_block_their_branch_only(client) -> None:
 
 
 def test_ten_thousand_pictures(client) -> None:
-    """The gallery has 500; every picture is ranked."""
+    """The gallery has 500, the culling view 2,000; every picture is ranked."""
     result = run(client, {"count": 10_000, "kind": "sizes", "side": 8, "prompts": "a\nb\nc"}, {"top_k": 3})
-    assert len(rows(result)) == 500
+    assert len(rows(result)) == 2000
+    assert summary(result)["shown"] == 500
     assert summary(result)["total"] == 10_000
     notes = " ".join(summary(result)["notes"])
-    assert "first 500 of 10,000" in notes
+    assert "first 500 of 10,000 pictures; Cull has the first 2,000" in notes
     assert "The output 'rejects' is empty" in notes  # sizes differ
 
 
@@ -238,6 +256,8 @@ BAD = [
     ("great_from", -5.0),
     ("picks", "0" * 80_000),
     ("picks", []),
+    ("marks", "0" * 90_000),
+    ("marks", []),
 ]
 
 

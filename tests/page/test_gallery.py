@@ -384,7 +384,7 @@ def test_a_workflow_from_before_the_gallery_still_loads(page: Any) -> None:
     node["inputs"], node["outputs"] = node["inputs"][:3], node["outputs"][:5]
     page.evaluate("graph => app.loadGraphData(graph)", old)
     page.wait_for_function(f"() => {RANK}?.widgets.find(w => w.name === 'top_k').value === 3")
-    assert [widget(page, n) for n in ("group_by", "keep", "picks")] == ["all", "all", ""]
+    assert [widget(page, n) for n in ("group_by", "keep", "picks", "marks")] == ["all", "all", "", ""]
     run(page)
     assert page.locator(f"{CELLS}.tm-kept").count() == 3
     assert page.evaluate(f"() => {RANK}.outputs.length") == 11

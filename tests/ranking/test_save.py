@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from tastemaker.ranking.output.save import save_table
 from tastemaker.ranking.output.sheet import sheet
 from tastemaker.ranking.table import rank_table
 
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+XAP = "http://ns.adobe.com/xap/1.0/"
 HOSTILE = '=HYPERLINK("http://x")'
 
 
@@ -58,6 +62,51 @@ def test_a_spreadsheet_sees_text_not_a_formula(tmp_path: Path) -> None:
     assert rows[0] == ["rank", "score", "bucket", "seed", "prompt", "file", "name", "r"]
     assert rows[2][4] == "'" + HOSTILE
     assert float(rows[3][1]) == -1.0  # numbers stay numbers
+
+
+def rating(path: Path) -> str | None:
+    """The rating in a PNG's XMP packet, read as XML: by the namespaces, whatever the prefixes are."""
+    with Image.open(path) as picture:
+        packet = picture.text.get("XML:com.adobe.xmp")
+    if packet is None:
+        return None
+    found = ElementTree.fromstring(packet).find(f".//{{{RDF}}}Description")
+    return found.get(f"{{{XAP}}}Rating")
+
+
+def test_stars_stand_in_the_pictures_as_photo_tools_read_them(tmp_path: Path) -> None:
+    table = replace(ranked(count=4, prompts=("a",) * 4), stars=(5, -1, 0, 1))
+    saved = save_table(table, tmp_path, "x_")
+    assert [rating(path) for path in saved.pictures] == ["5", "-1", None, "1"]
+    with saved.csv.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][-2:] == ["stars", "r"]
+    assert [row[-2] for row in rows[1:]] == ["5", "-1", "0", "1"]
+    assert [r["stars"] for r in json.loads(saved.json.read_text(encoding="utf-8"))] == [5, -1, 0, 1]
+
+
+def test_stars_of_a_file_join_its_own_xmp_and_leave_the_file_alone(tmp_path: Path) -> None:
+    """Two PNGs of a camera's tool: one has a rating of its own and a Latin-1 creator, one has no XMP."""
+    source = tmp_path / "mine"
+    source.mkdir()
+    own = (
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"><rdf:Description rdf:about="" '
+        f'xmlns:xmp="{XAP}" xmp:Rating="2" xmp:CreatorTool="caf\u00e9"/></rdf:RDF></x:xmpmeta>'
+    )
+    for name, packet in (("a", own), ("b", None)):
+        info = PngInfo()
+        if packet:
+            info.add_itxt("XML:com.adobe.xmp", packet)
+        Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(source / f"{name}.png", pnginfo=info)
+    before = [path.read_bytes() for path in sorted(source.iterdir())]
+    pictures = read_folder(source).pictures
+    table = ScoreTable(pictures, ("a", "b"), (None, None), {"r": torch.tensor([1.0, 0.0])}, "r", stars=(4, -1))
+    saved = save_table(table, tmp_path / "out", "x_", parts=["pictures"])
+    assert [rating(path) for path in saved.pictures] == ["4", "-1"]
+    with Image.open(saved.pictures[0]) as picture:
+        assert 'xmp:CreatorTool="caf\u00e9"' in picture.text["XML:com.adobe.xmp"]
+        assert np.asarray(picture)[0, 0, 0] == 90
+    assert [path.read_bytes() for path in sorted(source.iterdir())] == before
 
 
 def test_no_character_of_a_prompt_begins_a_line(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
+import { markOf, parseMarks, ratingOf, saidMark } from "../cull/model.js";
+import { CullView } from "../cull/view.js";
 import { addStyle, button, element } from "../shared/dom.js";
-import { arranged, formatScore, moved, scoreRange } from "./model.js";
+import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
 
@@ -9,7 +11,8 @@ let galleries = 0;
 
 /**
  * A gallery in `container`.
- * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `run()`, `view()` and `setView(name)` (what the
+ * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `marks()` and
+ * `setMarks(picks, text)` (those of the culling view), `run()`, `view()` and `setView(name)` (what the
  * workflow remembers).
  */
 export class Gallery {
@@ -18,6 +21,7 @@ export class Gallery {
     this.container = container;
     this.host = host;
     this.prefix = `tastemaker-${++galleries}`;
+    this.all = [];
     this.rows = [];
     this.summary = {};
     this.cells = [];
@@ -31,6 +35,19 @@ export class Gallery {
       toggle: (row) => this.toggle(row),
       moved: (index) => this.activate(index),
       closed: () => this.list.focus({ preventScroll: true }),
+    });
+    this.cull = new CullView({
+      rows: () => this.all,
+      summary: () => this.summary,
+      url: (entry) => host.url(entry),
+      picks: () => host.picks(),
+      marks: () => host.marks(),
+      set: (picks, marks) => host.setMarks(picks, marks),
+      run: () => host.run(),
+      closed: () => {
+        this.arrange();
+        this.list.focus({ preventScroll: true });
+      },
     });
     this.build();
   }
@@ -87,6 +104,8 @@ export class Gallery {
   /** Show a run's rows and what it said about them. */
   show(rows, summary = {}, sheet = null) {
     this.viewer.close();
+    this.all = rows;
+    rows = rows.slice(0, summary.shown); // all of them are in the culling view
     this.rows = rows;
     this.summary = summary;
     this.sheet = sheet;
@@ -106,6 +125,7 @@ export class Gallery {
     this.buildNotes();
     this.setView(this.host.view());
     this.arrange();
+    this.cull.renew();
   }
 
   // --- parts --------------------------------------------------------------------------------
@@ -135,6 +155,7 @@ export class Gallery {
     this.count = element("span", "tm-count");
     const first = element("div", "tm-row", { children: [this.count, element("span", "tm-space")] });
     if (this.columns.length > 1) first.append(sortBox(["rank", ...this.columns], (name) => this.sortBy(name)));
+    first.append(button("tm-button", "Cull", "Look through all pictures over the whole window (F)", () => this.openCull()));
     first.append(...this.viewButtons);
     if (this.sheet) {
       first.append(button("tm-button", "Sheet", "Open the labelled sheet", () => this.openSheet()));
@@ -292,8 +313,14 @@ export class Gallery {
     else if (event.key === " ") this.toggle(row);
     else if (event.key === "Enter") this.open();
     else if (event.key.toLowerCase() === "c") this.compare();
+    else if (event.key.toLowerCase() === "f") this.openCull();
     else return;
     event.preventDefault();
+  }
+
+  /** Cull from the active picture on. */
+  openCull() {
+    this.cull.open(this.shown[this.active] ?? 0);
   }
 
   open() {
@@ -323,22 +350,31 @@ export class Gallery {
   /** Mark what is picked; after a change of the widget from outside too. */
   drawPicks() {
     const picks = this.host.picks();
-    let here = 0;
+    const marks = parseMarks(this.host.marks());
     for (const cell of this.cells) {
-      const picked = picks.has(this.rows[cell.place].id);
-      here += picked;
+      const row = this.rows[cell.place];
+      const picked = picks.has(row.id);
+      const mark = markOf(marks, row.id);
+      const marked = cell.querySelector(".tm-marked");
+      marked.textContent = mark.rejected ? "\u2715" : "\u2605".repeat(mark.stars);
+      marked.setAttribute("aria-hidden", "true");
+      cell.setAttribute("aria-label", [described(row), saidMark(mark, false)].filter(Boolean).join("; "));
+      cell.classList.toggle("tm-rejected", mark.rejected);
       cell.classList.toggle("tm-picked", picked);
       cell.setAttribute("aria-selected", String(picked));
     }
-    const sent = this.rows.filter((row) => row.picked);
+    const here = this.all.filter((row) => picks.has(row.id)).length;
+    const sent = this.all.filter((row) => row.picked);
     const same = sent.length === here && sent.every((row) => picks.has(row.id));
-    const ids = new Set(this.rows.map((row) => row.id));
+    const rated = this.all.every((row) => ratingOf(markOf(marks, row.id)) === (row.stars ?? 0));
+    const ids = new Set(this.all.map((row) => row.id));
     const away = [...picks].filter((id) => !ids.has(id)).length;
     const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
     if (away) words.push(`${away} from another batch`);
     if (same && here) words.push("sent on");
-    this.sendButton.textContent = here ? `Send on ${here}` : "Send on none";
-    this.sendButton.hidden = same;
+    if (!rated) words.push("stars to send on");
+    this.sendButton.textContent = same ? "Send stars on" : here ? `Send on ${here}` : "Send on none";
+    this.sendButton.hidden = same && rated;
     this.said.className = here ? "tm-picks" : "tm-dim";
     this.said.textContent = words.join(" \u00b7 ");
     const focused = document.activeElement;

@@ -21,6 +21,7 @@ export function cell(row, { id, label, columns, url }) {
   const frame = element("span", "tm-box", {
     children: [
       picture,
+      element("span", "tm-marked"),
       element("span", "tm-check", { text: "\u2713", attributes: { "aria-hidden": "true" } }),
       element("span", "tm-zoom", { text: "\u2922", attributes: { title: "Enlarge", "aria-hidden": "true" } }),
     ],

@@ -1,9 +1,7 @@
 // The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
 
-import { button, element } from "../shared/dom.js";
+import { button, element, hasFewPixels } from "../shared/dom.js";
 import { facts } from "./parts.js";
-
-const PIXELS = 200; // a picture this small is shown with its pixels sharp
 
 function pane(role) {
   const picture = element("img", "tm-full", { attributes: { alt: "", draggable: "false" } });
@@ -17,7 +15,7 @@ function pane(role) {
   picture.addEventListener("load", () => {
     gone.hidden = true;
     picture.hidden = false;
-    picture.classList.toggle("tm-pixels", Math.max(picture.naturalWidth, picture.naturalHeight) <= PIXELS);
+    picture.classList.toggle("tm-pixels", hasFewPixels(picture));
   });
   picture.addEventListener("error", () => {
     gone.hidden = false;

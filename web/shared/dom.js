@@ -27,6 +27,13 @@ export function button(className, text, label, onClick) {
   });
 }
 
+const PIXELS = 200;
+
+/** Whether a picture is so small that it is shown with its pixels sharp. */
+export function hasFewPixels(picture) {
+  return Math.max(picture.naturalWidth, picture.naturalHeight) <= PIXELS;
+}
+
 /** Put the shared style sheet and others of the pack, by their whole addresses, on the page, each once. */
 export function addStyle(...hrefs) {
   for (const one of [new URL("./theme.css", import.meta.url).href, ...hrefs]) {

@@ -1,8 +1,6 @@
 // The grid: six pictures over the whole page, one click or key each. A modal dialog.
 
-import { button, element } from "../shared/dom.js";
-
-const PIXELS = 200; // a picture this small is shown with its pixels sharp
+import { button, element, hasFewPixels } from "../shared/dom.js";
 
 /**
  * The full-window view of one node.
@@ -97,7 +95,7 @@ export class GridView {
     const picture = element("img", "tmt-picture", { attributes: { alt: `picture ${place + 1}`, draggable: "false" } });
     const entry = this.host.entry(id);
     picture.addEventListener("load", () => {
-      picture.classList.toggle("tmt-pixels", Math.max(picture.naturalWidth, picture.naturalHeight) <= PIXELS);
+      picture.classList.toggle("tmt-pixels", hasFewPixels(picture));
     });
     picture.addEventListener("error", () => picture.replaceWith(element("span", "tmt-gone", { text: "Run again" })));
     picture.src = this.host.url(entry?.small);

@@ -1,9 +1,8 @@
 // The voting booth: two pictures large, side by side, and the keys that judge them. A modal dialog over the page.
 
-import { button, element } from "../shared/dom.js";
+import { button, element, hasFewPixels } from "../shared/dom.js";
 import { RETRACTED, choices, lastVoted, nextOpen, withVote } from "./model.js";
 
-const PIXELS = 200; // a picture this small is shown with its pixels sharp
 const AHEAD = 2; // pairs fetched before they are shown
 const SAID = { left: "Left", right: "Right", tie: "Tie", skip: "Skipped" };
 const KEYS = {
@@ -20,7 +19,7 @@ function pane(side) {
   gone.hidden = true;
   const box = element("div", `tmv-pane tmv-${side}`, { children: [picture, gone] });
   picture.addEventListener("load", () => {
-    picture.classList.toggle("tmv-pixels", Math.max(picture.naturalWidth, picture.naturalHeight) <= PIXELS);
+    picture.classList.toggle("tmv-pixels", hasFewPixels(picture));
   });
   picture.addEventListener("error", () => {
     gone.hidden = false;

@@ -1,0 +1,337 @@
+"""Culling over the whole window, in the real page: by keyboard, into the node's value, on to the saved pictures."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from scripts.comfy.client import ComfyClient
+from tests.page.conftest import set_renderer, shots
+from tests.page.test_gallery import CONTRAST, RANK, build, press, run, server, widget  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+VIEW = ".tastemaker-cull"
+
+
+@pytest.fixture
+def cull(page: Any) -> Iterator[Any]:
+    """Twelve pictures of two prompts, opened by keyboard."""
+    build(page, count=12, prompts="a heart\na star")
+    run(page)
+    press(page, "Home", "f")
+    page.locator(f"{VIEW}[open]").wait_for()
+    yield page
+    page.evaluate("() => document.querySelector('.tastemaker-cull')?.close()")
+
+
+def keys(page: Any, *names: str) -> None:
+    for name in names:
+        page.keyboard.press(name)
+
+
+def marks(page: Any) -> list[str]:
+    """What follows the id of each mark in the widget."""
+    return [word[17:] for word in widget(page, "marks").split(",") if word]
+
+
+def said(page: Any) -> str:
+    return page.locator(f"{VIEW} .tmc-said").text_content()
+
+
+def count(page: Any) -> str:
+    return page.locator(f"{VIEW} .tmc-count").text_content()
+
+
+def active(page: Any) -> str:
+    """Which picture the screen reader is on, in words."""
+    return page.evaluate(
+        """() => document.getElementById(document.querySelector('.tmc-list').getAttribute('aria-activedescendant'))
+            .getAttribute('aria-label')"""
+    )
+
+
+def test_stars_picks_and_rejections_by_keyboard_and_back(cull: Any) -> None:
+    assert cull.evaluate("() => document.activeElement.className") == "tmc-list"
+    keys(cull, "4", "ArrowRight", "p", "ArrowRight", "x")
+    assert marks(cull) == ["4", "0x"]
+    assert len(widget(cull, "picks")) == 16
+    assert said(cull) == "rejected"
+    assert active(cull).endswith("; rejected")
+    cull.screenshot(path=str(shots() / "cull_grid.png"))
+    keys(cull, "p")  # picked is no longer rejected
+    assert marks(cull) == ["4"]
+    keys(cull, "u", "u")
+    assert marks(cull) == ["4"]
+    assert len(widget(cull, "picks").split(",")) == 1
+    keys(cull, "u", "u", "u")
+    assert (marks(cull), widget(cull, "picks"), said(cull)) == ([], "", "Nothing to undo")
+
+
+def test_a_selection_is_marked_at_once_and_taken_back_at_once(cull: Any) -> None:
+    keys(cull, "Shift+ArrowRight", "Shift+ArrowRight", "3")
+    assert marks(cull) == ["3", "3", "3"]
+    assert said(cull) == "3 pictures: 3 stars"
+    keys(cull, "Space", "0")  # no longer in the selection, so it alone
+    assert marks(cull) == ["3", "3"]
+    keys(cull, "u", "Control+z")
+    assert marks(cull) == []
+    keys(cull, "Control+a", "x")
+    assert marks(cull) == ["0x"] * 12
+    keys(cull, "Control+a")
+    assert said(cull) == "None selected"
+
+
+def test_filters_hide_at_once_and_the_next_one_is_active(cull: Any) -> None:
+    keys(cull, "5", "ArrowRight", "2", "ArrowRight", "x", "ArrowRight", "p")
+    cull.get_by_role("button", name="Show 2 stars or more").click()
+    assert count(cull) == "2 of 12"
+    assert cull.locator(f"{VIEW} .tmc-cell").count() == 2
+    keys(cull, "Home", "0")  # the filter lets it through no more: the other one is next
+    assert count(cull) == "1 of 12"
+    assert active(cull).endswith("; 2 stars")
+    cull.get_by_role("button", name="Hide what is rejected").click()
+    assert count(cull) == "11 of 12"
+    cull.get_by_role("button", name="Show only what is picked").last.click()
+    assert count(cull) == "1 of 12"
+    keys(cull, "p")
+    assert "No picture passes this filter." in cull.locator(VIEW).inner_text()
+    keys(cull, "ArrowRight", "Enter", "c", "n", "x", "1")  # nothing to walk, nothing breaks
+    keys(cull, "u")
+    assert count(cull) == "1 of 12"
+
+
+def test_sorted_by_any_score_and_by_stars_and_grouped_by_prompt(cull: Any) -> None:
+    keys(cull, "End", "3", "Home")
+    order = cull.get_by_label("Sort by", exact=True).last
+    order.select_option("stars")
+    cull.get_by_role("button", name="Group by prompt").click()
+    assert cull.locator(f"{VIEW} .tmc-heading").all_text_contents() == ["a heart", "a star"]
+    cull.get_by_role("button", name="Group by prompt").click()
+    keys(cull, "Home")
+    assert active(cull).endswith("; 3 stars")
+    order.select_option("second")  # rises while the first one falls
+    keys(cull, "Home")
+    assert active(cull).startswith("Rank 6")
+    cull.get_by_role("button", name="Turn the order around").click()
+    keys(cull, "Home")
+    assert active(cull).startswith("Rank 1")
+
+
+def test_two_are_compared_and_zoomed_at_the_same_place(cull: Any) -> None:
+    keys(cull, "c")
+    assert cull.locator(f"{VIEW} .tmc-number").all_text_contents() == ["#1", "#2"]
+    frames = cull.locator(f"{VIEW} .tmc-frame")
+    cull.wait_for_function("() => [...document.querySelectorAll('.tmc-full')].every(one => one.naturalWidth)")
+    box = frames.nth(0).bounding_box()
+    side = min(box["width"], box["height"])
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    cull.mouse.move(left + side * 0.25, top + side * 0.75)
+    keys(cull, "z")
+    styles = cull.locator(f"{VIEW} .tmc-full").evaluate_all(
+        "all => all.map(one => [one.style.transform, one.style.transformOrigin])"
+    )
+    assert styles[0] == styles[1]
+    assert styles[0][0].startswith("scale(2")
+    found = [float(part) for part in re.findall(r"[\d.]+", styles[0][1])]
+    assert found[0] == pytest.approx(left - box["x"] + side * 0.25, abs=1)
+    assert found[1] == pytest.approx(top - box["y"] + side * 0.75, abs=1)
+    cull.screenshot(path=str(shots() / "cull_compare.png"))
+    keys(cull, "z", "ArrowRight", "2", "ArrowUp", "1")  # the right one walks on; up is the left one
+    assert cull.locator(f"{VIEW} .tmc-caption").all_inner_texts() == ["#1\n+1.000\n\u2605", "#3\n+0.273\n\u2605\u2605"]
+    assert marks(cull) == ["2", "1"]
+    keys(cull, "Escape")
+    assert cull.locator(f"{VIEW} .tmc-list").is_visible()
+
+
+def test_a_survey_of_the_selected_and_what_is_known_of_one(cull: Any) -> None:
+    keys(cull, "Space", "ArrowRight", "ArrowRight", "Space", "ArrowRight", "Space", "n", "i")
+    assert cull.locator(f"{VIEW} .tmc-number").all_text_contents() == ["#1", "#3", "#4"]
+    keys(cull, "Home", "ArrowRight", "x")
+    assert marks(cull) == ["0x"]
+    info = cull.locator(f"{VIEW} .tmc-info").inner_text()
+    for text in ("#3", "+0.273", "\u22120.818", "rejected", str(2**62 + 4), "a heart"):
+        assert text in info
+    cull.wait_for_timeout(300)
+    cull.screenshot(path=str(shots() / "cull_survey.png"))
+    keys(cull, "n", "Enter")
+    assert cull.locator(f"{VIEW} .tmc-number").all_text_contents() == ["#3"]
+    keys(cull, "ArrowRight")
+    assert cull.locator(f"{VIEW} .tmc-number").all_text_contents() == ["#4"]
+
+
+def test_escape_leaves_and_the_run_saves_the_stars(cull: Any, server: Any) -> None:  # noqa: F811
+    keys(cull, "4", "ArrowRight", "p", "x", "ArrowRight", "p", "Escape")
+    assert cull.locator(VIEW).count() == 0
+    assert cull.evaluate("() => document.activeElement.getAttribute('aria-label')").startswith("Ranked pictures")
+    assert "1 picked \u00b7 stars to send on" in cull.locator(".tm-bottom").inner_text()
+    assert cull.locator(".tm-marked").all_text_contents()[:3] == ["\u2605" * 4, "\u2715", ""]
+    cull.evaluate(
+        f"""() => {{ const save = LiteGraph.createNode('TastemakerSaveRanked'); save.pos = [700, 100];
+        app.graph.add(save); {RANK}.connect({RANK}.findOutputSlot('all scores'), save, 0); window.saveId = save.id }}"""
+    )
+    run(cull)
+    assert cull.locator(".tm-bottom").inner_text().startswith("1 picked \u00b7 sent on")
+    assert "stars" not in cull.locator(".tm-bottom").inner_text()
+    cull.wait_for_function("() => app.nodeOutputs[window.saveId]?.images?.length === 12", timeout=60_000)
+    entries = cull.evaluate("() => app.nodeOutputs[window.saveId].images")
+    ratings, client = [], ComfyClient(server.address)
+    for entry in entries[:3]:
+        with Image.open(io.BytesIO(client.file(entry))) as picture:
+            found = re.search(r'xmp:Rating="(-?\d)"', picture.text.get("XML:com.adobe.xmp", ""))
+            ratings.append(found and found[1])
+    assert ratings == ["4", "-1", None]
+
+
+def test_the_buttons_do_what_the_keys_do_and_everything_has_a_name(cull: Any) -> None:
+    cull.get_by_role("button", name="3 stars (3)").click()
+    cull.get_by_role("button", name="Pick this picture (P)").click()
+    assert (marks(cull), len(widget(cull, "picks"))) == (["3"], 16)
+    keys(cull, "ArrowRight")  # a mouse leaves the keys to the pictures
+    assert active(cull).startswith("Rank 2")
+    cull.get_by_role("button", name="Take the last mark back (U)").click()
+    assert widget(cull, "picks") == ""
+    cull.locator(f"{VIEW} .tmc-cell").nth(4).click()
+    cull.locator(f"{VIEW} .tmc-cell").nth(6).click(modifiers=["Shift"])
+    assert said(cull) == "3 selected"
+    nameless = cull.evaluate(
+        """() => [...document.querySelectorAll('.tastemaker-cull :is(button, select, [role])')]
+            .filter(e => !['presentation', 'status'].includes(e.getAttribute('role')))
+            .filter(e => !e.getAttribute('aria-label')).map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_tab_stays_inside_and_reaches_every_control(cull: Any) -> None:
+    reached = set()
+    for _ in range(40):
+        keys(cull, "Tab")
+        found = cull.evaluate(
+            """() => { const one = document.activeElement;
+            const inside = one === document.body || one.closest('.tastemaker-cull');
+            return inside ? one.getAttribute('aria-label') : 'outside'; }"""
+        )
+        assert found != "outside"
+        reached.add(found)
+    assert {"Show all pictures", "Sort by", "5 stars (5)", "Reject this picture (X)", "Pictures"} <= reached
+
+
+READ = (
+    ".tmc-count",
+    ".tmc-said",
+    ".tmc-button",
+    ".tmc-star",
+    ".tmc-keys span",
+    ".tmc-info dt",
+    ".tmc-prompt",
+    ".tmc-lit",
+)
+
+
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_every_word_can_be_read_in_both_themes(cull: Any, palette: str) -> None:
+    cull.evaluate("name => app.extensionManager.setting.set('Comfy.ColorPalette', name)", palette)
+    try:
+        cull.wait_for_timeout(1000)
+        keys(cull, "i", "1", "ArrowRight", "p", "ArrowRight", "x", "ArrowRight", "Space")
+        cull.get_by_role("button", name="Show 1 star or more").click()
+        found = {part: cull.evaluate(CONTRAST, f"{VIEW} {part}") for part in READ}
+        cull.get_by_role("button", name="Show all pictures").click()
+        cull.wait_for_timeout(300)
+        cull.screenshot(path=str(shots() / f"cull_{palette}.png"))
+        assert {part: ratio for part, ratio in found.items() if ratio < 4.5} == {}
+    finally:
+        cull.evaluate("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+
+
+# a view of its own with rows that no run has made; its pictures are drawn once
+MANY = """async count => {
+    const style = [...document.querySelectorAll('link[data-tastemaker]')].find(one => one.href.includes('cull.css'));
+    const { CullView } = await import(new URL('./view.js', style.href).href);
+    const drawn = [...Array(8).keys()].map(i => {
+        const canvas = document.createElement('canvas'), context = canvas.getContext('2d');
+        [canvas.width, canvas.height] = i % 2 ? [256, 192] : [171, 256];
+        context.fillStyle = `hsl(${i * 45} 40% 45%)`;
+        context.fillRect(0, 0, 256, 256);
+        return canvas.toDataURL('image/jpeg');
+    });
+    const rows = [...Array(count).keys()].map(i => ({ id: i.toString(16).padStart(16, '0'), rank: i + 1, score: -i,
+        scores: { one: -i, two: (i * 7919) % 2003 }, prompt: `prompt ${i % 20}`, thumb: i % 8, view: i % 8 }));
+    let picks = new Set(), marks = '';
+    window.many = new CullView({ rows: () => rows, summary: () => ({ columns: ['one', 'two'] }), url: i => drawn[i],
+        picks: () => new Set(picks), marks: () => marks, set: (a, b) => { picks = new Set(a); marks = b; },
+        run() {}, closed() {} });
+    window.many.open();
+}"""
+# scrolls to the end over some seconds: the most elements there were, and how long frames took
+SCROLL = """() => new Promise(done => {
+    const list = document.querySelector('.tastemaker-cull .tmc-list'), times = [];
+    let last = performance.now(), most = 0;
+    const step = now => {
+        times.push(now - last); last = now;
+        most = Math.max(most, document.querySelectorAll('.tastemaker-cull *').length);
+        if (list.scrollTop + list.clientHeight >= list.scrollHeight - 1) return done({ most, times: times.slice(3) });
+        list.scrollTop += 240;
+        return requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);
+})"""
+
+
+def test_of_two_thousand_only_what_is_near_is_in_the_page(page: Any) -> None:
+    build(page)
+    page.evaluate(MANY, 2000)
+    try:
+        at_first = page.locator(f"{VIEW} *").count()
+        found = page.evaluate(SCROLL)
+        times = sorted(found["times"])
+        middle, worst = times[len(times) // 2], times[-1]
+        measured = (
+            f"{len(times)} frames, median {middle:.1f} ms, worst {worst:.1f} ms, {found['most']} elements at most"
+        )
+        (shots() / "cull_scroll.txt").write_text(measured, encoding="ascii")
+        assert page.evaluate("() => document.querySelector('.tmc-list').scrollTop") > 20_000
+        assert (
+            found["most"] < 2 * at_first < 2000
+        )  # four elements for each of some 150 pictures, whatever there are in all
+        keys(page, "End")
+        assert active(page).startswith("Rank 2000")
+        assert page.locator(f"{VIEW} .tmc-active").get_attribute("aria-posinset") == "2000"
+        keys(page, "5", "Home", "ArrowDown", "PageDown")
+        page.get_by_role("button", name="Group by prompt").click()
+        page.get_by_label("Sort by", exact=True).last.select_option("two")
+        page.evaluate(SCROLL)
+        assert page.locator(f"{VIEW} *").count() < 2 * at_first
+        keys(page, "Home")
+        assert page.locator(f"{VIEW} .tmc-heading").first.text_content() == "prompt 0"
+        assert page.locator(f"{VIEW} .tmc-heading").count() < 4
+        page.get_by_role("button", name="Show 5 stars").click()
+        assert count(page) == "1 of 2,000"
+    finally:
+        page.evaluate("() => window.many.close()")
+
+
+def test_the_other_renderer_opens_it_too(page: Any) -> None:
+    set_renderer(page, "nodes 2.0")
+    try:
+        page.evaluate("() => app.graph.clear()")
+        page.wait_for_timeout(1000)  # this renderer keeps the widgets of a node whose number comes back at once
+        build(page, count=4, prompts="a heart")
+        page.wait_for_timeout(1000)
+        run(page)
+        page.get_by_role("button", name="Look through all pictures over the whole window (F)").click()
+        keys(page, "2", "Escape")
+        assert marks(page) == ["2"]
+        assert page.get_by_text("marks", exact=True).count() == 0  # the widget is the view's
+    finally:
+        page.evaluate("() => document.querySelector('.tastemaker-cull')?.close()")
+        set_renderer(page, "classic")
+
+
+def test_nothing_complained(page: Any) -> None:
+    assert page.console_problems == []

@@ -1,0 +1,76 @@
+"""Stars and rejections by hand: what a widget may hold, and which rows it means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tastemaker.core.errors import InputError
+from tastemaker.images.pictures import as_pictures
+from tastemaker.ranking import ScoreTable
+from tastemaker.ranking.marks import MAX_MARKS, find_marks, parse_marks
+from tastemaker.ranking.selection import picture_id
+
+A, B, C = "0123456789abcdef", "f" * 16, "0" * 16
+
+
+def test_words_are_ids_with_their_stars() -> None:
+    assert parse_marks(f"{A}:5,{B}:0x\n{C}:3x") == ({A: 5, B: -1, C: -1}, 0)
+    assert parse_marks("") == ({}, 0)
+
+
+def test_the_last_word_of_an_id_counts_and_none_takes_it_back() -> None:
+    assert parse_marks(f"{A}:5 {A}:2") == ({A: 2}, 0)
+    assert parse_marks(f"{A}:5 {A}:0") == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        A,
+        f"{A}:",
+        f"{A}:6",
+        f"{A}:-1",
+        f"{A}:55",
+        f"{A}:5y",
+        f"{A.upper()}:5",
+        f"{A[1:]}:5",
+        "<img src=x>",
+        f"{A}:\u0663",
+    ],
+)
+def test_other_words_are_counted_and_left_out(word: str) -> None:
+    ratings, unreadable = parse_marks(f"{word} {B}:1")
+    assert ratings == {B: 1}
+    assert unreadable == len(word.split())
+
+
+@pytest.mark.parametrize("value", [None, 5, [f"{A}:5"], {A: 5}, b"x"])
+def test_what_is_no_text_is_refused_by_name(value: object) -> None:
+    with pytest.raises(InputError, match="marks"):
+        parse_marks(value)  # type: ignore[arg-type]
+
+
+def test_it_is_bounded() -> None:
+    most = ",".join(f"{i:016x}:5x" for i in range(MAX_MARKS))
+    assert len(parse_marks(most)[0]) == MAX_MARKS
+    with pytest.raises(InputError, match="at most 4,096 marks"):
+        parse_marks(most + "," + most)
+
+
+def test_rows_are_found_among_the_known_and_behind_them() -> None:
+    images = torch.rand(4, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    images[3] = images[1]  # equal pictures have one id
+    pictures = as_pictures(images)
+    ids = [picture_id(pictures, i) for i in range(4)]
+    text = f"{ids[0]}:4,{ids[1]}:0x,{A}:1"
+    assert find_marks(pictures, text, ids) == ((4, -1, 0, -1), 1, 0)
+    assert find_marks(pictures, f"{ids[2]}:3", ids[:1]) == ((0, 0, 3, 0), 0, 0)
+
+
+def test_they_go_where_their_rows_go() -> None:
+    table = ScoreTable(torch.zeros(3, 8, 8, 3), ("a",) * 3, (1, 2, 3), {"r": torch.zeros(3)}, "r", stars=(5, 0, -1))
+    assert table.rows([2, 0]).stars == (-1, 5)
+    assert [record["stars"] for record in table.rows([2, 0]).records()] == [-1, 5]
+    with pytest.raises(InputError, match="stars"):
+        ScoreTable(torch.zeros(3, 8, 8, 3), ("a",) * 3, (1, 2, 3), {"r": torch.zeros(3)}, "r", stars=(5,))
