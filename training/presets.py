@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SMALL = {"train_batch_size": 1, "rollout_batch_size": 1, "gradient_checkpointing": "on", "rank": 8}
 # the guard looks every second epoch, which costs about a twentieth of the time; of the tiny models every epoch, since
-# matching changes them within one
+# clipped and matching change them within one
 _GUARD = {"guard": "on", "evaluate_every": 2, "evaluate_samples": 32, "evaluate_steps": 0}
 PRESETS: dict[str, dict[str, Any]] = {
     "8 GB": {**_SMALL, "height": 512, "width": 512, "targets": "attention", "samples_per_epoch": 32},
