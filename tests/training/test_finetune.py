@@ -366,6 +366,7 @@ def test_presets_are_whole_configs() -> None:
         assert isinstance(preset(name), FineTuneConfig)
         assert preset(name).guarded
         assert preset(name).evaluate_every == (1 if name == "CPU" else 2)
+        assert preset(name, algorithm="reward_gradient").evaluate_every == 2
     assert not preset("CPU", guard="off").guarded
     assert not preset("CPU", evaluate_every=0).guarded  # without comparisons there is nothing to look at
     assert not FineTuneConfig(evaluate_every=5).guarded
