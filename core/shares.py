@@ -58,7 +58,7 @@ def this_share(text: str) -> tuple[Share, int]:
 
 
 def leave() -> None:
-    """Leave the processes that `this_share` met, if it met any."""
+    """Leave the processes that a launcher started, if they met. One that exits without may abort in gloo's threads."""
     import torch
 
     if torch.distributed.is_initialized():

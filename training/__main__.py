@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, ModelFileError, TastemakerError
+from ..core.shares import leave
 from ..loaders.formats.precision import DTYPES
 from .config import FineTuneConfig
 from .preference.config import PreferenceConfig, with_preset
@@ -233,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for report in run:
             if run.writes:
                 log.info("%s", summary(report))
+    leave()  # only now: after a failure here the others may wait for this process, and it for them
     return 0
 
 
@@ -244,6 +246,7 @@ def _help(helping: Iterator[Helped]) -> int:
     except TastemakerError as e:
         log.error("%s", e)
         return 2
+    leave()
     return 0
 
 

@@ -157,12 +157,31 @@ print(dist.group.WORLD._get_backend(torch.device("cpu")).options._timeout.days)
 """
 
 
-def test_processes_wait_for_the_first_ones_grids_and_comparisons() -> None:
-    """Torch's own patience is ten minutes."""
+RUN_IN_A_GROUP = """
+import sys, torch.distributed as dist
+from tastemaker.training import __main__ as launcher
+met = launcher.launched_processes().world_size
+print(met, launcher.main([sys.argv[1]]), dist.is_initialized())
+"""
+
+
+def in_a_group_of_one(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as if a launcher had started it alone."""
     variables = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-c", GROUP_OF_ONE]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True)
+
+
+def test_a_run_that_is_done_leaves_the_others(tmp_path: Path) -> None:
+    """A process that exits in its group sometimes aborts: "terminate called without an active exception"."""
+    done = in_a_group_of_one(RUN_IN_A_GROUP, str(write(tmp_path / "one", config={**CONFIG, "epochs": 1})))
+    assert done.stdout.split() == ["1", "0", "False"], done.stderr[-2000:]
+
+
+def test_processes_wait_for_the_first_ones_grids_and_comparisons() -> None:
+    """Torch's own patience is ten minutes."""
+    done = in_a_group_of_one(GROUP_OF_ONE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["1", "2"]
 
