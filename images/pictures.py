@@ -6,7 +6,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -89,6 +89,11 @@ class Pictures(ABC):
         """Return `key` where it is known without reading anything; else None."""
         return None
 
+    @property
+    def marks(self) -> str:
+        """What a person said of some of them before they were scored, as `ranking/marks.py` reads it."""
+        return ""
+
     def learn_key(self, i: int, key: str) -> None:  # noqa: B027  a picture in memory has nothing to learn
         """Take over the key of a file that has not changed since the key was computed."""
 
@@ -133,6 +138,7 @@ class FilePictures(Pictures):
     root: Path
     files: tuple[PictureFile, ...]
     keys: dict[PictureFile, str] = field(default_factory=dict, repr=False)  # those known; shared by all rows
+    said: str = field(default="", repr=False)  # marks by hand, by content
 
     def __len__(self) -> int:
         return len(self.files)
@@ -175,7 +181,7 @@ class FilePictures(Pictures):
         return torch.from_numpy(self.pixels(i)).float() / 255
 
     def rows(self, index: Sequence[int]) -> FilePictures:
-        return FilePictures(self.root, tuple(self.files[i] for i in index), self.keys)
+        return replace(self, files=tuple(self.files[i] for i in index))
 
     def name(self, i: int) -> str:
         return self.files[i].name.rpartition("/")[2]
@@ -189,6 +195,10 @@ class FilePictures(Pictures):
 
     def content_key(self, i: int) -> str | None:
         return self.keys.get(self.files[i])
+
+    @property
+    def marks(self) -> str:
+        return self.said
 
     def learn_key(self, i: int, key: str) -> None:
         self.keys[self.files[i]] = key

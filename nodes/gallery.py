@@ -1,7 +1,8 @@
-"""What the gallery on the Rank node shows: one row a picture, with a small copy in the host's temp folder."""
+"""What galleries and culling views show: one row a picture, with a small copy in the host's temp folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import TastemakerError
@@ -13,6 +14,7 @@ from ..ranking.selection import BUCKETS, ID_LENGTH, Picks
 from . import host
 
 if TYPE_CHECKING:
+    from ..images.pictures import Pictures
     from ..ranking import ScoreTable
 
 MAX_ROWS = 2000
@@ -21,6 +23,7 @@ MAX_VIEWS = 100  # large copies of pictures that are no files the page could ope
 MAX_SHOWN_PROMPT = 1000  # characters; the table keeps all of them
 MAX_COMPARED = 2000  # rows for the agreement of two columns, which looks at every pair of rows
 MAX_COLUMNS_COMPARED = 6
+_PAUSE = 0.1  # seconds between two messages of progress: each costs more than reading a small file
 
 
 def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
@@ -33,14 +36,12 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
     progress.phase("pictures", count)
     rows = []
     for i, record in enumerate(ranked.rows(range(count)).records()):
-        key, shown = _shown(ranked, i)
-        seed = record["seed"]
+        key, shown = _shown(ranked.pictures, i)
         rows.append(
             {
-                **record,
+                **_worded(record),
                 **shown,
-                "prompt": shortened(str(record["prompt"]), MAX_SHOWN_PROMPT),
-                "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
+                **_carried(ranked.stars, ranked.picked, i),
                 "id": key[:ID_LENGTH],
                 "kept": i in chosen,
             }
@@ -49,29 +50,74 @@ def gallery_rows(ranked: ScoreTable, kept: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _shown(ranked: ScoreTable, i: int) -> tuple[str, dict[str, Any]]:
+def cull_rows(
+    pictures: Pictures,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    stars: Sequence[int] | None = None,
+    picked: Sequence[bool] | None = None,
+) -> list[dict[str, Any]]:
+    """Return rows for the culling view of a node that ranks nothing, the first 2,000, in their order.
+
+    Files that the page can open need no copies: only those that are seen are opened. `stars` and `picked` are what the
+    pictures came with. May raise a cancel.
+    """
+    progress, rows = host.HostProgress(_PAUSE), []
+    progress.phase("pictures", min(len(records), MAX_ROWS))
+    for i, record in enumerate(records[:MAX_ROWS]):
+        key, shown = _shown(pictures, i, copy_files=False)
+        rows.append({**_worded(record), **shown, **_carried(stars, picked, i), "id": key[:ID_LENGTH]})
+        progress.advance()
+    return rows
+
+
+def with_marks(rows: list[dict[str, Any]], found: Marks) -> list[dict[str, Any]]:
+    """Return rows with the marks that the node sends on, which the page compares with those it has."""
+    return [row | {"stars": found.stars[i], "picked": found.picked[i]} for i, row in enumerate(rows)]
+
+
+def _worded(record: Mapping[str, Any]) -> dict[str, Any]:
+    seed = record["seed"]
+    return {
+        **record,
+        "prompt": shortened(str(record["prompt"]), MAX_SHOWN_PROMPT),
+        "seed_text": "" if seed is None else str(seed),  # the page's numbers end at 2**53
+    }
+
+
+def _carried(stars: Sequence[int] | None, picked: Sequence[bool] | None, i: int) -> dict[str, Any]:
+    """Return what a row came with, which holds until somebody marks it in the page; nothing where it has no marks."""
+    rating, chosen = stars[i] if stars else 0, bool(picked and picked[i])
+    return {"carried": {"stars": rating, "picked": chosen}} if rating or chosen else {}
+
+
+def _shown(pictures: Pictures, i: int, *, copy_files: bool = True) -> tuple[str, dict[str, Any]]:
     """Return a picture's key, and its `thumb` and `view`: the small copy, and the picture itself or a large copy.
 
+    Without `copy_files`, a file that the page can open has no small copy unless another node has made it.
     A file that has gone since it was scored has neither, and no key, so nothing can pick it.
     """
     try:
-        key = ranked.pictures.key(i)
-        thumb = host.temp_picture(f"{key}_{THUMBNAIL_SIDE}", lambda: _small(ranked, i, THUMBNAIL_SIDE))
-        path = ranked.pictures.file(i)
+        key = pictures.key(i)
+        path = pictures.file(i)
         view = host.view_entry(path) if path is not None else None
-        large = max(ranked.pictures.size(i)) > THUMBNAIL_SIDE
+        name = f"{key}_{THUMBNAIL_SIDE}"
+        thumb = host.known_picture(name) if view is not None and not copy_files else None
+        if thumb is None and (view is None or copy_files):
+            thumb = host.temp_picture(name, lambda: _small(pictures, i, THUMBNAIL_SIDE))
+        large = max(pictures.size(i)) > THUMBNAIL_SIDE
         if view is None and large and i < MAX_VIEWS:
-            view = host.temp_picture(f"{key}_{VIEW_SIDE}", lambda: _small(ranked, i, VIEW_SIDE))
+            view = host.temp_picture(f"{key}_{VIEW_SIDE}", lambda: _small(pictures, i, VIEW_SIDE))
     except TastemakerError:
         return "", {"thumb": None, "view": None}
-    return key, {"thumb": thumb, "view": view or thumb}
+    return key, {"thumb": thumb or view, "view": view or thumb}
 
 
-def _small(ranked: ScoreTable, i: int, side: int) -> tuple[bytes, str]:
+def _small(pictures: Pictures, i: int, side: int) -> tuple[bytes, str]:
     """Return a copy's data and extension: as it is when it fits, else a JPEG."""
-    if max(ranked.pictures.size(i)) <= side:
-        return preview(ranked.pictures.picture(i), side)
-    return encoded(thumbnail(ranked.pictures, i, side)), "jpg"
+    if max(pictures.size(i)) <= side:
+        return preview(pictures.picture(i), side)
+    return encoded(thumbnail(pictures, i, side)), "jpg"
 
 
 def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
@@ -86,7 +132,7 @@ def agreement_rows(ranked: ScoreTable) -> list[dict[str, Any]]:
 
 
 def summary(
-    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, marked: Marks, notes: list[str]
+    ranked: ScoreTable, rows: list[dict[str, Any]], kept: int, picked: Picks, marks: Marks, notes: list[str]
 ) -> dict[str, Any]:
     """Return what the page says about the whole table."""
     notes = list(notes)
@@ -100,10 +146,7 @@ def summary(
         notes.append(f"{picked.missing} picked before are not among these pictures.")
     if picked.unreadable:
         notes.append(f"{picked.unreadable} words in picks are no picture ids and are left out.")
-    if marked.missing:
-        notes.append(f"{marked.missing} with stars or rejected before are not among these pictures.")
-    if marked.unreadable:
-        notes.append(f"{marked.unreadable} words in marks are no marks and are left out.")
+    notes += said_of(marks)
     return {
         "total": len(ranked),
         "shown": MAX_SHOWN,
@@ -116,3 +159,13 @@ def summary(
         "agreement": agreement_rows(ranked),
         "notes": notes,
     }
+
+
+def said_of(marks: Marks) -> list[str]:
+    """Say which marks of a widget came to nothing, a line each."""
+    lines = []
+    if marks.missing:
+        lines.append(f"{marks.missing} with stars or rejected before are not among these pictures.")
+    if marks.unreadable:
+        lines.append(f"{marks.unreadable} words in marks are no marks and are left out.")
+    return lines

@@ -48,6 +48,11 @@ def pictures_input(name: str, tooltip: str, *, optional: bool = False) -> io.Inp
     return io.MultiType.Input(name, types=[io.Image, TastePictures], tooltip=tooltip, optional=optional)
 
 
+def marks_input(tooltip: str) -> io.Input:
+    """Return the widget that the culling view fills."""
+    return io.String.Input("marks", default="", optional=True, socketless=True, tooltip=tooltip)
+
+
 def dtype_input(tooltip: str) -> io.Input:
     """Return the combo of number formats that networks are loaded in."""
     return io.Combo.Input("dtype", options=["auto", *DTYPES], default="auto", tooltip=tooltip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -10,6 +11,7 @@ from ..core.errors import InputError
 from ..images.limits import MAX_PICTURES
 from . import host
 from .checked import checked
+from .inputs import marks_input
 from .listing import schema
 from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
@@ -79,6 +81,10 @@ class TastemakerLoadImages(io.ComfyNode):
                     tooltip="Also give the pictures as IMAGE for other nodes, as far as memory reaches: as one batch, "
                     "or one after the other where sizes differ. Score, Rank and Save Ranked do not need it.",
                 ),
+                marks_input(
+                    "Stars, picks and rejections by hand, which Rank and Save Ranked know too. The view behind the "
+                    "button Cull fills it."
+                ),
             ],
             outputs=[
                 TastePictures.Output(display_name="pictures", tooltip="For Score: read from disk as they are needed."),
@@ -119,9 +125,13 @@ class TastemakerLoadImages(io.ComfyNode):
         order: str,
         max_pictures: int,
         as_batch: bool,
+        marks: str = "",
     ) -> io.NodeOutput:
         from ..images.folder import read_folder
+        from ..ranking.marks import find_marks, parse_marks
+        from .gallery import said_of, with_marks
 
+        parse_marks(marks)  # what is no list of marks is refused before any work
         found = read_folder(
             host.picture_folder(folder),
             recursive=subfolders,
@@ -137,8 +147,33 @@ class TastemakerLoadImages(io.ComfyNode):
             raise InputError("folder", folder, f"It holds no picture that can be used.\n{report}\n")
         images, remark = _images(found, as_batch)
         report += remark
-        prompts = PromptList(found.prompts, found.seeds)
-        return io.NodeOutput(found.pictures, prompts, report, images, ui={"tastemaker_report": [report]})
+        rows = _rows(found)
+        hand = find_marks(found.pictures, marks, [row["id"] for row in rows])
+        prompts, pictures = PromptList(found.prompts, found.seeds), replace(found.pictures, said=marks)
+        ui = {
+            "tastemaker_report": ["\n".join([report, *said_of(hand)])],
+            "tastemaker_cull": with_marks(rows, hand),
+            "tastemaker_summary": [{"total": len(pictures), "columns": []}],
+        }
+        return io.NodeOutput(pictures, prompts, report, images, ui=ui)
+
+
+def _rows(found: Folder) -> list[dict[str, Any]]:
+    """Return what the culling view shows. What a picture is known by costs reading its file once, ever."""
+    from ..ranking.cache import ScoreCache
+    from .gallery import MAX_ROWS, cull_rows
+
+    count = min(len(found.pictures), MAX_ROWS)
+    first = found.pictures.rows(range(count))
+    records = [
+        {"prompt": found.prompts[i], "seed": found.seeds[i], "name": first.name(i), "scores": {}} for i in range(count)
+    ]
+    with ScoreCache(host.score_cache()) as remembered:
+        remembered.recall_keys(first)
+        unknown = [i for i in range(count) if first.content_key(i) is None]
+        rows = cull_rows(first, records)
+        remembered.remember_keys(first, unknown)
+    return rows
 
 
 def summary(folder: str, found: Folder) -> str:

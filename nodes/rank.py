@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..ranking.selection import RankOptions
 from . import host
 from .checked import checked
-from .inputs import widgets
+from .inputs import marks_input, widgets
 from .listing import schema
 from .wires import CATEGORY, PromptList, TastePrompts, TasteScores
 
@@ -44,13 +44,7 @@ class TastemakerRank(io.ComfyNode):
                     socketless=True,
                     tooltip="Pictures picked by hand. The gallery fills it; its button Send on runs the graph.",
                 ),
-                io.String.Input(
-                    "marks",
-                    default="",
-                    optional=True,
-                    socketless=True,
-                    tooltip="Stars and rejections by hand. The view behind the button Cull fills it.",
-                ),
+                marks_input("Stars and rejections by hand. The view behind the button Cull fills it."),
             ],
             # saved workflows link outputs by place: new ones go at the end
             outputs=[
@@ -82,7 +76,7 @@ class TastemakerRank(io.ComfyNode):
     @checked
     def execute(cls, scores: ScoreTable, picks: str = "", marks: str = "", **options: Any) -> io.NodeOutput:
         from ..images.convert import from_pil
-        from ..ranking.marks import find_marks, parse_marks
+        from ..ranking.marks import marked, parse_marks
         from ..ranking.output.sheet import sheet
         from ..ranking.selection import find_picks, parse_picks
         from ..ranking.table import rank_table
@@ -93,12 +87,15 @@ class TastemakerRank(io.ComfyNode):
         ranked, kept, rejected = rank_table(scores, **options)
         rows = gallery_rows(ranked, kept)
         known = [row["id"] for row in rows]
-        picked, marked = find_picks(ranked.pictures, picks, known), find_marks(ranked.pictures, marks, known)
-        if any(marked.stars):
-            ranked = replace(ranked, stars=marked.stars)
-        chosen = set(picked.rows)
+        picked = find_picks(ranked.pictures, picks, known)
+        ranked, found = marked(ranked, marks, known)
+        # picked here, or before where nothing was said here
+        chosen = {*picked.rows, *(i for i, before in enumerate(found.picked) if before)}
+        picked = picked._replace(rows=sorted(chosen))
+        if chosen:
+            ranked = replace(ranked, picked=tuple(i in chosen for i in range(len(ranked))))
         for i, row in enumerate(rows):
-            row |= {"picked": i in chosen, "stars": marked.stars[i]}
+            row |= {"picked": i in chosen, "stars": found.stars[i]}
         picture = sheet(ranked)
         notes: list[str] = []
         sizes = options.get("sizes", RankOptions.sizes)
@@ -106,7 +103,7 @@ class TastemakerRank(io.ComfyNode):
         outputs[_SHEET] = from_pil(picture)
         ui = {
             "tastemaker_ranking": rows,
-            "tastemaker_summary": [summary(ranked, rows, len(kept), picked, marked, notes)],
+            "tastemaker_summary": [summary(ranked, rows, len(kept), picked, found, notes)],
             "tastemaker_sheet": [host.preview_entry(picture, "sheet")],
         }
         return io.NodeOutput(*outputs, ui=ui)

@@ -11,7 +11,7 @@ from ..core.errors import InputError
 from ..core.texts import shortened
 from . import host
 from .checked import checked
-from .inputs import pictures_input, prompts_input
+from .inputs import marks_input, pictures_input, prompts_input
 from .listing import schema
 from .load_images import listed
 from .wires import (
@@ -68,6 +68,10 @@ class TastemakerScore(io.ComfyNode):
                     tooltip="Remember scores, so that a picture is not scored twice by the same reward with the same "
                     "prompt. Off scores everything anew and keeps nothing.",
                 ),
+                marks_input(
+                    "Stars, picks and rejections by hand, which Rank and Save Ranked know too. The view behind the "
+                    "button Cull fills it."
+                ),
             ],
             outputs=[TasteScores.Output(display_name="scores", tooltip="Pictures, prompts, seeds and scores.")],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
@@ -84,12 +88,16 @@ class TastemakerScore(io.ComfyNode):
         latents: dict[str, Any] | None = None,
         masks: torch.Tensor | None = None,
         cache: bool = True,
+        marks: str = "",
     ) -> io.NodeOutput:
         from ..images.graph import made_by
         from ..images.pictures import as_pictures
         from ..ranking.cache import ScoreCache
+        from ..ranking.marks import marked, parse_marks
         from ..ranking.scoring import score_pictures
+        from .gallery import cull_rows, said_of, with_marks
 
+        parse_marks(marks)  # what is no list of marks is refused before any work
         pictures = as_pictures(images)
         count = len(pictures)
         found = made_by(cls.hidden.prompt, str(cls.hidden.unique_id), "images")
@@ -110,7 +118,15 @@ class TastemakerScore(io.ComfyNode):
                 progress=host.HostProgress(),
             )
         told = own_note(found, count, prompt=prompts is None, seeds=made.seeds is None)
-        return io.NodeOutput(scored.table, ui={"tastemaker_report": ["\n".join([summary(scored, count), *told])]})
+        before, _ = marked(scored.table, pictures.marks)  # those of Load Images
+        rows = cull_rows(before.pictures, before.records(), stars=before.stars, picked=before.picked)
+        table, hand = marked(before, marks, [row["id"] for row in rows])
+        ui = {
+            "tastemaker_report": ["\n".join([summary(scored, count), *told, *said_of(hand)])],
+            "tastemaker_cull": with_marks(rows, hand),
+            "tastemaker_summary": [{"total": len(table), "columns": list(table.scores)}],
+        }
+        return io.NodeOutput(table, ui=ui)
 
 
 def own_prompt(found: Made, reward: Reward) -> tuple[str]:

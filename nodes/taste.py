@@ -14,6 +14,7 @@ from ..ranking.selection import ID_LENGTH
 from ..taste.clicks import Click, parse_clicks
 from . import host
 from .checked import checked
+from .inputs import marks_input
 from .listing import schema
 from .wires import CATEGORY, TasteReward, TasteScores, TasteVotes
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..ranking import ScoreTable
+    from ..ranking.marks import Marks
     from ..rewards import Reward
     from ..taste import Taste
     from ..taste.picture import Explained
@@ -84,6 +86,10 @@ class TastemakerLearnTaste(io.ComfyNode):
                     socketless=True,
                     tooltip="Clicks not yet stored. The page fills it; the next run stores them.",
                 ),
+                marks_input(
+                    "Stars, picks and rejections by hand: each counts as a click on the better picture. The view "
+                    "behind the button Cull fills it; those that came with scores count too."
+                ),
             ],
             outputs=[
                 TasteReward.Output(
@@ -115,21 +121,30 @@ class TastemakerLearnTaste(io.ComfyNode):
         more_scores: ScoreTable | None = None,
         votes: str | None = None,
         clicks: str = "",
+        marks: str = "",
     ) -> io.NodeOutput:
         from ..images.convert import from_pil
+        from ..ranking.marks import marked
         from ..ranking.table import joined_tables
         from ..taste import learn, read_taste, write_taste
+        from ..taste.clicks import clicks_of_marks
         from ..taste.picture import learned_picture
+        from ..taste.taste import without_stars
         from ..taste.words import report
+        from .gallery import cull_rows, said_of, with_marks
 
         cast = parse_clicks(clicks)
         path = host.taste_file(name)
-        before = read_taste(path) if path.is_file() else None
+        stored = read_taste(path) if path.is_file() else None
         table, notes = _candidates(scores if more_scores is None else joined_tables(scores, more_scores))
         ids = [table.pictures.key(i)[:ID_LENGTH] for i in range(len(table))]
+        _, hand = marked(table, marks, ids)
+        starred = clicks_of_marks(ids, hand.stars, hand.picked)
+        notes += [*said_of(hand), *_lonely(hand, starred)]
+        before = stored and without_stars(stored, {click.picked for click in starred})
         with host.in_use(reward.modules.values()):
             taste, features = learn(
-                [*cast, *_picked(table, ids, liked), *_voted(votes, ids, notes)],
+                [*cast, *starred, *_picked(table, ids, liked), *_voted(votes, ids, notes)],
                 table.pictures,
                 reward,
                 ids=ids,
@@ -138,7 +153,7 @@ class TastemakerLearnTaste(io.ComfyNode):
                 name=name,
                 before=before,
             )
-        if before is None or len(taste.answers) > len(before.answers):
+        if stored is None or [a.click for a in taste.answers] != [a.click for a in stored.answers]:
             write_taste(taste, path)
         kept = {(answer.click.shown, answer.click.at) for answer in taste.answers}
         strangers = sum((click.shown, click.at) not in kept for click in cast)
@@ -148,6 +163,10 @@ class TastemakerLearnTaste(io.ComfyNode):
         picture = learned_picture(taste, table.pictures, numbers, _explained(taste, reward, table, numbers))
         ui = {
             "tastemaker_taste": _rows(table, ids, features),
+            "tastemaker_cull": with_marks(
+                cull_rows(table.pictures, table.records(), stars=table.stars, picked=table.picked), hand
+            ),
+            "tastemaker_summary": [{"total": len(table), "columns": list(table.scores)}],
             "tastemaker_taste_summary": [
                 {**_summary(taste, said, notes), "kept": [_as_sent(click) for click in cast if _key(click) in kept]}
             ],
@@ -207,6 +226,13 @@ def _picked(table: ScoreTable, ids: list[str], liked: ScoreTable | None) -> list
         if others:
             clicks.append(Click((one, *others), one, "liked", 0))
     return clicks
+
+
+def _lonely(hand: Marks, starred: list[Click]) -> list[str]:
+    """Say so where stars teach nothing, as there is nothing to compare them with."""
+    if starred or not any(hand.stars):
+        return []
+    return ["Stars teach by comparison: give other pictures fewer, or reject some."]
 
 
 def _explained(taste: Taste, reward: Reward, table: ScoreTable, features: np.ndarray) -> list[Explained]:

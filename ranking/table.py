@@ -31,6 +31,7 @@ class ScoreTable:
             tensor whose first axis is B.
         buckets: B of "great", "ok" and "bad" once ranked; else None.
         stars: B ratings by hand, 1 to 5, 0 without one, -1 rejected; None where nobody has rated.
+        picked: B times whether it was picked by hand before; None where nobody has picked.
         made: how each picture was made beyond prompt and seed, as JSON takes it, for its file; None where nothing says.
     """
 
@@ -45,12 +46,14 @@ class ScoreTable:
     buckets: tuple[str, ...] | None = None
     made: tuple[Mapping[str, Any], ...] | None = None
     stars: tuple[int, ...] | None = None
+    picked: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pictures", as_pictures(self.pictures))
         count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
         known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made, "stars": self.stars}
+        known["picked"] = self.picked
         columns |= {name: column for name, column in known.items() if column is not None}
         for name, column in columns.items():
             if len(column) != count:
@@ -78,6 +81,7 @@ class ScoreTable:
             buckets=None if self.buckets is None else tuple(self.buckets[i] for i in index),
             made=None if self.made is None else tuple(self.made[i] for i in index),
             stars=None if self.stars is None else tuple(self.stars[i] for i in index),
+            picked=None if self.picked is None else tuple(self.picked[i] for i in index),
         )
 
     def records(self) -> list[dict[str, object]]:
@@ -104,7 +108,7 @@ class ScoreTable:
 
 
 def joined_tables(*tables: ScoreTable) -> ScoreTable:
-    """Join tables, one below the other: unranked, with the scores that all of them have, and no extras.
+    """Join tables, one below the other: unranked, with the scores that all of them have, marks, and no extras.
 
     Raises InputError where they share no score.
     """
@@ -121,7 +125,15 @@ def joined_tables(*tables: ScoreTable) -> ScoreTable:
         tuple(seed for table in tables for seed in table.seeds),
         {name: torch.cat([table.scores[name] for table in tables]) for name in shared},
         first.main if first.main in shared else shared[0],
+        stars=_joined([table.stars or (0,) * len(table) for table in tables]),
+        picked=_joined([table.picked or (False,) * len(table) for table in tables]),
     )
+
+
+def _joined(columns: list[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    """Return marks one after the other; None where there are none."""
+    whole = tuple(mark for column in columns for mark in column)
+    return whole if any(whole) else None
 
 
 def rank_table(table: ScoreTable, **settings: Any) -> tuple[ScoreTable, list[int], list[int]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..core.errors import InputError
 from ..core.files import parse_json
 
-KINDS = ("telling", "random", "repeat", "liked", "voted")  # how a grid came to be asked
+KINDS = ("telling", "random", "repeat", "liked", "voted", "starred")  # how a grid came to be asked
 MAX_CLICKS = 5000
 MAX_GRID = 12
 _ID = re.compile(r"[0-9a-f]{8,64}")
+_PICKED = 6  # as a number of stars
 _LATEST = 2**53 - 1  # what the page can count to
 _ADVICE = "The page fills this in. Clear the clicks of this node and click again."
 
@@ -63,3 +65,25 @@ def _click(row: Any) -> Click:
     if not grid or not (picked == "" or picked in shown) or kind not in KINDS or not when:
         raise InputError("clicks", row, _ADVICE)
     return Click(tuple(shown), picked, kind, at)
+
+
+def clicks_of_marks(ids: Sequence[str], stars: Sequence[int], picked: Sequence[bool]) -> list[Click]:
+    """Return marks by hand as clicks: each marked picture was picked among up to five that have fewer stars.
+
+    A pick is more than five stars, a rejection (-1) less than one; where nothing has less than a pick, it was picked
+    among pictures without marks. The same marks give the same clicks.
+    """
+    levels = {
+        one: _PICKED if chosen else rating
+        for one, rating, chosen in zip(ids, stars, picked, strict=True)
+        if rating or chosen
+    }
+    unmarked = [one for one in ids if one not in levels]
+    clicks = []
+    for number, (one, level) in enumerate(sorted(levels.items())):
+        lower = sorted(other for other, theirs in levels.items() if theirs < level)
+        others = lower or (unmarked if level == _PICKED else [])
+        grid = dict.fromkeys(others[(number * 5 + k) % len(others)] for k in range(min(5, len(others))))
+        if grid:
+            clicks.append(Click((one, *grid), one, "starred", 0))
+    return clicks

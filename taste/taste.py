@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -156,6 +156,12 @@ def with_clicks(taste: Taste, clicks: Sequence[Click], ids: Sequence[str], featu
         if all(one in row for one in click.shown) and (click.shown, click.at) not in known
     ]
     return replace(taste, answers=(*taste.answers, *new))
+
+
+def without_stars(taste: Taste, ids: Collection[str]) -> Taste:
+    """Return a taste without the answers that the stars of these pictures gave before: their stars now count."""
+    kept = (one for one in taste.answers if one.click.kind != "starred" or one.click.picked not in ids)
+    return replace(taste, answers=tuple(kept))
 
 
 def check_rewards(taste: Taste, rewards: Sequence[Reward]) -> None:

@@ -1,6 +1,7 @@
 // The gallery on the Rank node: joins web/gallery/ to the page.
 
 import { app } from "../../scripts/app.js";
+import { formatMarks, parseHand } from "./cull/model.js";
 import { Gallery } from "./gallery/gallery.js";
 import { formatPicks, parsePicks } from "./gallery/model.js";
 import { element } from "./shared/dom.js";
@@ -17,15 +18,13 @@ function addGallery(node) {
   const container = element("div", "tastemaker-ranking");
   const gallery = new Gallery(container, {
     url: address,
-    picks: () => parsePicks(picks?.value),
-    setPicks: (ids) => {
-      setWidget(picks, formatPicks(ids));
-      node.graph?.setDirtyCanvas?.(true, true);
+    own: () => {
+      const hand = parseHand(marks?.value);
+      return { marks: hand.marks, picks: new Set([...parsePicks(picks?.value), ...hand.picks]) };
     },
-    marks: () => marks?.value ?? "",
-    setMarks: (ids, text) => {
-      if (marks && marks.value !== text) setWidget(marks, text);
-      if (picks.value !== formatPicks(ids)) setWidget(picks, formatPicks(ids));
+    write: (own) => {
+      const texts = [[marks, formatMarks(own.marks)], [picks, formatPicks(own.picks)]];
+      for (const [widget, text] of texts) if (widget && widget.value !== text) setWidget(widget, text);
       node.graph?.setDirtyCanvas?.(true, true);
     },
     run: () => app.queuePrompt(0),

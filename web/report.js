@@ -1,6 +1,7 @@
 // What a node has to say, on the node: how many pictures, what a file holds, what is wrong. Texts go in as textContent.
 
 import { app } from "../../scripts/app.js";
+import { Culling } from "./cull/node.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 
@@ -14,18 +15,34 @@ const HEIGHT = {
   TastemakerReport: 150,
 };
 
+const CULLED = ["TastemakerLoadImages", "TastemakerScore"];
+
 function addReport(node, height) {
   addStyle();
-  const container = element("div", "tastemaker-report tm-empty", {
-    text: "Run the graph to see what was found.",
+  const text = element("div", "tm-empty", { text: "Run the graph to see what was found." });
+  const container = element("div", "tastemaker-report", {
     attributes: { role: "log", "aria-label": "Report", tabindex: "0" }, // a long list scrolls, with the keyboard too
+    children: [text],
   });
+  const culling = CULLED.includes(node.comfyClass) ? new Culling(node) : null;
+  if (culling) container.prepend(culling.element);
+  culling?.listen(container);
   const show = (message) => {
-    container.classList.remove("tm-empty");
-    container.textContent = message.tastemaker_report.join("\n");
+    text.classList.remove("tm-empty");
+    text.textContent = message.tastemaker_report.join("\n");
+    culling?.show(message);
   };
-  addPanel(node, { name: "report", element: container, output: "tastemaker_report", height, show });
+  addPanel(node, {
+    name: "report",
+    element: container,
+    output: "tastemaker_report",
+    height,
+    show,
+    configured: () => culling?.draw(),
+    removed: () => culling?.close(),
+  });
 }
+
 
 app.registerExtension({
   name: "tastemaker.report",

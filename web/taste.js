@@ -1,6 +1,7 @@
 // Clicks on the Learn Taste node: joins web/taste/ to the page.
 
 import { app } from "../../scripts/app.js";
+import { Culling } from "./cull/node.js";
 import { element } from "./shared/dom.js";
 import { addPanel, rootGraph } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
@@ -13,23 +14,34 @@ const HEIGHT = 330;
 function addTeaching(node) {
   const clicks = hiddenWidget(node, "clicks");
   const container = element("div", "tastemaker-taste");
+  const culling = new Culling(node);
   const panel = new TastePanel(container, {
     clicks: () => parseClicks(clicks?.value),
     setClicks: (list) => setWidget(clicks, formatClicks(list)),
     url: address,
     run: () => app.queuePrompt(0),
     now: () => Date.now(),
+    cull: culling.element,
   });
+  culling.listen(container);
   node.tastemakerTaste = panel;
   addPanel(node, {
     name: "teaching",
     element: container,
     output: "tastemaker_taste",
     height: HEIGHT,
-    show: (message) =>
-      panel.show(message.tastemaker_taste, message.tastemaker_taste_summary?.[0], message.tastemaker_picture?.[0]),
-    configured: () => panel.draw(),
-    removed: () => panel.view.close(),
+    show: (message) => {
+      panel.show(message.tastemaker_taste, message.tastemaker_taste_summary?.[0], message.tastemaker_picture?.[0]);
+      culling.show(message);
+    },
+    configured: () => {
+      panel.draw();
+      culling.draw();
+    },
+    removed: () => {
+      panel.view.close();
+      culling.close();
+    },
   });
 }
 

@@ -21,7 +21,16 @@ from .folders import (
     weight_names,
 )
 from .memory import compute_device, device_gigabytes, in_use, loading, preferred_dtype
-from .page import blocked, preview_entry, saved_entry, tell_page, temp_picture, view_entry, workflow_metadata
+from .page import (
+    blocked,
+    known_picture,
+    preview_entry,
+    saved_entry,
+    tell_page,
+    temp_picture,
+    view_entry,
+    workflow_metadata,
+)
 from .progress import HostProgress
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "device_gigabytes",
     "evaluations_folder",
     "in_use",
+    "known_picture",
     "loading",
     "model_folders",
     "output_place",

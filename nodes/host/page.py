@@ -75,7 +75,7 @@ def temp_picture(name: str, make: Callable[[], tuple[bytes, str]], *, timeless: 
 
     folder = Path(folder_paths.get_temp_directory())
     stem = f"tastemaker_{name}"
-    found = next((n for n in (f"{stem}.jpg", f"{stem}.png") if (folder / n).is_file()), None)
+    found = _there(folder, stem)
     if found is None:
         data, extension = make()
         found = f"{stem}.{extension}"
@@ -85,6 +85,18 @@ def temp_picture(name: str, make: Callable[[], tuple[bytes, str]], *, timeless: 
     if timeless:
         os.utime(folder / found, (0, 0))
     return _entry(found, "", "temp")
+
+
+def known_picture(name: str) -> dict[str, str] | None:
+    """Describe a picture that `temp_picture` has written under this name; None where none has been."""
+    import folder_paths
+
+    found = _there(Path(folder_paths.get_temp_directory()), f"tastemaker_{name}")
+    return found and _entry(found, "", "temp")
+
+
+def _there(folder: Path, stem: str) -> str | None:
+    return next((n for n in (f"{stem}.jpg", f"{stem}.png") if (folder / n).is_file()), None)
 
 
 # --- files that are there ---------------------------------------------------------------------

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tastemaker.core.errors import InputError
 from tastemaker.images.pictures import as_pictures
 from tastemaker.ranking import ScoreTable
-from tastemaker.ranking.marks import MAX_MARKS, find_marks, parse_marks
+from tastemaker.ranking.marks import MAX_MARKS, find_marks, marked, parse_marks
 from tastemaker.ranking.selection import picture_id
+from tastemaker.ranking.table import joined_tables
 
 A, B, C = "0123456789abcdef", "f" * 16, "0" * 16
 
 
 def test_words_are_ids_with_their_stars() -> None:
-    assert parse_marks(f"{A}:5,{B}:0x\n{C}:3x") == ({A: 5, B: -1, C: -1}, 0)
+    assert parse_marks(f"{A}:5,{B}:0x\n{C}:3p") == ({A: (5, False), B: (-1, False), C: (3, True)}, 0)
     assert parse_marks("") == ({}, 0)
 
 
 def test_the_last_word_of_an_id_counts_and_none_takes_it_back() -> None:
-    assert parse_marks(f"{A}:5 {A}:2") == ({A: 2}, 0)
-    assert parse_marks(f"{A}:5 {A}:0") == ({}, 0)
+    assert parse_marks(f"{A}:5p {A}:2") == ({A: (2, False)}, 0)
+    assert parse_marks(f"{A}:5 {A}:0") == ({A: (0, False)}, 0)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,7 @@ def test_the_last_word_of_an_id_counts_and_none_takes_it_back() -> None:
 )
 def test_other_words_are_counted_and_left_out(word: str) -> None:
     ratings, unreadable = parse_marks(f"{word} {B}:1")
-    assert ratings == {B: 1}
+    assert ratings == {B: (1, False)}
     assert unreadable == len(word.split())
 
 
@@ -63,9 +66,30 @@ def test_rows_are_found_among_the_known_and_behind_them() -> None:
     images[3] = images[1]  # equal pictures have one id
     pictures = as_pictures(images)
     ids = [picture_id(pictures, i) for i in range(4)]
-    text = f"{ids[0]}:4,{ids[1]}:0x,{A}:1"
-    assert find_marks(pictures, text, ids) == ((4, -1, 0, -1), 1, 0)
-    assert find_marks(pictures, f"{ids[2]}:3", ids[:1]) == ((0, 0, 3, 0), 0, 0)
+    text = f"{ids[0]}:4p,{ids[1]}:0x,{A}:1,{B}:0"
+    assert find_marks(pictures, text, ids) == ((4, -1, 0, -1), (True, False, False, False), 1, 0)
+    assert find_marks(pictures, f"{ids[2]}:3", ids[:1]) == ((0, 0, 3, 0), (False,) * 4, 0, 0)
+
+
+def test_marks_of_here_win_over_those_that_came_along_and_can_take_them_back() -> None:
+    images = torch.rand(3, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    table = ScoreTable(
+        images, ("a",) * 3, (1, 2, 3), {"r": torch.zeros(3)}, "r", stars=(5, 2, 3), picked=(True, True, False)
+    )
+    first, second, _ = (picture_id(table.pictures, i) for i in range(3))
+    kept, found = marked(table, f"{first}:0,{second}:1x")
+    assert (kept.stars, kept.picked) == ((0, -1, 3), None)
+    assert found.missing == 0
+    assert marked(table, "")[0].picked == (True, True, False)
+
+
+def test_tables_are_joined_with_their_marks() -> None:
+    images = torch.rand(2, 8, 8, 3, generator=torch.Generator().manual_seed(0))
+    plain = ScoreTable(images, ("a",) * 2, (1, 2), {"r": torch.zeros(2)}, "r")
+    rated = replace(plain, stars=(4, 0), picked=(False, True))
+    joined = joined_tables(plain, rated)
+    assert (joined.stars, joined.picked) == ((0, 0, 4, 0), (False, False, False, True))
+    assert joined_tables(plain, plain).stars is None
 
 
 def test_they_go_where_their_rows_go() -> None:

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  between, fittedSide, formatMarks, layout, markOf, parseMarks, passes, saidMark, setMark, shownPlaces, surveyColumns,
+  between, fittedSide, formatMarks, held, layout, markOf, owned, parseHand, passes, saidMark, setMark, shownPlaces, surveyColumns,
 } from "../../web/cull/model.js";
 
 const [A, B, C] = ["0123456789abcdef", "f".repeat(16), "0".repeat(16)];
@@ -16,11 +16,33 @@ const ROWS = [
 const ALL = { filter: "all", sort: "rank", descending: true, grouped: false, marks: new Map(), picks: new Set() };
 
 test("marks are read as the node reads them, and written so", () => {
-  const marks = parseMarks(`${A}:5, ${B}:0x\n${C}:0 <img src=x> ${A}:6 ${A}x`);
-  assert.deepEqual([...marks], [[A, { stars: 5, rejected: false }], [B, { stars: 0, rejected: true }]]);
-  assert.equal(formatMarks(marks), `${A}:5,${B}:0x`);
-  assert.deepEqual([...parseMarks(`${A}:5 ${A}:0`)], []);
-  assert.deepEqual([...parseMarks(null)], []);
+  const { marks, picks } = parseHand(`${A}:5p, ${B}:0x\n${C}:0 <img src=x> ${A}:6 ${A}x`);
+  assert.deepEqual([...marks], [
+    [A, { stars: 5, rejected: false }], [B, { stars: 0, rejected: true }], [C, { stars: 0, rejected: false }],
+  ]);
+  assert.deepEqual([...picks], [A]);
+  assert.equal(formatMarks(marks, picks), `${A}:5p,${B}:0x,${C}:0`);
+  assert.equal(formatMarks(new Map(), new Set([C])), `${C}:0p`);
+  assert.deepEqual([...parseHand(`${A}:5p ${A}:0`).picks], []);
+  assert.deepEqual([...parseHand(null).marks], []);
+});
+
+test("what came with the pictures holds until it is marked anew, and can be taken back", () => {
+  const rows = [{ id: A, carried: { stars: 4, picked: true } }, { id: B, carried: { stars: -1, picked: false } }, { id: C }];
+  const before = parseHand(`${"1".repeat(16)}:0 ${"2".repeat(16)}:3`); // of other pictures
+  const now = held(rows, before);
+  assert.deepEqual([markOf(now.marks, A), markOf(now.marks, B), [...now.picks]], [
+    { stars: 4, rejected: false }, { stars: 0, rejected: true }, [A],
+  ]);
+  assert.deepEqual(owned(rows, now, before), { marks: new Map([...before.marks].reverse()), picks: new Set() });
+  now.picks.delete(A);
+  setMark(now.marks, B, { stars: 0, rejected: false });
+  setMark(now.marks, C, { stars: 1, rejected: false });
+  const mine = owned(rows, now, before);
+  assert.deepEqual([markOf(mine.marks, A), mine.marks.has(B), mine.picks.size], [{ stars: 4, rejected: false }, true, 0]);
+  const again = held(rows, mine);
+  assert.deepEqual([again.picks, markOf(again.marks, B), markOf(again.marks, C).stars], [new Set(), { stars: 0, rejected: false }, 1]);
+  assert.equal(owned(rows, held(rows, before), mine).marks.has(A), false); // back as it came
 });
 
 test("of more marks than the node takes the newest stay", () => {
@@ -55,7 +77,7 @@ test("sorted by rank, any score or stars, ties in order; a prompt's together", (
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, descending: false }), [2, 1, 0]);
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, sort: "two" }), [1, 2, 0]);
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, sort: "one", descending: false }), [2, 1, 0]);
-  const marks = parseMarks(`${A}:0x,${C}:4`);
+  const marks = parseHand(`${A}:0x,${C}:4`).marks;
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, sort: "stars", marks }), [2, 1, 0]);
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, filter: "kept", marks }), [1, 2]);
   assert.deepEqual(shownPlaces(ROWS, { ...ALL, grouped: true }), [0, 2, 1]);

@@ -1,24 +1,72 @@
 // What the culling view knows, without a page: marks, what is shown in which order, and where it lies. Pure functions.
 
-const MARK = /^([0-9a-f]{16}):([0-5])(x?)$/;
+const MARK = /^([0-9a-f]{16}):([0-5])([xp]?)$/;
 const MAX_MARKS = 4096; // as the node takes: MAX_MARKS in ranking/marks.py
 const NONE = { stars: 0, rejected: false };
 const HEAD = 34; // pixels of a prompt's heading
 
-/** The marks in the widget's text, by picture id: { stars, rejected }. */
-export function parseMarks(text) {
-  const marks = new Map();
+/**
+ * What a widget's text holds: `marks` by picture id, { stars, rejected }, one without any too, and the `picks` among them.
+ */
+export function parseHand(text) {
+  const [marks, picks] = [new Map(), new Set()];
   for (const word of String(text ?? "").split(/[\s,]+/)) {
     const found = MARK.exec(word);
-    if (found) setMark(marks, found[1], { stars: Number(found[2]), rejected: Boolean(found[3]) });
+    if (!found) continue;
+    const [, id, stars, flag] = found;
+    marks.delete(id); // so that the newest is the last
+    marks.set(id, { stars: Number(stars), rejected: flag === "x" });
+    if (flag === "p") picks.add(id);
+    else picks.delete(id);
   }
-  return marks;
+  return { marks, picks };
 }
 
-/** Marks as the widget holds them; of more than the node takes, the newest. */
-export function formatMarks(marks) {
-  const words = [...marks].map(([id, { stars, rejected }]) => `${id}:${stars}${rejected ? "x" : ""}`);
+/** Marks as a widget holds them, with these picks among them; of more than the node takes, the newest. */
+export function formatMarks(marks, picks = new Set()) {
+  const ids = new Set([...marks.keys(), ...picks]);
+  const words = [...ids].map((id) => {
+    const { stars, rejected } = markOf(marks, id);
+    return `${id}:${stars}${rejected ? "x" : picks.has(id) ? "p" : ""}`;
+  });
   return words.slice(-MAX_MARKS).join(",");
+}
+
+const carriedMark = ({ stars }) => ({ stars: Math.max(0, stars), rejected: stars < 0 });
+
+/**
+ * The marks and picks that hold for rows: a widget's own, over what the rows came with (`carried`).
+ * @param {any[]} rows
+ * @param {{marks: Map<string, any>, picks: Set<string>}} own
+ */
+export function held(rows, own) {
+  const [marks, picks] = [new Map(), new Set(own.picks)];
+  for (const [id, mark] of own.marks) setMark(marks, id, mark);
+  for (const { id, carried } of rows) {
+    if (!carried || own.marks.has(id)) continue;
+    setMark(marks, id, carriedMark(carried));
+    if (carried.picked) picks.add(id);
+  }
+  return { marks, picks };
+}
+
+/**
+ * What a widget must hold so that these marks and picks hold: what differs from what the rows came with.
+ * `own` is what it holds now.
+ */
+export function owned(rows, { marks, picks }, own) {
+  const mine = { marks: new Map(marks), picks: new Set(picks) };
+  const here = new Set(rows.map((row) => row.id));
+  for (const [id, mark] of own.marks) if (!here.has(id) && !mine.marks.has(id)) mine.marks.set(id, mark);
+  for (const { id, carried } of rows) {
+    if (!carried) continue;
+    const [mark, before] = [markOf(marks, id), carriedMark(carried)];
+    mine.marks.delete(id);
+    if (mark.stars !== before.stars || mark.rejected !== before.rejected || picks.has(id) !== carried.picked) {
+      mine.marks.set(id, mark);
+    } else mine.picks.delete(id);
+  }
+  return mine;
 }
 
 /** The mark of a picture. */

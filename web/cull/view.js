@@ -3,7 +3,7 @@
 import { described, formatScore, moved } from "../gallery/model.js";
 import { addStyle, button, element } from "../shared/dom.js";
 import { PictureList } from "./list.js";
-import { formatMarks, markOf, parseMarks, saidMark, setMark, shownPlaces } from "./model.js";
+import { held, markOf, owned, saidMark, setMark, shownPlaces } from "./model.js";
 import { Stage } from "./stage.js";
 
 const SURVEYED = 16; // pictures at once, at most
@@ -33,8 +33,8 @@ let views = 0;
 
 /**
  * The culling view of one node.
- * `host` gives: `rows()`, `summary()`, `url(entry)`, `picks()` (a set of ids), `marks()` (the widget's text),
- * `set(picks, marksText)`, `run()`, `closed()`.
+ * `host` gives: `rows()`, `summary()`, `url(entry)`, `own()` and `write(own)` (what the node's widgets hold: marks by id,
+ * and picks), `run()`, `closed()`.
  */
 export class CullView {
   constructor(host) {
@@ -191,7 +191,7 @@ export class CullView {
   caption(row) {
     const mark = markOf(this.marks, row.id);
     const flag = mark.rejected ? "\u2715 rejected" : this.picks.has(row.id) ? "\u2713 picked" : "";
-    const texts = [`#${row.rank}`, formatScore(row.score), STAR.repeat(mark.stars), flag];
+    const texts = [`#${row.rank ?? row.number}`, formatScore(row.score), STAR.repeat(mark.stars), flag];
     return texts.filter(Boolean).map((text, i) => element("span", i === 0 ? "tmc-number" : "", { text }));
   }
 
@@ -228,11 +228,11 @@ export class CullView {
 
   read() {
     this.rows = this.host.rows();
-    this.picks = this.host.picks();
-    this.marks = parseMarks(this.host.marks());
+    this.ranked = Boolean(this.rows[0]?.rank);
+    ({ marks: this.marks, picks: this.picks } = held(this.rows, this.host.own()));
     const columns = this.host.summary().columns ?? Object.keys(this.rows[0]?.scores ?? {});
     const names = ["rank", ...columns.filter((name) => name !== "rank" && name !== "stars"), "stars"];
-    this.sort.replaceChildren(...names.map((name) => element("option", "", { text: name, attributes: { value: name } })));
+    this.sort.replaceChildren(...names.map((name) => element("option", "", { text: this.ranked || name !== "rank" ? name : "order", attributes: { value: name } })));
     if (!names.includes(this.order.sort)) this.order.sort = "rank";
     this.group.hidden = new Set(this.rows.map((row) => row.prompt)).size < 2;
     if (this.group.hidden) this.order.grouped = false;
@@ -299,7 +299,7 @@ export class CullView {
 
   facts(row) {
     const lines = [
-      ["Rank", `#${row.rank}`],
+      ["Rank", row.rank && `#${row.rank}`],
       ...Object.entries(row.scores ?? {}).map(([name, value]) => [name, formatScore(value)]),
       ["Band", row.bucket],
       ["Marks", saidMark(markOf(this.marks, row.id), this.picks.has(row.id)) || "none"],
@@ -508,7 +508,7 @@ export class CullView {
       if (picked) this.picks.add(id);
       else this.picks.delete(id);
     }
-    this.host.set(this.picks, formatMarks(this.marks));
+    this.host.write(owned(this.rows, this, this.host.own()));
   }
 
   /** After marks have changed: what no longer passes the filter goes, and the next one is active. */

@@ -1,6 +1,6 @@
 // The gallery on the Rank node: sorted thumbnails to walk, filter, compare and pick from.
 
-import { markOf, parseMarks, ratingOf, saidMark } from "../cull/model.js";
+import { held, markOf, owned, ratingOf, saidMark } from "../cull/model.js";
 import { CullView } from "../cull/view.js";
 import { addStyle, button, element } from "../shared/dom.js";
 import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
@@ -11,9 +11,8 @@ let galleries = 0;
 
 /**
  * A gallery in `container`.
- * `host` gives: `url(entry)`, `picks()` and `setPicks(set)` (the widget's ids), `marks()` and
- * `setMarks(picks, text)` (those of the culling view), `run()`, `view()` and `setView(name)` (what the
- * workflow remembers).
+ * `host` gives: `url(entry)`, `own()` and `write(own)` (what the widgets hold: marks by picture id, and picks), `run()`,
+ * `view()` and `setView(name)` (what the workflow remembers).
  */
 export class Gallery {
   constructor(container, host) {
@@ -31,7 +30,7 @@ export class Gallery {
     this.viewer = new Viewer({
       rows: () => this.shown.map((place) => this.rows[place]),
       url: (entry) => host.url(entry),
-      isPicked: (row) => host.picks().has(row.id),
+      isPicked: (row) => this.hand().picks.has(row.id),
       toggle: (row) => this.toggle(row),
       moved: (index) => this.activate(index),
       closed: () => this.list.focus({ preventScroll: true }),
@@ -40,9 +39,8 @@ export class Gallery {
       rows: () => this.all,
       summary: () => this.summary,
       url: (entry) => host.url(entry),
-      picks: () => host.picks(),
-      marks: () => host.marks(),
-      set: (picks, marks) => host.setMarks(picks, marks),
+      own: () => host.own(),
+      write: (own) => host.write(own),
       run: () => host.run(),
       closed: () => {
         this.arrange();
@@ -213,7 +211,7 @@ export class Gallery {
   /** Put the cells in order, hide what is filtered away, and keep the active picture if it is still there. */
   arrange() {
     const active = this.shown[this.active];
-    this.shown = arranged(this.rows, { ...this.filter, picks: this.host.picks() });
+    this.shown = arranged(this.rows, { ...this.filter, picks: this.hand().picks });
     const children = [];
     const headings = this.several && this.filter.sort === "rank";
     let prompt = null;
@@ -340,17 +338,25 @@ export class Gallery {
 
   // --- picks --------------------------------------------------------------------------------
 
+  /** The marks and picks that hold for what is shown. */
+  hand() {
+    return held(this.all, this.host.own());
+  }
+
+  setPicks(change) {
+    const hand = this.hand();
+    change(hand.picks);
+    this.host.write(owned(this.all, hand, this.host.own()));
+  }
+
   toggle(row) {
-    const picks = this.host.picks();
-    if (!picks.delete(row.id)) picks.add(row.id);
-    this.host.setPicks(picks);
+    this.setPicks((picks) => picks.delete(row.id) || picks.add(row.id));
     this.drawPicks();
   }
 
   /** Mark what is picked; after a change of the widget from outside too. */
   drawPicks() {
-    const picks = this.host.picks();
-    const marks = parseMarks(this.host.marks());
+    const { picks, marks } = this.hand();
     for (const cell of this.cells) {
       const row = this.rows[cell.place];
       const picked = picks.has(row.id);
@@ -385,7 +391,7 @@ export class Gallery {
   }
 
   clear() {
-    this.host.setPicks(new Set());
+    this.setPicks((picks) => picks.clear());
     this.filter.onlyPicked = false;
     this.arrange();
   }

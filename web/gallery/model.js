@@ -66,7 +66,8 @@ export function moved(key, place, boxes, page) {
 
 /** A row in words, for a screen reader and for tooltips. */
 export function described(row) {
-  const parts = [`Rank ${row.rank}`, `score ${formatScore(row.score)}`];
+  const parts = [row.rank ? `Rank ${row.rank}` : `Picture ${row.number}`];
+  if (formatScore(row.score)) parts.push(`score ${formatScore(row.score)}`);
   if (row.bucket) parts.push(row.bucket);
   if (row.kept) parts.push("kept");
   if (row.seed_text) parts.push(`seed ${row.seed_text}`);
