@@ -141,7 +141,8 @@ class TastemakerLearnTaste(io.ComfyNode):
         _, hand = marked(table, marks, ids)
         starred = clicks_of_marks(ids, hand.stars, hand.picked)
         notes += [*said_of(hand), *_lonely(hand, starred)]
-        before = stored and without_stars(stored, {click.picked for click in starred})
+        marks_of = zip(ids, hand.stars, hand.picked, strict=True)
+        before = stored and without_stars(stored, {one for one, rating, chosen in marks_of if rating or chosen})
         with host.in_use(reward.modules.values()):
             taste, features = learn(
                 [*cast, *starred, *_picked(table, ids, liked), *_voted(votes, ids, notes)],

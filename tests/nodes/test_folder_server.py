@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -306,3 +308,48 @@ def test_the_workflow_that_compares_rewards(client: Any, workflow: Any) -> None:
         assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     scores = {row["id"]: row["scores"] for row in ranked[0]}
     assert all(scores[row["id"]] == row["scores"] for rows in ranked for row in rows)
+
+
+def test_marks_made_before_scoring_go_on_and_those_made_later_win(server: Any, client: Any, mine: Path) -> None:
+    ids = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(mine.iterdir())[:4]]
+    prompt = graph(marks=f"{ids[0]}:5,{ids[1]}:0x,{ids[2]}:2p,{ids[3]}:3p,{'0' * 16}:1 nonsense")
+    prompt["3"]["inputs"]["marks"] = f"{ids[1]}:4,{ids[3]}:0"  # taken back
+    prompt["4"]["inputs"] |= {"marks": f"{ids[0]}:1", "picks": ids[0]}
+    prompt["5"]["inputs"]["scores"] = ["4", 6]  # what is picked
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    loaded = {row["id"]: row for row in result.outputs["1"]["tastemaker_cull"]}
+    assert len(loaded) == 12
+    assert loaded[ids[2]]["thumb"] == {
+        "filename": sorted(mine.iterdir())[2].name,
+        "subfolder": "mine",
+        "type": "output",
+    }
+    assert "1 with stars or rejected before" in report(result, "1")
+    assert "1 words in marks" in report(result, "1")
+    scored = {row["id"]: row for row in result.outputs["3"]["tastemaker_cull"]}
+    assert [scored[one]["stars"] for one in ids] == [5, 4, 2, 0]
+    assert [scored[one]["picked"] for one in ids] == [False, False, True, False]
+    assert scored[ids[1]]["carried"] == {"stars": -1, "picked": False}
+    ranked = {row["id"]: row for row in result.outputs["4"]["tastemaker_ranking"]}
+    assert [ranked[one]["stars"] for one in ids] == [1, 4, 2, 0]
+    assert {one for one, row in ranked.items() if row["picked"]} == {ids[0], ids[2]}
+    lists = json.loads((server.output / "ranked" / "r_00001_ranking.json").read_text("utf-8"))
+    assert sorted(row["stars"] for row in lists) == [1, 2]
+    assert {row["rating"] for row in map(rated, sorted((server.output / "ranked").glob("r_00001_0*.png")))} == {
+        "1",
+        "2",
+    }
+
+
+def rated(path: Path) -> dict[str, str]:
+    with Image.open(path) as picture:
+        found = re.search(r'xmp:Rating="(-?\d)"', picture.text["XML:com.adobe.xmp"])
+    return {"rating": found[1] if found else ""}
+
+
+@pytest.mark.parametrize(("node", "kind"), [("1", "Load Images"), ("3", "Score")])
+def test_marks_that_are_none_stop_before_any_work(client: Any, mine: Path, node: str, kind: str) -> None:
+    prompt = graph()
+    prompt[node]["inputs"]["marks"] = "0" * 100_000
+    assert "marks" in client.refusal(prompt)

@@ -159,3 +159,23 @@ def test_a_damaged_taste_is_refused_and_stays_as_it_is(server: Any, client: Any)
     (folder / "broken.safetensors").write_bytes(b"{}")
     assert "broken.safetensors" in client.refusal(wired(graph(name="broken")))
     assert (folder / "broken.safetensors").read_bytes() == b"{}"
+
+
+def test_stars_count_as_clicks_and_given_anew_they_count_instead(server: Any, client: Any) -> None:
+    first = run(client, graph(name="starry"))
+    ids = [row["id"] for row in first.outputs["3"]["tastemaker_cull"]]
+    only = run(client, graph(name="starry", marks=f"{ids[0]}:5"))
+    assert "Stars teach by comparison" in only.outputs["3"]["tastemaker_taste_summary"][0]["notes"][0]
+    marks = f"{ids[0]}:5,{ids[1]}:2,{ids[2]}:0x,{ids[3]}:0p"
+    rated = run(client, graph(name="starry", marks=marks))
+    summary = rated.outputs["3"]["tastemaker_taste_summary"][0]
+    assert len(summary["answers"]) == 3  # the best over three, five stars over two, two stars over the rejected one
+    assert "5" in rated.outputs  # three clicks are enough
+    assert (
+        len(run(client, graph(name="starry", marks=marks + " ")).outputs["3"]["tastemaker_taste_summary"][0]["answers"])
+        == 3
+    )
+    less = run(client, graph(name="starry", marks=f"{ids[0]}:1,{ids[1]}:2,{ids[3]}:0p"))
+    shown = [row["stars"] for row in less.outputs["3"]["tastemaker_cull"][:4]]
+    assert shown == [1, 2, 0, 0]
+    assert len(less.outputs["3"]["tastemaker_taste_summary"][0]["answers"]) == 2  # what was over two stars is now below

@@ -262,9 +262,9 @@ MANY = """async count => {
     });
     const rows = [...Array(count).keys()].map(i => ({ id: i.toString(16).padStart(16, '0'), rank: i + 1, score: -i,
         scores: { one: -i, two: (i * 7919) % 2003 }, prompt: `prompt ${i % 20}`, thumb: i % 8, view: i % 8 }));
-    let picks = new Set(), marks = '';
+    let own = { marks: new Map(), picks: new Set() };
     window.many = new CullView({ rows: () => rows, summary: () => ({ columns: ['one', 'two'] }), url: i => drawn[i],
-        picks: () => new Set(picks), marks: () => marks, set: (a, b) => { picks = new Set(a); marks = b; },
+        own: () => own, write: now => { own = now; },
         run() {}, closed() {} });
     window.many.open();
 }"""
@@ -328,6 +328,96 @@ def test_the_other_renderer_opens_it_too(page: Any) -> None:
         keys(page, "2", "Escape")
         assert marks(page) == ["2"]
         assert page.get_by_text("marks", exact=True).count() == 0  # the widget is the view's
+    finally:
+        page.evaluate("() => document.querySelector('.tastemaker-cull')?.close()")
+        set_renderer(page, "classic")
+
+
+# Load Images (a folder of four), Score and Learn Taste behind it, Rank behind Score: each opens the view
+CHAIN = """folder => {
+    app.graph.clear();
+    app.graph.last_node_id = window.lastNumber = (window.lastNumber ?? 0) + 10;
+    const make = (type, x, y, values = {}) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [x, y];
+        app.graph.add(node);
+        for (const [key, value] of Object.entries(values)) node.widgets.find(w => w.name === key).value = value;
+        return node;
+    };
+    const join = (from, output, to, name) => from.connect(output, to, to.findInputSlot(name));
+    const load = make('TastemakerLoadImages', -380, 60, { folder, default_prompt: 'a heart' });
+    const reward = make('TastemakerLoadReward', -380, 560);
+    const score = make('TastemakerScore', 40, 60);
+    const rank = make('TastemakerRank', 460, 60);
+    const learn = make('TastemakerLearnTaste', 940, 60, { name: 'culled', clicks_first: 0 });
+    join(load, 0, score, 'images'); join(load, 1, score, 'prompts'); join(reward, 0, score, 'reward');
+    join(score, 0, rank, 'scores'); join(score, 0, learn, 'scores'); join(reward, 0, learn, 'reward');
+    app.canvas.ds.scale = 0.9;
+    app.canvas.ds.offset[0] = 420;
+    app.canvas.ds.offset[1] = 40;
+}"""
+NODE = "app.graph._nodes.find(n => n.type === 'Tastemaker{}')"
+
+
+RUN_ALL = """() => {
+    for (const node of app.graph._nodes) {
+        const own = node.onExecuted;
+        node.ranOnce = false;
+        node.onExecuted = function () { own?.apply(this, arguments); node.ranOnce = true; node.onExecuted = own; };
+    }
+    app.queuePrompt(0);
+}"""
+ALL_RAN = "() => app.graph._nodes.filter(n => /Rank|Learn/.test(n.type)).every(n => n.ranOnce)"
+
+
+def all_ran(page: Any) -> None:
+    page.evaluate(RUN_ALL)
+    page.wait_for_function(ALL_RAN, timeout=120_000)
+
+
+def value(page: Any, node: str, name: str) -> str:
+    return page.evaluate(f"() => {NODE.format(node)}.widgets.find(w => w.name === '{name}').value")
+
+
+@pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])
+def test_load_images_score_and_learn_taste_open_it_too(page: Any, server: Any, renderer: str) -> None:  # noqa: F811
+    folder = server.output / "mine"
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (320, 240), (60 * i, 90, 200 - 40 * i)).save(folder / f"{i}.png")
+    set_renderer(page, renderer)
+    try:
+        page.evaluate(CHAIN, "output/mine")
+        page.wait_for_timeout(1000)
+        all_ran(page)
+        buttons = page.get_by_role("button", name="Look through all pictures over the whole window (F)")
+        assert page.get_by_text("marks", exact=True).count() == 0
+        buttons.filter(has_text="Cull 4").nth(0).click()  # Load Images
+        assert active(page) == "Picture 1, 0.png, a heart"
+        keys(page, "4", "ArrowRight", "p", "ArrowRight", "x")
+        page.screenshot(path=str(shots() / f"cull_folder_{renderer.replace(' ', '_')}.png"))
+        keys(page, "Escape")
+        assert sorted(word[17:] for word in value(page, "LoadImages", "marks").split(",")) == ["0p", "0x", "4"]
+        all_ran(page)
+        page.locator(".tastemaker-report").nth(1).focus()
+        keys(page, "f")  # Score: what was marked in Load Images holds, and can be taken back
+        assert page.locator(f"{VIEW} .tmc-rated").all_text_contents()[0] == "\u2605" * 4
+        assert page.get_by_label("Sort by", exact=True).last.locator("option").all_text_contents()[:2] == [
+            "order",
+            "tiny-imagereward",
+        ]
+        keys(page, "ArrowRight", "p", "5", "Escape")
+        assert [word[17:] for word in value(page, "Score", "marks").split(",")] == ["5"]
+        all_ran(page)
+        assert page.locator(".tastemaker-ranking .tm-picked").count() == 0
+        assert sorted(page.locator(".tm-marked").all_text_contents()) == ["", "\u2605" * 4, "\u2605" * 5, "\u2715"]
+        page.screenshot(path=str(shots() / f"cull_chain_{renderer.replace(' ', '_')}.png"))
+        page.locator(".tastemaker-taste button", has_text="Cull").click()
+        assert page.locator(f"{VIEW} .tmc-cell").count() == 4
+        keys(page, "End", "1", "Escape")
+        assert len(value(page, "LearnTaste", "marks")) == 18
+        assert value(page, "Rank", "marks") == ""
     finally:
         page.evaluate("() => document.querySelector('.tastemaker-cull')?.close()")
         set_renderer(page, "classic")
