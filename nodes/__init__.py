@@ -23,6 +23,7 @@ from .score import TastemakerScore
 from .search import TastemakerSearch, TastemakerSearchSettings
 from .taste import TastemakerLearnTaste
 from .vote import TastemakerVote, TastemakerVoteResult
+from .why import TastemakerWhy
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerLoadModel,
@@ -38,6 +39,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TastemakerScore,
     TastemakerRank,
     TastemakerSaveRanked,
+    TastemakerWhy,
     TastemakerToNative,
     TastemakerFineTune,
     TastemakerFineTuneSettings,

@@ -70,6 +70,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "keep best",
         "filter by score",
     ),
+    "TastemakerWhy": ("explain", "explain score", "heat map", "heatmap", "saliency", "attribution", "why"),
     "TastemakerSaveRanked": ("save best", "save images", "export", "contact sheet", "csv"),
     "TastemakerFineTune": (
         "train",

@@ -96,12 +96,12 @@ class Picks(NamedTuple):
     unreadable: int  # words that are no ids
 
 
-def parse_picks(text: str) -> tuple[frozenset[str], int]:
-    """Read the ids of a picks widget, and count the words in it that are none. Raises InputError for no text."""
+def parse_picks(text: str, name: str = "picks") -> tuple[frozenset[str], int]:
+    """Read the ids of the widget `name`, and count the words in it that are none. Raises InputError for no text."""
     if not isinstance(text, str):
-        raise InputError("picks", text, "It is a list of picture ids, which the gallery fills.")
+        raise InputError(name, text, "It is a list of picture ids, which the gallery fills.")
     if len(text) > MAX_PICKS * (ID_LENGTH + 2):
-        raise InputError("picks", f"{len(text):,} characters", f"There can be at most {MAX_PICKS:,} picks.")
+        raise InputError(name, f"{len(text):,} characters", f"There can be at most {MAX_PICKS:,} picks.")
     words = text.replace(",", " ").split()
     ids = frozenset(word for word in words if _ID.fullmatch(word))
     return ids, sum(not _ID.fullmatch(word) for word in words)
@@ -112,13 +112,13 @@ def picture_id(pictures: Pictures, i: int) -> str:
     return pictures.key(i)[:ID_LENGTH]
 
 
-def find_picks(pictures: Pictures, text: str, known: Sequence[str] = ()) -> Picks:
-    """Find the rows whose ids a picks widget names.
+def find_picks(pictures: Pictures, text: str, known: Sequence[str] = (), *, name: str = "picks") -> Picks:
+    """Find the rows whose ids a picks widget, called `name`, names.
 
     `known` are the ids of the first rows; of these equal pictures, which have equal ids, are picked together. Rows
     behind them are looked at only while ids are missing: an id costs reading the picture.
     """
-    wanted, unreadable = parse_picks(text)
+    wanted, unreadable = parse_picks(text, name)
     places = places_of(pictures, wanted, known)
     return Picks(sorted(i for rows in places.values() for i in rows), len(wanted) - len(places), unreadable)
 

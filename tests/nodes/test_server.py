@@ -54,7 +54,7 @@ def test_the_pack_loads_whole(client) -> None:
         *("TastemakerLoadLoRA", "TastemakerToNative", "TastemakerLoadImages", "TastemakerCombineRewards"),
         *("TastemakerFineTune", "TastemakerFineTuneSettings", "TastemakerRewardCurve", "TastemakerCompare"),
         "TastemakerGrid",
-        *("TastemakerPreferenceTune", "TastemakerLearnTaste", "TastemakerPortfolio"),
+        *("TastemakerPreferenceTune", "TastemakerLearnTaste", "TastemakerPortfolio", "TastemakerWhy"),
         *("TastemakerVote", "TastemakerVoteResult", "TastemakerEvaluate", "TastemakerFID", "TastemakerReport"),
         *("TastemakerSearch", "TastemakerSearchSettings"),
     }
