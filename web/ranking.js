@@ -7,6 +7,7 @@ import { formatPicks, parsePicks } from "./gallery/model.js";
 import { element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
+import { askWhy } from "./why/ask.js";
 
 const WIDTH = 440; // of a new node: three columns of pictures, and the buttons in a row
 const HEIGHT = 400;
@@ -28,6 +29,7 @@ function addGallery(node) {
       node.graph?.setDirtyCanvas?.(true, true);
     },
     run: () => app.queuePrompt(0),
+    why: (ids) => askWhy(node, ids),
     view: () => node.properties?.[VIEW] ?? "grid",
     setView: (name) => {
       node.properties[VIEW] = name;

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from scripts.comfy.client import ComfyClient
 from tests.page.conftest import set_renderer, shots
@@ -420,6 +421,73 @@ def test_load_images_score_and_learn_taste_open_it_too(page: Any, server: Any, r
         assert value(page, "Rank", "marks") == ""
     finally:
         page.evaluate("() => document.querySelector('.tastemaker-cull')?.close()")
+        set_renderer(page, "classic")
+
+
+WHY = "app.graph._nodes.filter(n => n.type === 'TastemakerWhy')"
+
+
+def drawn(folder: Path, tint: int) -> None:
+    """Four pictures of a disc, each of its own colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(4):
+        picture = Image.new("RGB", (320, 240), (60 * i, 90 + tint, 200 - 40 * i))
+        ImageDraw.Draw(picture).ellipse((90 + 20 * i, 60, 210 + 20 * i, 180), (220, 60 * i, 40))
+        picture.save(folder / f"{i}.png")
+
+
+@pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])
+def test_w_says_why_and_h_shows_where(page: Any, server: Any, renderer: str) -> None:  # noqa: F811
+    name = renderer.replace(" ", "_")
+    drawn(server.output / f"drawn_{name}", len(name))  # others for each: an answer stays with its picture
+    set_renderer(page, renderer)
+    try:
+        page.evaluate(CHAIN, f"output/drawn_{name}")
+        page.evaluate(f"() => app.graph.remove({NODE.format('LearnTaste')})")
+        page.wait_for_timeout(1000)
+        all_ran(page)
+        press(page, "Home", "f")
+        keys(page, "ArrowRight", "Enter", "w")
+        assert said(page) == "Added the node Why This Score, and running it"
+        part = page.locator(f"{VIEW} .tmw-part")
+        part.wait_for(timeout=60_000)
+        assert "against the mean of its 4 pictures" in part.inner_text()
+        assert page.locator(f"{VIEW} .tmc-number").text_content() == "#2"  # nothing has moved
+        first = page.locator(f"{VIEW} .tmc-full").get_attribute("src")
+        keys(page, "h")
+        assert "tastemaker_why_" in page.locator(f"{VIEW} .tmc-full").get_attribute("src")
+        page.wait_for_timeout(500)
+        page.screenshot(path=str(shots() / f"why_{name}.png"))
+        assert {one: page.evaluate(CONTRAST, f"{VIEW} {one}") > 4.5 for one in (".tmw-over", ".tmw-how", "li")} == {
+            ".tmw-over": True,
+            ".tmw-how": True,
+            "li": True,
+        }
+        keys(page, "h")
+        assert page.locator(f"{VIEW} .tmc-full").get_attribute("src") == first
+        keys(page, "ArrowRight", "h")  # not asked yet: it asks
+        assert said(page) == "Asking why: this runs the graph"
+        page.wait_for_function(
+            "() => document.querySelectorAll('.tastemaker-cull .tmw-part').length === 1", timeout=60_000
+        )
+        keys(page, "Escape", "Escape")
+        assert page.evaluate(f"() => {WHY}.map(n => n.inputs.filter(i => i.link !== null).length)") == [2]
+        press(page, "Home", "ArrowRight", "Enter", "h")
+        assert "tastemaker_why_" in page.locator(".tm-right .tm-full").get_attribute("src")
+        assert (
+            page.locator(
+                ".tm-right .tm-caption li, .tm-right .tm-caption .tmw-up, .tm-right .tm-caption .tmw-down"
+            ).count()
+            > 0
+        )
+        page.screenshot(path=str(shots() / f"why_viewer_{name}.png"))
+        keys(page, "Escape")
+        at = page.evaluate(f"() => [...{WHY}[0].pos]")
+        page.evaluate("at => { app.canvas.ds.offset = [500 - at[0], 200 - at[1]]; }", at)
+        page.wait_for_timeout(700)
+        page.screenshot(path=str(shots() / f"why_node_{name}.png"))
+    finally:
+        page.evaluate("() => document.querySelectorAll('dialog[open]').forEach(one => one.close())")
         set_renderer(page, "classic")
 
 

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { button } from "../shared/dom.js";
 import { address, hiddenWidget, setWidget } from "../shared/widgets.js";
+import { askWhy } from "../why/ask.js";
 import { formatMarks, held, markOf, parseHand, ratingOf } from "./model.js";
 import { CullView } from "./view.js";
 
@@ -26,6 +27,7 @@ export class Culling {
         node.graph?.setDirtyCanvas?.(true, true);
       },
       run: () => app.queuePrompt(0),
+      why: (ids) => askWhy(node, ids),
       closed: () => {
         this.draw();
         this.element.focus({ preventScroll: true });

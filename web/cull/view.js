@@ -2,6 +2,7 @@
 
 import { described, formatScore, moved } from "../gallery/model.js";
 import { addStyle, button, element } from "../shared/dom.js";
+import { heatOf, nextHeat, onAnswers, answerOf, whySection } from "../why/answers.js";
 import { PictureList } from "./list.js";
 import { held, markOf, owned, saidMark, setMark, shownPlaces } from "./model.js";
 import { Stage } from "./stage.js";
@@ -26,6 +27,7 @@ const KEYS = [
   ["N", "survey"],
   ["Z", "zoom"],
   ["I", "info"],
+  ["W", "why"],
   ["Space", "select"],
 ];
 
@@ -34,11 +36,11 @@ let views = 0;
 /**
  * The culling view of one node.
  * `host` gives: `rows()`, `summary()`, `url(entry)`, `own()` and `write(own)` (what the node's widgets hold: marks by id,
- * and picks), `run()`, `closed()`.
+ * and picks), `run()`, `closed()`; where scores can be explained, `why(ids)`, which asks and returns what to say meanwhile.
  */
 export class CullView {
   constructor(host) {
-    addStyle(new URL("./cull.css", import.meta.url).href);
+    addStyle(new URL("./cull.css", import.meta.url).href, new URL("../why/why.css", import.meta.url).href);
     this.host = host;
     this.prefix = `tastemaker-cull-${++views}`;
     this.rows = [];
@@ -46,6 +48,7 @@ export class CullView {
     this.order = { filter: "all", sort: "rank", descending: true, grouped: false };
     this.selected = new Set(); // ids
     this.info = false;
+    this.heat = null; // of which reward the map is shown in place of the pictures
     this.list = new PictureList({
       make: () => this.cell(),
       address: (place, side) => this.small(this.rows[place], side),
@@ -54,7 +57,7 @@ export class CullView {
       open: () => this.setMode("one"),
     });
     this.stage = new Stage({
-      address: (place) => (this.rows[place].view ? host.url(this.rows[place].view) : ""),
+      address: (place) => this.whole(this.rows[place]),
       said: (place) => this.described(this.rows[place]),
       marks: (place) => this.caption(this.rows[place]),
       chosen: (i) => this.choose(i),
@@ -80,6 +83,7 @@ export class CullView {
       if (event.detail && !event.target.closest("select, .tmc-info")) this.focus(); // a mouse leaves the keys to the pictures
     });
     this.dialog.addEventListener("close", () => {
+      this.stopListening?.();
       this.dialog.remove();
       this.host.closed();
     });
@@ -164,8 +168,17 @@ export class CullView {
 
   /** Where a picture for the list is: a small copy, or in a large cell the large one. */
   small(row, side) {
-    const entry = side > THUMB ? (row.view ?? row.thumb) : row.thumb;
+    const entry = heatOf(row.id, this.heat) ?? this.copy(row, side);
     return entry ? this.host.url(entry) : "";
+  }
+
+  whole(row) {
+    const entry = heatOf(row.id, this.heat) ?? row.view;
+    return entry ? this.host.url(entry) : "";
+  }
+
+  copy(row, side) {
+    return side > THUMB ? (row.view ?? row.thumb) : row.thumb;
   }
 
   fill(cell, place) {
@@ -204,6 +217,8 @@ export class CullView {
     this.mode = "grid";
     this.read();
     this.order = { ...this.order, filter: "all" }; // nothing is missing that was not just hidden
+    this.heat = null;
+    this.stopListening = onAnswers((rows) => this.answered(rows));
     document.body.append(this.dialog);
     this.dialog.showModal();
     this.arrange(place);
@@ -219,11 +234,17 @@ export class CullView {
   renew() {
     if (!this.dialog.open) return;
     if (!this.host.rows().length) this.close();
+    const rows = this.host.rows();
+    if (rows.length === this.rows.length && rows.every((row, i) => row.id === this.rows[i].id)) {
+      this.read(); // the same pictures: whoever looks at one goes on looking at it
+      this.drawChrome();
+      return this.draw();
+    }
     this.past = [];
     this.mode = "grid";
     this.read();
     this.arrange(0);
-    this.setMode("grid");
+    return this.setMode("grid");
   }
 
   read() {
@@ -309,7 +330,43 @@ export class CullView {
     const list = element("dl", "", {
       children: lines.flatMap(([name, text]) => [element("dt", "", { text: name }), element("dd", "", { text })]),
     });
-    return [list, element("p", "tmc-prompt", { text: row.prompt ?? "" })];
+    const why = whySection({
+      id: row.id,
+      heat: this.heat,
+      ask: this.host.why ? () => this.ask() : null,
+      toggle: () => this.toggleHeat(),
+    });
+    return [list, element("p", "tmc-prompt", { text: row.prompt ?? "" }), why];
+  }
+
+  // --- why ----------------------------------------------------------------------------------
+
+  /** Ask why the active picture, or the selection that it is in, scored as it did. */
+  ask() {
+    const ids = this.targets();
+    if (!this.host.why || !ids.length) return;
+    this.info = true;
+    this.say(this.host.why(ids));
+    this.drawCurrent();
+  }
+
+  answered(rows) {
+    this.say(rows.length === 1 ? "Here is why" : `Why, for ${rows.length} pictures`);
+    this.redraw();
+  }
+
+  /** Show where the score comes from: each reward's map, then the picture again. */
+  toggleHeat() {
+    const answer = answerOf(this.row()?.id);
+    if (!answer) return this.ask();
+    this.heat = nextHeat(this.heat, answer);
+    this.say(this.heat === null ? "The picture" : `Where ${answer.parts[this.heat].reward} looks`);
+    return this.redraw();
+  }
+
+  redraw() {
+    if (this.mode === "grid") this.list.place();
+    this.draw();
   }
 
   /** Which places are large now, and which of them is the active one. */
@@ -574,6 +631,8 @@ export class CullView {
       c: () => this.compare(),
       n: () => this.survey(),
       i: () => this.toggleInfo(),
+      w: () => this.ask(),
+      h: () => this.toggleHeat(),
       z: () => (this.mode === "grid" ? this.setMode("one") : this.stage.toggleZoom()),
       "+": () => this.mode === "grid" && this.list.resize(1.25),
       "-": () => this.mode === "grid" && this.list.resize(0.8),

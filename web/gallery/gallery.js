@@ -6,13 +6,14 @@ import { addStyle, button, element } from "../shared/dom.js";
 import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
+import { answerOf, saidReason } from "../why/answers.js";
 
 let galleries = 0;
 
 /**
  * A gallery in `container`.
  * `host` gives: `url(entry)`, `own()` and `write(own)` (what the widgets hold: marks by picture id, and picks), `run()`,
- * `view()` and `setView(name)` (what the workflow remembers).
+ * `why(ids)` (asks why they scored so), `view()` and `setView(name)` (what the workflow remembers).
  */
 export class Gallery {
   constructor(container, host) {
@@ -32,6 +33,7 @@ export class Gallery {
       url: (entry) => host.url(entry),
       isPicked: (row) => this.hand().picks.has(row.id),
       toggle: (row) => this.toggle(row),
+      why: (row) => host.why([row.id]),
       moved: (index) => this.activate(index),
       closed: () => this.list.focus({ preventScroll: true }),
     });
@@ -42,6 +44,7 @@ export class Gallery {
       own: () => host.own(),
       write: (own) => host.write(own),
       run: () => host.run(),
+      why: (ids) => host.why(ids),
       closed: () => {
         this.arrange();
         this.list.focus({ preventScroll: true });
@@ -60,6 +63,7 @@ export class Gallery {
       on: {
         keydown: (event) => this.key(event),
         click: (event) => this.click(event),
+        pointerover: (event) => this.tellWhy(event),
         dblclick: (event) => this.placeOf(event) !== null && this.open(),
         scroll: () => {
           this.head.scrollLeft = this.list.scrollLeft;
@@ -101,6 +105,9 @@ export class Gallery {
 
   /** Show a run's rows and what it said about them. */
   show(rows, summary = {}, sheet = null) {
+    const said = JSON.stringify([rows, summary, sheet]);
+    if (said === this.saidBefore) return; // a run that changed nothing here: whoever looks at a picture goes on looking
+    this.saidBefore = said;
     this.viewer.close();
     this.all = rows;
     rows = rows.slice(0, summary.shown); // all of them are in the culling view
@@ -289,6 +296,16 @@ export class Gallery {
   placeOf(event) {
     const cell = event.target.closest?.(".tm-cell");
     return cell ? this.shown.indexOf(cell.place) : null;
+  }
+
+  /** What is known of a picture's score, where a mouse rests on it. */
+  tellWhy(event) {
+    const cell = event.target.closest?.(".tm-cell");
+    const row = cell && this.rows[cell.place];
+    const parts = row ? (answerOf(row.id)?.parts ?? []) : [];
+    if (!parts.length) return;
+    const said = parts.map(({ reward, reasons }) => [`${reward}:`, ...reasons.map(saidReason)].join("\n"));
+    cell.title = [row.prompt, ...said].filter(Boolean).join("\n\n");
   }
 
   click(event) {

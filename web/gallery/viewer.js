@@ -1,6 +1,7 @@
 // The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
 
-import { button, element, hasFewPixels } from "../shared/dom.js";
+import { addStyle, button, element, hasFewPixels } from "../shared/dom.js";
+import { answerOf, heatOf, nextHeat, onAnswers, saidReason } from "../why/answers.js";
 import { facts } from "./parts.js";
 
 function pane(role) {
@@ -24,10 +25,16 @@ function pane(role) {
   return { box, frame, picture, gone, caption, pick };
 }
 
+/** What raised and lowered a picture's score by one reward, as a line of elements. */
+function reasonsOf(row, place) {
+  const part = answerOf(row.id)?.parts[place];
+  return (part?.reasons ?? []).map((one) => element("span", one.effect > 0 ? "tmw-up" : "tmw-down", { text: saidReason(one) }));
+}
+
 /**
  * The overlay of a gallery.
  * `source` gives: `rows()` in the order shown, `url(entry)`, `moved(place)`, `closed()`; where pictures can be picked,
- * `isPicked(row)` and `toggle(row)`.
+ * `isPicked(row)` and `toggle(row)`; where scores can be explained, `why(row)`, which asks and returns what to say meanwhile.
  */
 export class Viewer {
   constructor(source) {
@@ -35,6 +42,8 @@ export class Viewer {
     this.place = 0;
     this.other = null; // the place of the left picture while two are compared
     this.actual = false;
+    this.heat = null; // of which reward the map is shown in place of the pictures
+    addStyle(new URL("../why/why.css", import.meta.url).href);
     this.left = pane("left");
     this.right = pane("right");
     this.left.pick.addEventListener("click", () => this.toggle(this.other));
@@ -43,6 +52,9 @@ export class Viewer {
     this.count = element("span", "tm-dim tm-count");
     this.compareButton = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
     this.actualButton = button("tm-button", "1:1", "Show every pixel (Z)", () => this.setActual(!this.actual));
+    this.whyButton = button("tm-button", "Why", "Say what raised and lowered its score (W)", () => this.ask());
+    this.whereButton = button("tm-button", "Where", "Show where the score comes from (H)", () => this.toggleHeat());
+    this.told = element("span", "tm-dim", { attributes: { role: "status" } });
     this.swapButton = button("tm-button", "Swap", "Swap left and right (X)", () => this.swap());
     this.dialog = element("dialog", "tastemaker-viewer tastemaker-overlay", {
       attributes: { "aria-label": "Picture", tabindex: "-1" },
@@ -52,7 +64,10 @@ export class Viewer {
             button("tm-button", "\u2190", "Previous picture (left arrow)", () => this.step(-1)),
             button("tm-button", "\u2192", "Next picture (right arrow)", () => this.step(1)),
             this.count,
+            this.told,
             element("span", "tm-space"),
+            this.whyButton,
+            this.whereButton,
             this.swapButton,
             this.compareButton,
             this.actualButton,
@@ -67,6 +82,7 @@ export class Viewer {
       if (event.detail) this.dialog.focus({ preventScroll: true }); // a mouse leaves the keys to the pictures
     });
     this.dialog.addEventListener("close", () => {
+      this.stopListening?.();
       this.dialog.remove();
       this.source.closed(this.place);
     });
@@ -79,6 +95,12 @@ export class Viewer {
     this.place = place;
     this.other = other;
     this.actual = false;
+    this.heat = null;
+    this.told.textContent = "";
+    this.stopListening = onAnswers(() => {
+      this.told.textContent = "";
+      this.draw();
+    });
     document.body.append(this.dialog);
     this.dialog.showModal();
     this.dialog.focus(); // not a button: space picks
@@ -120,6 +142,20 @@ export class Viewer {
     this.draw();
   }
 
+  /** Ask why the picture scored as it did. */
+  ask() {
+    const row = this.source.rows()[this.place];
+    if (row?.id && this.source.why) this.told.textContent = this.source.why(row);
+  }
+
+  /** Show where the score comes from: each reward's map, then the picture again. */
+  toggleHeat() {
+    const answer = answerOf(this.source.rows()[this.place]?.id);
+    if (!answer) return this.ask();
+    this.heat = nextHeat(this.heat, answer);
+    return this.draw();
+  }
+
   toggle(place) {
     const row = this.source.rows()[place];
     if (row) this.source.toggle?.(row);
@@ -139,12 +175,17 @@ export class Viewer {
     this.compareButton.disabled = rows.length < 2;
     this.actualButton.setAttribute("aria-pressed", String(this.actual));
     this.swapButton.hidden = !two;
+    const answer = answerOf(rows[this.place]?.id);
+    this.whyButton.hidden = Boolean(answer) || !this.source.why;
+    this.whereButton.hidden = !answer;
+    this.whereButton.setAttribute("aria-pressed", String(this.heat !== null));
     this.count.textContent = `${this.place + 1} of ${rows.length}`;
   }
 
   fill(side, row) {
     if (!row) return;
-    const url = row.view ? this.source.url(row.view) : "";
+    const entry = heatOf(row.id, this.heat) ?? row.view;
+    const url = entry ? this.source.url(entry) : "";
     if (side.picture.getAttribute("src") !== url) {
       side.gone.hidden = Boolean(url);
       side.picture.hidden = false;
@@ -152,7 +193,7 @@ export class Viewer {
       side.frame.scrollTo(0, 0);
     }
     side.picture.alt = `Rank ${row.rank}: ${row.prompt ?? ""}`;
-    side.caption.replaceChildren(...facts(row));
+    side.caption.replaceChildren(...facts(row), ...reasonsOf(row, this.heat ?? 0));
     side.pick.hidden = !this.source.toggle;
     const picked = Boolean(this.source.isPicked?.(row));
     side.pick.textContent = picked ? "\u2713 Picked" : "Pick";
@@ -174,6 +215,8 @@ export class Viewer {
       c: () => this.compare(),
       x: () => this.swap(),
       z: () => this.setActual(!this.actual),
+      w: () => this.ask(),
+      h: () => this.toggleHeat(),
       " ": () => this.toggle(this.place),
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
