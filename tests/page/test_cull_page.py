@@ -189,6 +189,19 @@ def test_escape_leaves_and_the_run_saves_the_stars(cull: Any, server: Any) -> No
     assert ratings == ["4", "-1", None]
 
 
+def test_leaving_lays_the_gallery_out_no_second_time(cull: Any) -> None:
+    """Hundreds of cells put in anew took a frame of a tenth of a second and more."""
+    cull.evaluate(
+        """() => { window.moved = 0; const list = document.querySelector('.tastemaker-ranking .tm-list');
+        window.watched = new MutationObserver(all => { window.moved += all.length; });
+        window.watched.observe(list, { childList: true }); }"""
+    )
+    keys(cull, "3", "ArrowRight", "x", "Escape")
+    assert cull.locator(".tm-marked").all_text_contents()[:3] == ["\u2605" * 3, "\u2715", ""]
+    assert cull.locator(".tm-cell").nth(1).get_attribute("aria-label").endswith("; rejected")
+    assert cull.evaluate("() => { window.watched.disconnect(); return window.moved; }") == 0
+
+
 def test_the_buttons_do_what_the_keys_do_and_everything_has_a_name(cull: Any) -> None:
     cull.get_by_role("button", name="3 stars (3)").click()
     cull.get_by_role("button", name="Pick this picture (P)").click()

@@ -38,8 +38,9 @@ export class TastePanel {
     this.enter = button("tm-command tm-main", "Teach", "Pick the best of six, over the whole page (Alt+T)", () => this.view.open());
     this.save = button("tm-command", "Store clicks", "Run the graph, which stores the clicks", () => host.run());
     this.back = button("tm-command", "Undo", "Take the last click back", () => this.undo());
-    const buttons = element("div", "tm-commands", { children: [this.enter, this.save, this.back, host.cull] });
-    container.replaceChildren(this.status, this.said, this.small, buttons, this.notes, this.learned);
+    const buttons = element("div", "tm-commands", { children: [this.enter, this.save, this.back] });
+    const top = element("div", "tmt-top", { children: [this.status, host.cull] });
+    container.replaceChildren(top, this.said, this.small, buttons, this.notes, this.learned);
     for (const kind of ["pointerdown", "wheel"]) {
       container.addEventListener(kind, (event) => event.stopPropagation());
     }
