@@ -165,7 +165,7 @@ def _rows(found: Folder) -> list[dict[str, Any]]:
 
     count = min(len(found.pictures), MAX_ROWS)
     first = found.pictures.rows(range(count))
-    records = [
+    records: list[dict[str, Any]] = [
         {"prompt": found.prompts[i], "seed": found.seeds[i], "name": first.name(i), "scores": {}} for i in range(count)
     ]
     with ScoreCache(host.score_cache()) as remembered:

@@ -92,7 +92,7 @@ def known_picture(name: str) -> dict[str, str] | None:
     import folder_paths
 
     found = _there(Path(folder_paths.get_temp_directory()), f"tastemaker_{name}")
-    return found and _entry(found, "", "temp")
+    return None if found is None else _entry(found, "", "temp")
 
 
 def _there(folder: Path, stem: str) -> str | None:

@@ -125,4 +125,4 @@ class CellPictures(FilePictures):
 
     def rows(self, index: Any) -> CellPictures:
         files, labels = (tuple(column[i] for i in index) for column in (self.files, self.labels))
-        return CellPictures(self.root, files, self.keys, labels)
+        return replace(self, files=files, labels=labels)

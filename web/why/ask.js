@@ -62,8 +62,8 @@ function added(node) {
   }
   made.pos = place;
   node.graph.add(made);
-  scores.node.connect(scores.slot, made, made.findInputSlot("scores"));
-  reward.node.connect(reward.slot, made, made.findInputSlot("reward"));
+  scores.node.connectByType(scores.slot, made, "TASTE_SCORES");
+  reward.node.connectByType(reward.slot, made, REWARD);
   return made;
 }
 
