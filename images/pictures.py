@@ -103,6 +103,7 @@ class TensorPictures(Pictures):
     """Pictures of one batch: float (B, H, W, 3) in [0, 1]."""
 
     images: torch.Tensor
+    keys: dict[int, str] = field(default_factory=dict, repr=False)  # those known, which go where their rows go
 
     def __len__(self) -> int:
         return len(self.images)
@@ -114,7 +115,8 @@ class TensorPictures(Pictures):
         return self.images.shape[1], self.images.shape[2]
 
     def rows(self, index: Sequence[int]) -> TensorPictures:
-        return TensorPictures(self.images[list(index)])
+        index = list(index)
+        return TensorPictures(self.images[index], {k: self.keys[i] for k, i in enumerate(index) if i in self.keys})
 
     def name(self, i: int) -> str:
         return ""
@@ -123,8 +125,10 @@ class TensorPictures(Pictures):
         return self.images
 
     def key(self, i: int) -> str:
-        picture = to_pil(self.images[i])
-        return hashlib.sha256(b"%dx%d " % picture.size + picture.tobytes()).hexdigest()
+        if i not in self.keys:  # some 15 ms of a picture of 1024 pixels, and several nodes ask for it
+            picture = to_pil(self.images[i])
+            self.keys[i] = hashlib.sha256(b"%dx%d " % picture.size + picture.tobytes()).hexdigest()
+        return self.keys[i]
 
 
 @dataclass(frozen=True, eq=False)

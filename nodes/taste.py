@@ -240,13 +240,15 @@ def _explained(taste: Taste, reward: Reward, table: ScoreTable, features: np.nda
     """Return the pictures that are liked most and least, each with where its score comes from."""
     if not taste.counted:
         return []  # there is nothing of the person's to explain yet
+    from ..images.convert import from_pil
     from ..rewards.heat import heat_map
     from ..taste.picture import Explained, extremes
 
     made, found = taste.reward(reward.leaves), []
     for row in dict.fromkeys(extremes(taste, features)):
         with host.in_use(made.modules.values()):
-            heat = heat_map(made, table.pictures.picture(row)[None], table.prompts[row])[0].numpy()
+            small = from_pil(thumbnail(table.pictures, row, _SMALL))  # it is drawn small, and networks see 224 pixels
+            heat = heat_map(made, small, table.prompts[row])[0].numpy()
         found.append(Explained(row, heat))
     return found
 

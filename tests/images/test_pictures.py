@@ -89,3 +89,14 @@ def test_closing_early_stops_what_has_not_begun() -> None:
     assert len(asked) < 100
     with pytest.raises(ZeroDivisionError):
         list(prefetched(lambda i: 1 // i, [[1], [0]]))
+
+
+def test_a_key_is_of_the_content_and_goes_where_its_row_goes() -> None:
+    images = torch.rand(3, 4, 6, 3, generator=torch.Generator().manual_seed(0))
+    pictures = TensorPictures(images)
+    keys = [pictures.key(i) for i in (2, 0)]
+    some = pictures.rows([2, 1, 0])
+    assert [some.key(0), some.key(2)] == keys
+    assert some.keys.keys() == {0, 2}  # the second was never asked for
+    assert some.key(1) == TensorPictures(images[1:2]).key(0)
+    assert len({*keys, some.key(1)}) == 3
