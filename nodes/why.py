@@ -104,11 +104,19 @@ class TastemakerWhy(io.ComfyNode):
         groups, maps, shown, lines = _Groups(scores), [], [], []
         for i in rows:
             said = _explained(scores, i, reward, groups)
+            if not said:
+                lines += [
+                    f"{_called(scores, i)}: {reward.name} compares a picture with its prompt, and it has none.",
+                    "",
+                ]
+                continue
             maps += [from_pil(one.heat) for one in said]
             shown.append(_row(scores, i, said, len(groups.of(i))))
             lines += [*_in_words(scores, i, said, len(groups.of(i))), ""]
             progress.advance()
         report = "\n".join([*lines, *notes]).strip()
+        if not shown:
+            raise InputError("scores", "no prompt", report)
         return io.NodeOutput(maps, report, ui={"tastemaker_why": shown, "tastemaker_report": [report]})
 
 
@@ -155,7 +163,10 @@ class _Groups:
 
 
 def _explained(table: ScoreTable, i: int, reward: Reward, groups: _Groups) -> list[_Said]:
-    """Explain one picture by every single reward. Raises as the rewards, and for a file that has gone."""
+    """Explain one picture by every single reward; by none where all need a prompt and it has none.
+
+    Raises as the rewards, and for a file that has gone.
+    """
     from ..images.convert import from_pil
     from ..plots.heat import heated
     from ..rewards.heat import heat_map
@@ -175,8 +186,6 @@ def _explained(table: ScoreTable, i: int, reward: Reward, groups: _Groups) -> li
             usual = float(column[groups.of(i)].mean()) if column is not None else None
             score = float(column[i]) if column is not None else float(one.silent(from_pil(whole), table.prompts[i])[0])
             found.append(_Said(one.name, one.fingerprint, score, usual, _worth(why), heated(whole, heat)))
-    if not found:
-        raise InputError("scores", "no prompt", f"{reward.name} compares a picture with its prompt; this one has none.")
     return found
 
 

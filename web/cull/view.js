@@ -351,7 +351,8 @@ export class CullView {
   }
 
   answered(rows) {
-    this.say(rows.length === 1 ? "Here is why" : `Why, for ${rows.length} pictures`);
+    const mine = rows.some((row) => row.id === this.row()?.id);
+    this.say(!mine ? "Why This Score has answered for others" : rows.length === 1 ? "Here is why" : `Why, for ${rows.length} pictures`);
     this.redraw();
   }
 
