@@ -94,7 +94,8 @@ def _carried(stars: Sequence[int] | None, picked: Sequence[bool] | None, i: int)
 def _shown(pictures: Pictures, i: int, *, copy_files: bool = True) -> tuple[str, dict[str, Any]]:
     """Return a picture's key, and its `thumb` and `view`: the small copy, and the picture itself or a large copy.
 
-    Without `copy_files`, a file that the page can open has no small copy unless another node has made it.
+    Without `copy_files`, a large file that the page can open has no small copy unless another node has made it: the
+    page makes one when it is seen.
     A file that has gone since it was scored has neither, and no key, so nothing can pick it.
     """
     try:
@@ -110,7 +111,7 @@ def _shown(pictures: Pictures, i: int, *, copy_files: bool = True) -> tuple[str,
             view = host.temp_picture(f"{key}_{VIEW_SIDE}", lambda: _small(pictures, i, VIEW_SIDE))
     except TastemakerError:
         return "", {"thumb": None, "view": None}
-    return key, {"thumb": thumb or view, "view": view or thumb}
+    return key, {"thumb": thumb or (None if large else view), "view": view or thumb}
 
 
 def _small(pictures: Pictures, i: int, side: int) -> tuple[bytes, str]:

@@ -370,6 +370,8 @@ CHAIN = """folder => {
     app.canvas.ds.offset[0] = 420;
     app.canvas.ds.offset[1] = 40;
 }"""
+SMALL_COPIES = """() => [...document.querySelectorAll('.tastemaker-cull .tmc-thumb')]
+    .every(one => one.src.startsWith('blob:') && one.naturalWidth === 256)"""
 NODE = "app.graph._nodes.find(n => n.type === 'Tastemaker{}')"
 
 
@@ -389,28 +391,36 @@ def all_ran(page: Any) -> None:
     page.wait_for_function(ALL_RAN, timeout=120_000)
 
 
+def drawn(folder: Path, tint: int) -> None:
+    """Four pictures of a disc, each of its own colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(4):
+        picture = Image.new("RGB", (320, 240), (60 * i, 90 + tint, 200 - 40 * i))
+        ImageDraw.Draw(picture).ellipse((90 + 20 * i, 60, 210 + 20 * i, 180), (220, 60 * i, 40))
+        picture.save(folder / f"{i}.png")
+
+
 def value(page: Any, node: str, name: str) -> str:
     return page.evaluate(f"() => {NODE.format(node)}.widgets.find(w => w.name === '{name}').value")
 
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])
 def test_load_images_score_and_learn_taste_open_it_too(page: Any, server: Any, renderer: str) -> None:  # noqa: F811
-    folder = server.output / "mine"
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        for i in range(4):
-            Image.new("RGB", (320, 240), (60 * i, 90, 200 - 40 * i)).save(folder / f"{i}.png")
+    name = renderer.replace(" ", "_")
+    drawn(server.output / f"mine_{name}", 20 + len(name))  # others for each: of these nothing has small copies yet
     set_renderer(page, renderer)
     try:
-        page.evaluate(CHAIN, "output/mine")
+        page.evaluate(CHAIN, f"output/mine_{name}")
         page.wait_for_timeout(1000)
         all_ran(page)
         buttons = page.get_by_role("button", name="Look through all pictures over the whole window (F)")
         assert page.get_by_text("marks", exact=True).count() == 0
         buttons.filter(has_text="Cull 4").nth(0).click()  # Load Images
         assert active(page) == "Picture 1, 0.png, a heart"
+        keys(page, "-", "-", "-")  # in small cells the page shows small copies, which it makes itself of these files
+        page.wait_for_function(SMALL_COPIES)
         keys(page, "4", "ArrowRight", "p", "ArrowRight", "x")
-        page.screenshot(path=str(shots() / f"cull_folder_{renderer.replace(' ', '_')}.png"))
+        page.screenshot(path=str(shots() / f"cull_folder_{name}.png"))
         keys(page, "Escape")
         assert sorted(word[17:] for word in value(page, "LoadImages", "marks").split(",")) == ["0p", "0x", "4"]
         all_ran(page)
@@ -426,7 +436,7 @@ def test_load_images_score_and_learn_taste_open_it_too(page: Any, server: Any, r
         all_ran(page)
         assert page.locator(".tastemaker-ranking .tm-picked").count() == 0
         assert sorted(page.locator(".tm-marked").all_text_contents()) == ["", "\u2605" * 4, "\u2605" * 5, "\u2715"]
-        page.screenshot(path=str(shots() / f"cull_chain_{renderer.replace(' ', '_')}.png"))
+        page.screenshot(path=str(shots() / f"cull_chain_{name}.png"))
         page.locator(".tastemaker-taste button", has_text="Cull").click()
         assert page.locator(f"{VIEW} .tmc-cell").count() == 4
         keys(page, "End", "1", "Escape")
@@ -438,15 +448,6 @@ def test_load_images_score_and_learn_taste_open_it_too(page: Any, server: Any, r
 
 
 WHY = "app.graph._nodes.filter(n => n.type === 'TastemakerWhy')"
-
-
-def drawn(folder: Path, tint: int) -> None:
-    """Four pictures of a disc, each of its own colours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(4):
-        picture = Image.new("RGB", (320, 240), (60 * i, 90 + tint, 200 - 40 * i))
-        ImageDraw.Draw(picture).ellipse((90 + 20 * i, 60, 210 + 20 * i, 180), (220, 60 * i, 40))
-        picture.save(folder / f"{i}.png")
 
 
 @pytest.mark.parametrize("renderer", ["classic", "nodes 2.0"])

@@ -10,7 +10,8 @@ const AHEAD = 0.75; // of the list's height, kept ready above and below
 
 /**
  * The list. `source` gives: `make()`, a new element with an `img`, which will be one picture after the other;
- * `fill(cell, place)`, which draws what is known of a picture into it; `address(place, side)`, where the picture is;
+ * `fill(cell, place)`, which draws what is known of a picture into it; `address(place, side)`, where the picture is; `shrinks(place, side)`,
+ * whether that is a large one of which a small copy is to be made;
  * `activate(index, event)`, `open()`.
  */
 export class PictureList {
@@ -139,7 +140,7 @@ export class PictureList {
     cell.place = place;
     cell.picture.index = index;
     const url = this.source.address(place, this.laid.side);
-    if (url) this.loading.add(cell.picture, url);
+    if (url) this.loading.add(cell.picture, url, this.source.shrinks(place, this.laid.side));
     cell.setAttribute("aria-posinset", String(index + 1));
     cell.setAttribute("aria-setsize", String(this.places.length));
     this.source.fill(cell, place);

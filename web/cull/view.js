@@ -52,6 +52,7 @@ export class CullView {
     this.list = new PictureList({
       make: () => this.cell(),
       address: (place, side) => this.small(this.rows[place], side),
+      shrinks: (place, side) => this.shrinks(this.rows[place], side),
       fill: (cell, place) => this.fill(cell, place),
       activate: (index, event) => this.clicked(index, event),
       open: () => this.setMode("one"),
@@ -84,6 +85,7 @@ export class CullView {
     });
     this.dialog.addEventListener("close", () => {
       this.stopListening?.();
+      this.list.loading.smaller.forget();
       this.dialog.remove();
       this.host.closed();
     });
@@ -178,7 +180,12 @@ export class CullView {
   }
 
   copy(row, side) {
-    return side > THUMB ? (row.view ?? row.thumb) : row.thumb;
+    return side > THUMB ? (row.view ?? row.thumb) : (row.thumb ?? row.view);
+  }
+
+  /** Whether all there is of a picture for a small cell is a large file. */
+  shrinks(row, side) {
+    return side <= THUMB && !row.thumb && !heatOf(row.id, this.heat);
   }
 
   fill(cell, place) {
