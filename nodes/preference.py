@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NO_FOLDER = "none"
 ON_NODE = (
     *("epochs", "samples_per_epoch", "pairs_per_prompt", "group_size", "learning_rate", "rank"),
-    *("beta", "anchor", "held_out_share", "seed"),
+    *("preference_form", "proximal_weight", "beta", "held_out_share", "seed"),
 )
 
 
