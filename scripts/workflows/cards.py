@@ -21,6 +21,7 @@ TITLES = {
     "search": ("Search", "The best picture that a budget buys."),
     "compare_rewards": ("Two judges", "Where do they disagree?"),
     "fine_tune": ("Fine-tune on a reward", "Before and after, pair by pair."),
+    "preference_tune": ("Learn from better and worse", "Pairs teach it, no reward does."),
     "ddpo_unconditional": ("Train without prompts", "A reward that is plain arithmetic."),
     "evaluate_before_after": ("Is it better? By numbers", "FID and rewards of two models."),
     "blind_vote": ("Is it better? By eye", "You vote, and do not know which is which."),

@@ -67,6 +67,24 @@ Then try **tiny-imagereward**, and connect a **Prompts** to **Fine-Tune** with t
 see more of.
 """
 
+PREFERENCE_NOTE = """## Learn from better and worse
+
+No reward teaches here. Only pictures do: of every prompt the five that are put first, beside the five
+that are put last. Here the small reward puts them in order, so that this runs by itself. In your own
+work you would: by **picks**, **Vote**, two tables, or a folder of pairs.
+
+1. **Sample** makes ten pictures of each prompt, **Score** orders them.
+2. **Preference Tune** goes through the pairs again and again. No picture is made to learn from. *held-out
+   pairs* says how often it prefers what you do where nobody told it.
+3. The reward only watches: the curve *reward in comparisons* is the tuned model's pictures of prompts with shapes
+   that it never practised on, against the untrained one's from the same seeds.
+
+It takes about eight minutes on two processor cores, and gains less than **fine_tune**, which makes new pictures
+and has them judged as it goes. It needs nobody who judges.
+
+For SDXL pick the **preset** for your card and begin with a learning rate of 0.0001.
+"""
+
 TRAINING = {"samples_per_epoch": 128, "steps": 8, "learning_rate": 1.2e-3, "rank": 16, "preset": "CPU"}
 SAMPLING = {"images_per_prompt": 6, "seed": 1000, "steps": 20, "guidance_scale": 3.0}
 
@@ -119,6 +137,38 @@ def fine_tune(info: dict[str, Any]) -> dict[str, Any]:
         [(tune, "training")],
     )
     return build("fine_tune", nodes, groups, info, app)
+
+
+def preference_tune(info: dict[str, Any]) -> dict[str, Any]:
+    model = Node("TastemakerLoadModel", {"model": "tiny-sdxl"})
+    reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
+    prompts = Node("TastemakerPrompts", {"text": PRACTICE}, title="what to practise on", size=(290, 140))
+    unseen = Node("TastemakerPrompts", {"text": HELD_OUT}, title="what it never practised on", size=(290, 130))
+    making = {"images_per_prompt": 10, "seed": 1, "scheduler": "ddim", "steps": 12, "eta": 1.0, "guidance_scale": 3.0}
+    made = Node("TastemakerSample", making, {"model": (model, "model"), "prompts": (prompts, "prompts")})
+    wires = {"images": (made, "images"), "reward": (reward, "reward"), "prompts": (made, "prompts")}
+    ordered = Node("TastemakerScore", {}, wires)
+    values = {"run_name": "better and worse", "preset": "CPU", "epochs": 12, "pairs_per_prompt": 5}
+    values |= {"learning_rate": 4e-4, "rank": 16, "proximal_weight": 0.5}
+    known = {"model": (model, "model"), "better": (ordered, "scores")}
+    watched = {"held_out_prompts": (unseen, "prompts"), "watched_reward": (reward, "reward")}
+    tune = Node("TastemakerPreferenceTune", values, known | watched)
+    tuned = {"model": (tune, "model"), "prompts": (unseen, "prompts")}
+    sample = Node("TastemakerSample", SAMPLING, tuned, title="Sample as it is")
+    curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
+    note = Node("MarkdownNote", {"text": PREFERENCE_NOTE}, size=(290, 500))
+    groups = lay_out(
+        [[note, model, reward, prompts], [made, ordered], [tune], [unseen, sample], [curve]],
+        [
+            Frame("1  Choose", BLUE, [model, reward, prompts]),
+            Frame("2  Make and order", GREEN, [made, ordered]),
+            Frame("3  Learn", AMBER, [tune]),
+            Frame("4  Look", BLUE, [unseen, sample, curve]),
+        ],
+        gap=46,
+    )
+    nodes = [note, model, reward, prompts, made, ordered, tune, unseen, sample, curve]
+    return build("preference_tune", nodes, groups, info)
 
 
 def ddpo_unconditional(info: dict[str, Any]) -> dict[str, Any]:
