@@ -22,7 +22,7 @@ TITLES = {
     "compare_rewards": ("Two judges", "Where do they disagree?"),
     "fine_tune": ("Fine-tune on a reward", "Before and after, pair by pair."),
     "preference_tune": ("Learn from better and worse", "Pairs teach it, no reward does."),
-    "ddpo_unconditional": ("Train without prompts", "A reward that is plain arithmetic."),
+    "fine_tune_unconditional": ("Train without prompts", "Towards what is beautiful."),
     "evaluate_before_after": ("Is it better? By numbers", "FID and rewards of two models."),
     "blind_vote": ("Is it better? By eye", "You vote, and do not know which is which."),
     "unconditional": ("A model without prompts", "Its best 4 of 16."),
