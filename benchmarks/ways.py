@@ -31,7 +31,9 @@ from .common import machine, write_section
 from .ddpo import PICTURES, PICTURES_FOLDER, TASKS, clean_shapes, prompts, reward_named, trained_steps
 
 EVERY = 30.0  # processor seconds between looks
-BRIBE = 6.0  # what a picture's mean brightness, from 0 to 1, is worth beside tiny-imagereward
+# What a picture's mean brightness, from 0 to 1, is worth beside tiny-imagereward. Of the base's pictures of one prompt
+# the brightness has a standard deviation of 0.0026, the honest reward one of 0.32: so both count alike at first.
+BRIBE = 120.0
 
 
 class Way(NamedTuple):

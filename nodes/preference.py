@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NO_FOLDER = "none"
 ON_NODE = (
     *("epochs", "samples_per_epoch", "pairs_per_prompt", "group_size", "learning_rate", "rank"),
-    *("beta", "anchor", "held_out_share", "seed"),
+    *("preference_form", "proximal_weight", "beta", "held_out_share", "seed"),
 )
 
 
@@ -43,8 +43,7 @@ class TastemakerPreferenceTune(io.ComfyNode):
             display_name="Preference Tune",
             category=CATEGORY,
             description="Teaches a model what you prefer, from pictures you have: better and worse ones of the same "
-            "prompts (Diffusion-DPO). No reward is needed, and none of the pictures is made while it learns. The "
-            "result is a LoRA.",
+            "prompts. No reward is needed, and no picture is made to learn from. The result is a LoRA.",
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[

@@ -36,7 +36,7 @@ from .search import search
 from .stand_ins import with_stand_ins, write_nodes, write_stand_ins
 from .taste import teach_my_taste, train_on_my_taste
 from .theme import AMBER, BLUE, GREEN
-from .training import ddpo_unconditional, fine_tune
+from .training import fine_tune, fine_tune_unconditional, preference_tune
 from .vote import blind_pairs, blind_vote
 
 BEST_NOTE = """## Best of a batch
@@ -137,7 +137,8 @@ WORKFLOWS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "lora": lora,
     "search": search,
     "fine_tune": fine_tune,
-    "ddpo_unconditional": ddpo_unconditional,
+    "preference_tune": preference_tune,
+    "fine_tune_unconditional": fine_tune_unconditional,
     "teach_my_taste": teach_my_taste,
     "train_on_my_taste": train_on_my_taste,
     "blind_vote": blind_vote,

@@ -9,9 +9,10 @@ from typing import Any
 from tastemaker.loaders.catalogue import missing_model_entry
 
 from ..comfy.graph import _WIDGETS
-from .layout import Group, Node, around, slot
+from .layout import Group, Node, around, box, slot
 
 _PANEL = 440  # pixels
+_CORNER, _WINDOW = (90, 130), (1480, 840)  # of a window of 1600 x 1000, what menu and sidebar leave
 
 
 def _is_widget(spec: list[Any]) -> bool:
@@ -114,9 +115,25 @@ def build(
         "links": links.all,
         "groups": frames,
         "config": {},
-        "extra": {**_routes(nodes, ids, links.all), **(_linear(app, ids, object_info) if app else {})},
+        "extra": {
+            "ds": _view(nodes),
+            **_routes(nodes, ids, links.all),
+            **(_linear(app, ids, object_info) if app else {}),
+        },
         "version": 0.4,
     }
+
+
+def _view(nodes: list[Node]) -> dict[str, Any]:
+    """Return where the page looks when it opens a file: at the whole graph, as large as a usual window lets it be.
+
+    Newer pages fit templates into the window by themselves.
+    """
+    boxes = [box(node) for node in nodes]
+    left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
+    wide, high = max(b[2] for b in boxes) - left, max(b[3] for b in boxes) - top
+    scale = min(0.75, _WINDOW[0] / wide, _WINDOW[1] / high)
+    return {"scale": round(scale, 3), "offset": [round(_CORNER[0] / scale - left), round(_CORNER[1] / scale - top)]}
 
 
 def _linear(app: App, ids: dict[int, int], object_info: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,15 @@ from .test_vote_server import graph as vote_graph
 
 QUICK = {
     **{"epochs": 2, "samples_per_epoch": 4, "group_size": 2, "pairs_per_prompt": 2, "learning_rate": 1e-3, "rank": 2},
-    **{"beta": 500.0, "anchor": 0.0, "held_out_share": 0.0, "seed": 1, "folder": "none", "preset": "from settings"},
+    **{
+        "preference_form": "matching",
+        "proximal_weight": 1.0,
+        "beta": 500.0,
+        "held_out_share": 0.0,
+        "seed": 1,
+        "folder": "none",
+        "preset": "from settings",
+    },
 }
 
 

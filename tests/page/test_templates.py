@@ -26,9 +26,6 @@ BOXES = """() => app.graph._nodes.map(node => {
         bottom: y + Math.max(height, most, (drawn?.height ?? 0) / scale - 30) };
 })"""
 GROUPS = "() => app.graph._groups.map(g => { const [x, y, w, h] = g._bounding; return [x, y, x + w, y + h]; })"
-# as it would be where the canvas is the whole window: the page of 0.3.64 takes menu and sidebar off it, 4 to 8%
-SCALE = """() => app.canvas.ds.scale
-    * Math.max(1, innerWidth / app.canvas.canvas.clientWidth, innerHeight / app.canvas.canvas.clientHeight)"""
 PULLS_APART = "() => app.extensionManager.setting.get('Comfy.VueNodes.AutoScaleLayout') !== undefined"
 # what a run would put on the nodes: pictures, and reports of many lines
 TELL = """() => { for (const node of app.graph._nodes) {
@@ -84,11 +81,12 @@ def apart(page: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_opens_readable_and_stays_in_order_with_results_on_it(page: Any, renderer: str, name: str) -> None:
     graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    page.evaluate("graph => app.loadGraphData(graph, true, true)", graph)
+    # as the template browser does: older pages look where the file says, newer ones fit it into the window
+    page.evaluate("graph => app.loadGraphData(graph, true, true, null, { openSource: 'template' })", graph)
     page.wait_for_function("count => app.graph._nodes.length === count", arg=len(graph["nodes"]))
     page.wait_for_timeout(1200)
     if renderer == "classic":
-        assert page.evaluate(SCALE) >= 0.5715
+        assert page.evaluate("() => app.canvas.ds.scale") >= 0.5715  # below that it shows no text and no panels
     assert apart(page) == []
     page.evaluate(TELL)
     page.wait_for_timeout(1500)

@@ -1,4 +1,4 @@
-"""A run in a process of its own, to be killed: `python -m tests.training.interrupted FOLDER WHERE COUNT`.
+"""A run in a process of its own, to be killed: `python -m tests.training.interrupted FOLDER WHERE COUNT [ALGORITHM]`.
 
 WHERE is what to die at: "sampling", "learning", "metrics" (the epoch's line is written), "between" (so is its LoRA, not
 its checkpoint), "checkpoint" (the file half written), "renamed", or "never"; COUNT is at which time. It dies as a kill
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tastemaker.rewards import custom
 from tastemaker.training import finetune
 from tastemaker.training.run import checkpoint
 from tastemaker.training.run import folder as run
@@ -53,7 +54,7 @@ def half_written(save_file: Any, count: int) -> Any:
 
 
 def main() -> None:
-    folder, where, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder, where, count, *algorithm = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), *sys.argv[4:]
     torch.set_num_threads(1)
     calls = 0
 
@@ -72,7 +73,9 @@ def main() -> None:
         checkpoint.os.replace = dying(os.replace, count, after=True)
     if where == "checkpoint":
         checkpoint.save_file = half_written(checkpoint.save_file, count)
-    list(finetune(make_small_ddpm(), brightness, "", quick(**CONFIG), run_folder=folder, progress=Recorder(die)))
+    config = quick(**CONFIG, **dict(zip(["algorithm"], algorithm, strict=False)))
+    reward = custom("brightness", brightness, version="1", differentiable=True)
+    list(finetune(make_small_ddpm(), reward, "", config, run_folder=folder, progress=Recorder(die)))
 
 
 if __name__ == "__main__":

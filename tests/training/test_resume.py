@@ -23,8 +23,8 @@ from tests.conftest import ROOT
 from .conftest import PROMPTS, Recorder, Said, brightness, quick, redness
 
 
-def process(folder: Path, where: str, count: int) -> int:
-    command = [sys.executable, "-m", "tests.training.interrupted", str(folder), where, str(count)]
+def process(folder: Path, where: str, count: int, *algorithm: str) -> int:
+    command = [sys.executable, "-m", "tests.training.interrupted", str(folder), where, str(count), *algorithm]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 9), done.stderr[-3000:]
     return done.returncode
@@ -58,12 +58,25 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     + [("renamed", 1)],
 )
 def test_a_kill_anywhere_loses_nothing(where: str, count: int, uninterrupted: Path, tmp_path: Path) -> None:
-    """Bit-equal weights, optimizer, average, score history, metrics and LoRA to the run that was never killed."""
     folder = tmp_path / "run"
     assert process(folder, where, count) == 9
     for path in checkpoints(folder / "checkpoints"):
         load_checkpoint(path)  # every file that has its name is whole
     assert process(folder, "never", 0) == 0
+    assert_same_run(folder, uninterrupted)
+
+
+@pytest.mark.parametrize("algorithm", ["matching", "reward_gradient"])
+def test_a_kill_loses_nothing_whatever_the_algorithm(algorithm: str, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert process(whole, "never", 0, algorithm) == 0
+    assert process(killed, "learning", 3, algorithm) == 9
+    assert process(killed, "never", 0, algorithm) == 0
+    assert_same_run(killed, whole)
+
+
+def assert_same_run(folder: Path, uninterrupted: Path) -> None:
+    """Bit-equal weights, optimizer, average, score history, metrics and LoRA to the run that was never killed."""
     tensors, metrics, rest = result(folder)
     expected_tensors, expected_metrics, expected_rest = result(uninterrupted)
     assert set(tensors) == set(expected_tensors)

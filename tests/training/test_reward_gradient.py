@@ -173,7 +173,10 @@ def test_every_form_raises_the_reward(form: str, small_ddpm: DiffusionModel) -> 
     assert first.grad_norm > 0
 
 
-def test_sdxl_learns_through_vae_and_guidance(small_sdxl: DiffusionModel) -> None:
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_sdxl_learns_through_vae_and_guidance(prediction_type: str, small_sdxl: DiffusionModel) -> None:
+    scheduler = {**small_sdxl.scheduler_config, "prediction_type": prediction_type}
+    small_sdxl = replace(small_sdxl, scheduler_config=scheduler)
     before = weights(small_sdxl)
     rows: list[int] = []
     handle = small_sdxl.unet.register_forward_pre_hook(lambda m, args: rows.append(len(args[0])))

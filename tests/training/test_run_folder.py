@@ -14,7 +14,7 @@ from tastemaker.core.runs import first_difference
 from tastemaker.loaders import InputError, ModelFileError
 from tastemaker.training.config import FineTuneConfig, identity
 from tastemaker.training.run.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from tastemaker.training.run.folder import RunFolder
+from tastemaker.training.run.folder import RunFolder, grid
 from tastemaker.training.run.report import EpochReport
 from tests.promptly import promptly
 
@@ -32,6 +32,16 @@ def opened(path: Path) -> RunFolder:
 
 def checkpoint(epoch: int = 1, histories: Any = None, **tensors: torch.Tensor) -> Checkpoint:
     return Checkpoint(TENSORS | tensors, epoch, 1, {} if histories is None else histories)
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "columns"),
+    [(1, 1, 1), (2, 1, 2), (4, 2, 2), (5, 1, 5), (7, 2, 4), (8, 2, 4), (9, 3, 3), (11, 3, 4)],
+)
+def test_a_grid_has_few_empty_places(count: int, rows: int, columns: int) -> None:
+    found = grid(torch.ones(count, 2, 3, 3))
+    assert found.shape == (2 * rows, 3 * columns, 3)
+    assert (found == 1).all(dim=-1).sum() == count * 6  # what is empty is dark
 
 
 @pytest.mark.parametrize("name", ["samples", "checkpoints"])

@@ -170,12 +170,7 @@ class PreferenceLoss(NamedTuple):
 
 
 def preference_loss(
-    error: torch.Tensor,
-    error_ref: torch.Tensor,
-    advantage: torch.Tensor,
-    group: torch.Tensor,
-    beta: float,
-    anchor: float = 0.0,
+    error: torch.Tensor, error_ref: torch.Tensor, advantage: torch.Tensor, group: torch.Tensor, beta: float
 ) -> PreferenceLoss:
     """Compute Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908, eq. 14), and its form for groups.
 
@@ -185,13 +180,11 @@ def preference_loss(
     The errors are |e - eps|^2 (`denoising_error`) at one timestep and noise for all pictures of a group.
 
     That sum falls too where both are denoised ever worse, the better one a little less so: pictures break while the
-    loss looks good. `anchor` times max(0, sum over the better of A_i (error_i - error_ref_i)) is added to it,
-    which is DPO-Positive (Pal et al. 2024, arXiv 2402.13228, eq. 3) and nothing while the better are denoised no worse
-    than by the base; with 0 it is the paper's loss.
+    loss looks good. `matching_loss` with e_old the base's output has the same gradient there, but for a factor, and
+    holds each picture by itself.
 
     Shape: error, error_ref, advantage (N,); group (N,) numbers from 0 to G - 1; results (G,).
     """
     zeros = error.new_zeros(int(group.max()) + 1)
     moved = zeros.index_add(0, group, advantage * (error - error_ref))
-    worse = F.relu(zeros.index_add(0, group, advantage.clamp(min=0) * (error - error_ref)))
-    return PreferenceLoss(-F.logsigmoid(-0.5 * beta * (moved + anchor * worse)), -moved.detach())
+    return PreferenceLoss(-F.logsigmoid(-0.5 * beta * moved), -moved.detach())

@@ -1,8 +1,10 @@
 """Preference: learn from pairs and ranked groups of given pictures, without a reward and without sampling.
 
-Diffusion-DPO (Wallace et al. 2023, arXiv 2311.12908), and its form for groups (Luo et al. 2025, arXiv 2510.08425).
-Denoising of the better picture is made better than the untrained model's, of the worse one worse, by as much as the
-group is not yet told apart. All pictures of a group are noised to the same timestep by the same noise.
+Denoising of the better picture is made better than the untrained model's, of the worse one worse. How far, each
+`preference_form` says: matching holds every picture near the base by itself (the loss of DiffusionNFT, Zheng et al.
+2025, arXiv 2509.16117, with the base as the old policy); dpo goes on for as long as the group is not told apart
+(Wallace et al. 2023, arXiv 2311.12908; for groups Luo et al. 2025, arXiv 2510.08425). All pictures of a group are
+noised to the same timestep by the same noise.
 
 Legend: P pictures, G groups of an epoch (all processes), N rows, C h w of what the UNet denoises.
 """
@@ -34,7 +36,7 @@ from ..scoring import Scorer
 from ..trajectory import Pairs
 from ..worker import Worker
 from .base import Algorithm, Experience
-from .losses import denoising_error, preference_loss
+from .losses import denoising_error, matching_loss, preference_loss
 from .matching import check_not_distilled
 
 _ASKED_AT = 8  # timesteps at which a held-out pair is asked
@@ -94,7 +96,7 @@ class UpdateSums(NamedTuple):
 
 
 class Preference(Algorithm[Chosen]):
-    """Diffusion-DPO on given preferences; those to learn from are `known`."""
+    """Learning from given preferences; those to learn from are `known`."""
 
     figures = (
         Figure("loss", "loss"),
@@ -127,30 +129,52 @@ class Preference(Algorithm[Chosen]):
 
         Raises NonFiniteError before a NaN reaches a gradient.
         """
-        worker, config, done = self.worker, self.config, []
-        for batch in batches:
-            chunks = list(batch.chunks(worker.train_batch_size))
-            # 1. how well the untrained model denoises each picture; first, while no graph takes memory
-            error_ref = self._base_errors(chunks, progress)
-            # 2. how well the network does now; groups that do not fit at once are asked twice, first without a graph
-            live = self._error(chunks[0]) if len(chunks) == 1 else None
-            error = self._errors(chunks, progress) if live is None else live.detach()
-            # 3. the loss of each group, and what it asks of each picture's error
-            error.requires_grad_()
-            loss, margin = preference_loss(error, error_ref, batch.advantage, batch.group, config.beta, config.anchor)
-            if not torch.isfinite(loss).all():
-                raise NonFiniteError(
-                    "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or "
-                    "load the model in float32."
-                )
-            (asked,) = torch.autograd.grad((loss * batch.weight).sum() / total, error)
-            # 4. the gradient, by the chain rule
-            for chunk, part in zip(chunks, asked.split(worker.train_batch_size), strict=True):
-                now = self._error(chunk) if live is None else live
-                ((part * now).sum() * worker.gradient_scale).backward()
-                progress.advance(len(chunk.prompts))
-            done.append(_sums(loss.detach(), margin, error.detach() - error_ref, batch))
-        return _added(done)
+        form = self._by_matching if self.config.preference_form == "matching" else self._by_dpo
+        return _added([form(batch, total, progress) for batch in batches])
+
+    def _by_matching(self, batch: Batch, total: float, progress: Progress) -> UpdateSums:
+        """Learn from each picture by itself: towards the better, away from the worse, not far from the base."""
+        worker, done, errors = self.worker, [], []
+        chunks = list(batch.chunks(worker.train_batch_size))
+        # 1. what the untrained model says; first, while no graph takes memory
+        for chunk, e_ref in zip(chunks, self._base_outputs(chunks, progress), strict=True):
+            # 2. what the network says now
+            e = self._output(chunk)
+            # 3. the loss of each picture; a mask weighs all three alike
+            e, e_ref, target = _seen(chunk.mask, e, e_ref, chunk.target)
+            loss = matching_loss(e, e_ref, None, target, chunk.advantage, proximal=self.config.proximal_weight)
+            _check_finite(loss)
+            # 4. the gradient
+            weighted = loss * chunk.weight[chunk.group]
+            (weighted.sum() / total * worker.gradient_scale).backward()
+            progress.advance(len(chunk.prompts))
+            done.append(loss.detach())
+            errors.append(denoising_error(e.detach(), target) - denoising_error(e_ref, target))
+        moved = torch.cat(errors)
+        groups = moved.new_zeros(len(batch.weight))
+        loss, told = (groups.index_add(0, batch.group, x) for x in (torch.cat(done), batch.advantage * moved))
+        return _sums(loss, -told, moved, batch)
+
+    def _by_dpo(self, batch: Batch, total: float, progress: Progress) -> UpdateSums:
+        """Learn from how far each group as a whole is told apart."""
+        worker = self.worker
+        chunks = list(batch.chunks(worker.train_batch_size))
+        # 1. how well the untrained model denoises each picture; first, while no graph takes memory
+        error_ref = self._base_errors(chunks, progress)
+        # 2. how well the network does now; groups that do not fit at once are asked twice, first without a graph
+        live = self._error(chunks[0]) if len(chunks) == 1 else None
+        error = self._errors(chunks, progress) if live is None else live.detach()
+        # 3. the loss of each group, and what it asks of each picture's error
+        error.requires_grad_()
+        loss, margin = preference_loss(error, error_ref, batch.advantage, batch.group, self.config.beta)
+        _check_finite(loss)
+        (asked,) = torch.autograd.grad((loss * batch.weight).sum() / total, error)
+        # 4. the gradient, by the chain rule
+        for chunk, part in zip(chunks, asked.split(worker.train_batch_size), strict=True):
+            now = self._error(chunk) if live is None else live
+            ((part * now).sum() * worker.gradient_scale).backward()
+            progress.advance(len(chunk.prompts))
+        return _sums(loss.detach(), margin, error.detach() - error_ref, batch)
 
     # --- an epoch -------------------------------------------------------------------------------
 
@@ -287,12 +311,16 @@ class Preference(Algorithm[Chosen]):
         one = torch.ones_like(self._masks[0])
         return torch.stack([one if group.mask is None else self._masks[group.mask] for group in groups]).to(device)
 
-    # --- errors ---------------------------------------------------------------------------------
+    # --- what the network says ------------------------------------------------------------------
+
+    def _output(self, batch: Batch, model: DiffusionModel | None = None) -> torch.Tensor:
+        """Return what the network says of each row, (N, C, h, w)."""
+        network = self.worker.network(model or self.worker.learner.policy, batch.prompts)
+        return network.predict(batch.x_t, batch.timesteps)
 
     def _error(self, batch: Batch, model: DiffusionModel | None = None) -> torch.Tensor:
         """Return |e - eps|^2 of each row, (N,)."""
-        network = self.worker.network(model or self.worker.learner.policy, batch.prompts)
-        return denoising_error(network.predict(batch.x_t, batch.timesteps), batch.target, batch.mask)
+        return denoising_error(self._output(batch, model), batch.target, batch.mask)
 
     @torch.no_grad()
     def _errors(self, chunks: Sequence[Batch], progress: Progress, model: DiffusionModel | None = None) -> torch.Tensor:
@@ -305,6 +333,15 @@ class Preference(Algorithm[Chosen]):
     def _base_errors(self, chunks: Sequence[Batch], progress: Progress) -> torch.Tensor:
         with self.worker.learner.as_base() as base:
             return self._errors(chunks, progress, base)
+
+    @torch.no_grad()
+    def _base_outputs(self, chunks: Sequence[Batch], progress: Progress) -> list[torch.Tensor]:
+        found = []
+        with self.worker.learner.as_base() as base:
+            for chunk in chunks:
+                progress.check_cancelled()
+                found.append(self._output(chunk, base))
+        return found
 
 
 def check_group_sizes(preferences: Preferences, config: PreferenceConfig) -> None:
@@ -329,6 +366,22 @@ def _small_masks(masks: torch.Tensor, size: tuple[int, int], latent: Sequence[in
     if empty:
         raise InputError("mask", f"mask {empty[0] + 1}", "Nothing of it is left at the size that is learned at.")
     return small
+
+
+def _seen(mask: torch.Tensor | None, *outputs: torch.Tensor) -> list[torch.Tensor]:
+    """Weigh outputs (N, C, h, w) so that means of their products are weighed by a mask, as `denoising_error` is."""
+    if mask is None:
+        return list(outputs)
+    root = (mask / mask.mean(dim=(1, 2, 3), keepdim=True)).sqrt()
+    return [output * root for output in outputs]
+
+
+def _check_finite(loss: torch.Tensor) -> None:
+    if not torch.isfinite(loss).all():
+        raise NonFiniteError(
+            "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or load the "
+            "model in float32."
+        )
 
 
 def _sums(loss: torch.Tensor, margin: torch.Tensor, moved: torch.Tensor, batch: Batch) -> UpdateSums:

@@ -22,9 +22,12 @@ _FROM_PRESET = (
 )
 
 
+PREFERENCE_FORMS = ("matching", "dpo")
+
+
 @dataclass(frozen=True)
 class PreferenceConfig(FineTuneConfig):
-    """Say how to learn from preferences (Wallace et al. 2023, arXiv 2311.12908).
+    """Say how to learn from preferences (`algorithms.losses`: `matching_loss` from the base on, and `preference_loss`).
 
     `steps`, `scheduler` and `guidance_scale` are those of sample grids and comparisons: nothing is sampled to learn.
     Raises InputError as `FineTuneConfig`.
@@ -49,21 +52,26 @@ class PreferenceConfig(FineTuneConfig):
         low=1,
         high=1000,
     )
+    preference_form: str = setting(
+        "matching",
+        "How it learns from them. matching: towards the better and away from the worse, each picture held near what it "
+        "was. dpo: the published Diffusion-DPO, which tells pairs apart sooner and breaks pictures sooner.",
+        options=PREFERENCE_FORMS,
+    )
+    proximal_weight: float = setting(
+        1.0,
+        "Form matching: how near the model stays to the one it was. Less learns more from each pair. 1 is usual.",
+        low=0.01,
+        high=100.0,
+        step=0.1,
+    )
     beta: float = setting(
         500.0,
-        "How near the model stays to the one it was. Less learns more from each pair and breaks pictures sooner. 500 "
-        "suits a LoRA, 5000 a full fine-tune.",
+        "Form dpo: how near the model stays to the one it was. Less learns more from each pair and breaks pictures "
+        "sooner. 500 suits a LoRA, 5000 a full fine-tune.",
         low=0.01,
         high=1e6,
         step=10.0,
-    )
-    anchor: float = setting(
-        0.0,
-        "Keeps the better pictures from being unlearned along with the worse ones: more keeps pictures whole and "
-        "learns more slowly. 0 is the published method.",
-        low=0.0,
-        high=1000.0,
-        step=0.5,
     )
     held_out_share: float = setting(
         0.1,
@@ -80,13 +88,14 @@ class PreferenceConfig(FineTuneConfig):
     def __post_init__(self) -> None:
         for name in ("kl_weight", "reference_weight"):
             if getattr(self, name):
-                raise InputError(name, getattr(self, name), "Preferences have beta for it: set this to 0.")
+                advice = "Preferences have proximal_weight and beta for it: set this to 0."
+                raise InputError(name, getattr(self, name), advice)
         super().__post_init__()
 
     @property
     def base_weight(self) -> float:
         """Return a number above 0: the untrained model is always asked too."""
-        return self.beta
+        return 1.0
 
 
 _ANOTHER_MEANING = ("algorithm", "epochs", "samples_per_epoch", "group_size")

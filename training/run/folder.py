@@ -175,10 +175,14 @@ class RunFolder:
 
 
 def grid(images: torch.Tensor) -> torch.Tensor:
-    """Put pictures side by side, as near to a square as can be: (B, H, W, 3) to (rows H, columns W, 3), white after."""
-    columns = math.ceil(math.sqrt(len(images)))
-    white = torch.ones(-len(images) % columns, *images.shape[1:])
-    return rearrange(torch.cat([images, white]), "(r c) h w k -> (r h) (c w) k", c=columns)
+    """Put pictures side by side, (B, H, W, 3) to (rows H, columns W, 3): few places empty, then near to a square.
+
+    What stays empty is dark.
+    """
+    least = math.ceil(math.sqrt(len(images)))
+    columns = min(range(least, 2 * least), key=lambda columns: -len(images) % columns)
+    empty = torch.full((-len(images) % columns, *images.shape[1:]), 0.12)
+    return rearrange(torch.cat([images, empty]), "(r c) h w k -> (r h) (c w) k", c=columns)
 
 
 def _with_defaults(found: Any, wanted: Mapping[str, Any]) -> Any:
