@@ -28,6 +28,7 @@ const KEYS = [
   ["Z", "zoom"],
   ["I", "info"],
   ["W", "why"],
+  ["H", "where"],
   ["Space", "select"],
 ];
 
