@@ -18,8 +18,10 @@ from tastemaker.rewards.function import custom
 from tastemaker.rewards.heat import heat_map
 from tastemaker.taste import Click, Taste, learn, parse_clicks, read_taste, write_taste
 from tastemaker.taste.attributes import ATTRIBUTES, attributes
+from tastemaker.taste.clicks import clicks_of_marks
 from tastemaker.taste.features import group_means, whiten
 from tastemaker.taste.picture import Explained, extremes, learned_picture, map_places
+from tastemaker.taste.taste import without_stars
 from tastemaker.taste.words import agreement, crowd_agreement, learned, report, why
 
 COUNT = 40
@@ -293,3 +295,29 @@ def test_the_picture_says_why_of_the_two_ends(taste: Taste, pictures: torch.Tens
     said = learned_picture(taste, held, features, [Explained(best, heat), Explained(worst, None)])
     assert said.width == plain.width
     assert said.height > plain.height + 200
+
+
+def test_marks_are_clicks_on_the_better_among_those_with_less() -> None:
+    """Five stars, two stars, a rejection, a pick, nothing: each is picked among what has less and was marked."""
+    ids = ["a" * 16, "b" * 16, "c" * 16, "d" * 16, "e" * 16]
+    a, b, c, d, e = ids
+    found = clicks_of_marks(ids, (5, 2, -1, 0, 0), (False, False, False, True, False))
+    assert {(click.picked, frozenset(click.shown)) for click in found} == {
+        (a, frozenset({a, b, c})),
+        (b, frozenset({b, c})),
+        (d, frozenset({a, b, c, d})),
+    }
+    assert {click.kind for click in found} == {"starred"}
+    assert found == clicks_of_marks(ids, (5, 2, -1, 0, 0), (False, False, False, True, False))
+    (only,) = clicks_of_marks(ids, (0,) * 5, (True, False, False, False, False))  # a pick alone: among the unmarked
+    assert only.picked == a
+    assert set(only.shown) == set(ids)
+    assert clicks_of_marks(ids, (5, 5, 0, 0, 0), (False,) * 5) == []  # the same stars say nothing
+
+
+def test_stars_given_anew_replace_what_they_taught(pictures: torch.Tensor, tiny_reward: Any) -> None:
+    starred = clicks_of_marks(IDS, (5, 1, *(0,) * (COUNT - 2)), (False,) * COUNT)
+    taste = taught(pictures, tiny_reward, [*warm_clicks(pictures, 3), *starred])
+    left = without_stars(taste, {IDS[0]})
+    assert [answer.click.kind for answer in left.answers] == ["random"] * 3
+    assert len(without_stars(taste, {IDS[1]}).answers) == 4  # that one was never the better
