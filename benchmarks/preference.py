@@ -32,7 +32,7 @@ from .common import machine, write_section
 from .ddpo import SHAPES, TASKS, prompts
 
 PICTURES_FOLDER = Path(__file__).parent / "preference"
-PICTURES, OF_A_PROMPT, PAIRS = 64, 10, 200
+PICTURES, OF_A_PROMPT, PAIRS = 128, 10, 200
 PLACE = TASKS["imagereward"].prompt
 SAMPLERS = {
     "ddim, 12 steps, eta 1": {"scheduler": "ddim", "steps": 12, "eta": 1.0},
@@ -47,8 +47,9 @@ class Task(NamedTuple):
     about: str
 
 
+_SETTINGS = {"learning_rate": 6e-4, "proximal_weight": 0.5, "epochs": 10, "rank": 16}
 TASKS_HERE = {
-    "imagereward": Task({}, "Pairs: of 10 pictures of each of 40 prompts the 5 best with the 5 worst."),
+    "imagereward": Task(_SETTINGS, "Pairs: of 10 pictures of each of 40 prompts the 5 best with the 5 worst."),
     "red-over-blue": Task(
         {}, "Pairs by hand: the same scene and seed in red and in blue, under a prompt without colour."
     ),

@@ -1,6 +1,6 @@
 """The README's picture of what each way of learning does: `python -m benchmarks.side_by_side` writes docs/ways.jpg.
 
-From each way's sheet of pairs before and after, which the benchmarks leave, the second row: three pairs of average gain.
+From the sheets of pairs before and after that the benchmarks leave, the second row: three pairs of average gain.
 """
 
 from __future__ import annotations

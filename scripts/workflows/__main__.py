@@ -79,7 +79,7 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
     wires = {"images": (sample, "images"), "prompts": (sample, "prompts"), "reward": (reward, "reward")}
     score = Node("TastemakerScore", {}, wires)
     rank, save = _kept(score, "tastemaker/best")
-    note = Node("MarkdownNote", {"text": BEST_NOTE}, size=(340, 530))
+    note = Node("MarkdownNote", {"text": BEST_NOTE}, size=(500, 400))
     groups = lay_out(
         [[note, model, reward, prompts], [sample, score], [rank], [save]],
         [

@@ -128,7 +128,7 @@ def _side_by_side(
         title="Image Stitch: left without, right with",
     )
     save = _save(name, stitch, "IMAGE")
-    note = Node("MarkdownNote", {"text": text}, size=(340, 490))
+    note = Node("MarkdownNote", {"text": text}, size=(500, 370))
     groups = lay_out(
         [[note, *chosen], [first], [second], [stitch, save]],
         [

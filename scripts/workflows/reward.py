@@ -58,7 +58,7 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
     save = Node(
         "TastemakerSaveRanked", {"filename_prefix": "tastemaker_ranked/best"}, {"scores": (rank, "best scores")}
     )
-    note = Node("MarkdownNote", {"text": FOLDER_NOTE}, size=(380, 600))
+    note = Node("MarkdownNote", {"text": FOLDER_NOTE}, size=(550, 440))
     groups = lay_out(
         [[note, images], [reward, score], [rank], [save]],
         [

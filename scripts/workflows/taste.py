@@ -75,7 +75,7 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
     made = _taught()
     model, reward, prompts, sample, score, learn, mine = made.values()
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (mine, "scores")}, size=(500, 980))
-    note = Node("MarkdownNote", {"text": NOTE}, size=(330, 480))
+    note = Node("MarkdownNote", {"text": NOTE}, size=(480, 360))
     groups = lay_out(
         [[note, model, reward, prompts], [sample, score], [learn, mine], [rank]],
         [

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # of a preset, what is about pictures and memory: the rest is for learning from a reward
 _FROM_PRESET = (
     *("height", "width", "train_batch_size", "rollout_batch_size", "gradient_checkpointing", "targets"),
-    *("steps", "guidance_scale"),
+    *("steps", "guidance_scale", "window_stop"),
 )
 
 
