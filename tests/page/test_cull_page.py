@@ -107,6 +107,17 @@ def test_filters_hide_at_once_and_the_next_one_is_active(cull: Any) -> None:
     assert count(cull) == "1 of 12"
 
 
+def test_what_a_filter_hides_is_selected_no_longer(cull: Any) -> None:
+    keys(cull, "Shift+ArrowRight", "Shift+ArrowRight")
+    cull.get_by_role("button", name="Hide what is rejected").click()
+    keys(cull, "x")  # three are rejected, and out of sight
+    assert count(cull) == "9 of 12"
+    keys(cull, "Space")
+    assert said(cull) == "1 selected"
+    keys(cull, "p")
+    assert (marks(cull), len(widget(cull, "picks"))) == (["0x"] * 3, 16)
+
+
 def test_sorted_by_any_score_and_by_stars_and_grouped_by_prompt(cull: Any) -> None:
     keys(cull, "End", "3", "Home")
     order = cull.get_by_label("Sort by", exact=True).last
