@@ -516,5 +516,56 @@ def test_w_says_why_and_h_shows_where(page: Any, server: Any, renderer: str) -> 
         set_renderer(page, "classic")
 
 
+# two branches, each with pictures and a Score of its own, a Rank behind the second; nothing runs
+BRANCHES = """async () => {
+    app.graph.clear();
+    app.graph.last_node_id = window.lastNumber = (window.lastNumber ?? 0) + 20;
+    const make = (type, x, y) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [x, y];
+        app.graph.add(node);
+        return node;
+    };
+    const join = (from, output, to, name) => from.connect(output, to, to.findInputSlot(name));
+    const reward = make('TastemakerLoadReward', -400, 0);
+    const loads = [0, 1].map(i => make('TastemakerLoadImages', -400, 300 + 500 * i));
+    const scores = loads.map((load, i) => {
+        const score = make('TastemakerScore', 0, 600 * i);
+        join(load, 0, score, 'images'); join(reward, 0, score, 'reward');
+        return score;
+    });
+    const rank = make('TastemakerRank', 400, 600);
+    join(scores[1], 0, rank, 'scores');
+    const style = [...document.querySelectorAll('link[data-tastemaker]')].find(one => one.href.includes('cull.css'));
+    const { askWhy } = await import(new URL('../why/ask.js', style.href).href);
+    const queue = app.queuePrompt;
+    app.queuePrompt = () => {};
+    try {
+        return [loads[0], scores[0], rank, scores[1], loads[1], loads[0]].map((node, i) => {
+            askWhy(node, [String(i)]);
+            return app.graph._nodes.filter(one => one.type === 'TastemakerWhy').map(one => {
+                const from = one.getInputNode(one.findInputSlot('scores'));
+                return [from === scores[0] ? 'first' : from === rank ? 'rank' : from.type,
+                    one.widgets.find(w => w.name === 'pictures').value];
+            });
+        });
+    } finally {
+        app.queuePrompt = queue;
+    }
+}"""
+
+
+def test_of_several_branches_each_is_asked_about_its_own_pictures(page: Any) -> None:
+    first, second = ["first", "1"], ["rank", "2"]
+    assert page.evaluate(BRANCHES) == [
+        [],  # of a folder nothing has scored yet nobody can say why
+        [first],
+        [first, second],
+        [first, ["rank", "3"]],  # the same pictures as behind its Rank
+        [first, ["rank", "4"]],
+        [["first", "5"], ["rank", "4"]],
+    ]
+
+
 def test_nothing_complained(page: Any) -> None:
     assert page.console_problems == []
