@@ -58,6 +58,7 @@ def noise(path: Path, seed: int, size: tuple[int, int] = (64, 64), texts: dict[s
     info = PngInfo()
     for key, value in (texts or {}).items():
         info.add_text(key, value)
+    path.parent.mkdir(exist_ok=True)
     array = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(array).save(path, **({"pnginfo": info} if path.suffix == ".png" else {}))
 
@@ -345,6 +346,18 @@ def test_marks_made_before_scoring_go_on_and_those_made_later_win(server: Any, c
         "1",
         "2",
     }
+
+
+def test_why_of_a_large_picture_without_fellows_finds_nothing(client: Any, mine: Path) -> None:
+    """The attributes of a group are those of small copies, which are softer: that is no difference."""
+    noise(mine / "only" / "one.png", 5, (800, 600))
+    prompt = graph(folder="output/mine/only", default_prompt="a heart")
+    prompt["2"]["inputs"]["reward"] = "jpeg-compressibility"
+    prompt["4"] = {"class_type": "TastemakerWhy", "inputs": {"scores": ["3", 0], "reward": ["2", 0], "count": 1}}
+    del prompt["5"]
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert result.outputs["4"]["tastemaker_why"][0]["parts"][0]["reasons"] == []
 
 
 def test_a_mark_of_a_file_that_has_gone_reads_a_large_folder_once(server: Any, client: Any, mine: Path) -> None:
