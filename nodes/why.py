@@ -97,6 +97,8 @@ class TastemakerWhy(io.ComfyNode):
         notes = []
         if asked.missing:
             notes.append(f"{asked.missing} that were asked about are not among these pictures.")
+        if asked.unreadable:
+            notes.append(f"{asked.unreadable} words in pictures are no picture ids and are left out.")
         if len(asked.rows) > MAX_EXPLAINED:
             notes.append(f"{len(asked.rows)} were asked about; these are the first {MAX_EXPLAINED}.")
         progress = host.HostProgress()

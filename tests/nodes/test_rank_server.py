@@ -303,10 +303,11 @@ def test_why_explains_the_best_and_then_the_one_that_was_asked_about(client: Any
                 assert np.ptp(np.asarray(heat.convert("HSV"))[..., 1].astype(int)) > 20  # grey here, coloured there
     assert len(result.outputs["7"]["images"]) == 4
     ids = [row["id"] for row in result.outputs["5"]["tastemaker_ranking"]]
-    asked = client.run(why_graph(pictures=f"{ids[4]},{'0' * 16}"))
+    asked = client.run(why_graph(pictures=f"{ids[4]},{'0' * 16} nonsense"))
     assert [row["id"] for row in asked.outputs["6"]["tastemaker_why"]] == [ids[4]]
     said = asked.outputs["6"]["tastemaker_report"][0]
     assert "1 that were asked about are not among these pictures" in said
+    assert "1 words in pictures are no picture ids" in said
     assert "tiny-aesthetic" in said
 
 
