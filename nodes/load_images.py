@@ -17,6 +17,7 @@ from .wires import CATEGORY, PromptList, TastePictures, TastePrompts
 
 if TYPE_CHECKING:
     from ..images.folder import Folder
+    from ..ranking.marks import Marks
 
 _LISTED = 50  # names of each kind in the report
 _PAUSE = 0.1  # seconds between two messages of progress: each costs more than reading a small file
@@ -128,7 +129,7 @@ class TastemakerLoadImages(io.ComfyNode):
         marks: str = "",
     ) -> io.NodeOutput:
         from ..images.folder import read_folder
-        from ..ranking.marks import find_marks, parse_marks
+        from ..ranking.marks import parse_marks
         from .gallery import said_of, with_marks
 
         parse_marks(marks)  # what is no list of marks is refused before any work
@@ -147,33 +148,37 @@ class TastemakerLoadImages(io.ComfyNode):
             raise InputError("folder", folder, f"It holds no picture that can be used.\n{report}\n")
         images, remark = _images(found, as_batch)
         report += remark
-        rows = _rows(found)
-        hand = find_marks(found.pictures, marks, [row["id"] for row in rows])
+        rows, hand, problem = _culled(found, marks)
         prompts, pictures = PromptList(found.prompts, found.seeds), replace(found.pictures, said=marks)
         ui = {
-            "tastemaker_report": ["\n".join([report, *said_of(hand)])],
+            "tastemaker_report": ["\n".join([report, *said_of(hand), *filter(None, [problem])])],
             "tastemaker_cull": with_marks(rows, hand),
             "tastemaker_summary": [{"total": len(pictures), "columns": []}],
         }
         return io.NodeOutput(pictures, prompts, report, images, ui=ui)
 
 
-def _rows(found: Folder) -> list[dict[str, Any]]:
-    """Return what the culling view shows. What a picture is known by costs reading its file once, ever."""
+def _culled(found: Folder, marks: str) -> tuple[list[dict[str, Any]], Marks, str]:
+    """Return what the culling view shows, the marks of all, and what is wrong with the file that remembers scores.
+
+    What a picture is known by costs reading it once, ever.
+    """
     from ..ranking.cache import ScoreCache
+    from ..ranking.marks import find_marks
     from .gallery import MAX_ROWS, cull_rows
 
-    count = min(len(found.pictures), MAX_ROWS)
-    first = found.pictures.rows(range(count))
+    pictures = found.pictures
     records: list[dict[str, Any]] = [
-        {"prompt": found.prompts[i], "seed": found.seeds[i], "name": first.name(i), "scores": {}} for i in range(count)
+        {"prompt": found.prompts[i], "seed": found.seeds[i], "name": pictures.name(i), "scores": {}}
+        for i in range(min(len(pictures), MAX_ROWS))
     ]
     with ScoreCache(host.score_cache()) as remembered:
-        remembered.recall_keys(first)
-        unknown = [i for i in range(count) if first.content_key(i) is None]
-        rows = cull_rows(first, records)
-        remembered.remember_keys(first, unknown)
-    return rows
+        remembered.recall_keys(pictures)
+        unknown = [i for i in range(len(pictures)) if pictures.content_key(i) is None]
+        rows = cull_rows(pictures, records)
+        hand = find_marks(pictures, marks, [row["id"] for row in rows])  # a mark of a file that has gone reads all
+        remembered.remember_keys(pictures, unknown)
+    return rows, hand, remembered.problem
 
 
 def summary(folder: str, found: Folder) -> str:

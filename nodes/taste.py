@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,7 @@ class TastemakerLearnTaste(io.ComfyNode):
         marks: str = "",
     ) -> io.NodeOutput:
         from ..images.convert import from_pil
-        from ..ranking.marks import marked
+        from ..ranking.marks import marked, parse_marks
         from ..ranking.table import joined_tables
         from ..taste import learn, read_taste, write_taste
         from ..taste.clicks import clicks_of_marks
@@ -136,7 +137,8 @@ class TastemakerLearnTaste(io.ComfyNode):
         cast = parse_clicks(clicks)
         path = host.taste_file(name)
         stored = read_taste(path) if path.is_file() else None
-        table, notes = _candidates(scores if more_scores is None else joined_tables(scores, more_scores))
+        whole = scores if more_scores is None else joined_tables(scores, more_scores)
+        table, notes = _candidates(whole, parse_marks(marks)[0])
         ids = [table.pictures.key(i)[:ID_LENGTH] for i in range(len(table))]
         _, hand = marked(table, marks, ids)
         starred = clicks_of_marks(ids, hand.stars, hand.picked)
@@ -187,8 +189,11 @@ def _as_sent(click: Click) -> list[Any]:
     return [list(click.shown), click.picked, click.kind, click.at]
 
 
-def _candidates(table: ScoreTable) -> tuple[ScoreTable, list[str]]:
-    """Return the rows to choose among, each different picture once, at most 500 of them; and what to say of it."""
+def _candidates(table: ScoreTable, marks: Collection[str]) -> tuple[ScoreTable, list[str]]:
+    """Return the rows to choose among, each different picture once, at most 500 of them; and what to say of it.
+
+    Of more, those with marks come first: with the table, or by the widget, whose ids are `marks`.
+    """
     first: dict[str, int] = {}
     for i in range(len(table)):
         first.setdefault(table.pictures.key(i)[:ID_LENGTH], i)
@@ -201,8 +206,17 @@ def _candidates(table: ScoreTable) -> tuple[ScoreTable, list[str]]:
         )
     if len(rows) > MAX_CANDIDATES:
         notes.append(f"Grids are made of {MAX_CANDIDATES} of the {len(rows):,} pictures, spread evenly.")
-        rows = [rows[i * len(rows) // MAX_CANDIDATES] for i in range(MAX_CANDIDATES)]
+        came = {i for column in (table.stars, table.picked) if column for i, mark in enumerate(column) if mark}
+        said = came | {row for one, row in first.items() if one in marks}
+        chosen = _spread([row for row in rows if row in said], MAX_CANDIDATES)
+        rest = _spread([row for row in rows if row not in said], MAX_CANDIDATES - len(chosen))
+        rows = sorted([*chosen, *rest])
     return table.rows(rows), notes
+
+
+def _spread(rows: list[int], most: int) -> list[int]:
+    """Return at most so many of some rows, spread evenly."""
+    return rows if len(rows) <= most else [rows[i * len(rows) // most] for i in range(most)]
 
 
 def _crowd(table: ScoreTable, reward: Reward) -> torch.Tensor | None:

@@ -97,6 +97,8 @@ class TastemakerWhy(io.ComfyNode):
         notes = []
         if asked.missing:
             notes.append(f"{asked.missing} that were asked about are not among these pictures.")
+        if asked.unreadable:
+            notes.append(f"{asked.unreadable} words in pictures are no picture ids and are left out.")
         if len(asked.rows) > MAX_EXPLAINED:
             notes.append(f"{len(asked.rows)} were asked about; these are the first {MAX_EXPLAINED}.")
         progress = host.HostProgress()
@@ -139,13 +141,17 @@ class _Groups:
         members = self._members[self.table.prompts[i]]
         return members if len(members) > 1 else list(range(len(self.table)))
 
+    def own(self, i: int) -> torch.Tensor:
+        """Return a picture's attributes (A,), of a small copy as all are. Raises PictureError for one that has gone."""
+        from ..images.convert import from_pil
+        from ..images.thumbnails import THUMBNAIL_SIDE, thumbnail
+        from ..taste.attributes import attributes
+
+        return attributes(from_pil(thumbnail(self.table.pictures, i, THUMBNAIL_SIDE)))[0].cpu()
+
     def usual(self, i: int) -> torch.Tensor:
         """Return the mean attributes (A,) of a picture's group."""
         import torch
-
-        from ..images.convert import from_pil
-        from ..images.thumbnails import thumbnail
-        from ..taste.attributes import attributes
 
         members = self.of(i)
         some = tuple(dict.fromkeys(members[k * len(members) // _FELLOWS] for k in range(_FELLOWS)))
@@ -153,12 +159,12 @@ class _Groups:
             seen = []
             for one in some:
                 try:
-                    seen.append(attributes(from_pil(thumbnail(self.table.pictures, one, 256))).cpu())
+                    seen.append(self.own(one))
                 except TastemakerError:  # a file that has gone is no fellow
                     continue
             if not seen:
                 raise InputError("scores", self.table.pictures.name(i), "The files of these pictures have gone.")
-            self._usual[some] = torch.cat(seen).mean(0)
+            self._usual[some] = torch.stack(seen).mean(0)
         return self._usual[some]
 
 
@@ -181,7 +187,7 @@ def _explained(table: ScoreTable, i: int, reward: Reward, groups: _Groups) -> li
             if one.needs_prompt and not table.prompts[i].strip():
                 continue  # it cannot say anything of a picture without one
             heat = heat_map(one.silent, from_pil(small), table.prompts[i])[0].numpy()
-            why = reasons(one, from_pil(whole)[0], table.prompts[i], groups.usual(i))
+            why = reasons(one, from_pil(whole)[0], table.prompts[i], groups.own(i), groups.usual(i))
             column = table.scores.get(one.name)
             usual = float(column[groups.of(i)].mean()) if column is not None else None
             score = float(column[i]) if column is not None else float(one.silent(from_pil(whole), table.prompts[i])[0])

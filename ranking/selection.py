@@ -115,8 +115,8 @@ def picture_id(pictures: Pictures, i: int) -> str:
 def find_picks(pictures: Pictures, text: str, known: Sequence[str] = (), *, name: str = "picks") -> Picks:
     """Find the rows whose ids a picks widget, called `name`, names.
 
-    `known` are the ids of the first rows; of these equal pictures, which have equal ids, are picked together. Rows
-    behind them are looked at only while ids are missing: an id costs reading the picture.
+    `known` are the ids of the first rows. Equal pictures have equal ids, and are picked together. Rows behind the known
+    ones whose id costs reading the picture are looked at only while ids are missing.
     """
     wanted, unreadable = parse_picks(text, name)
     places = places_of(pictures, wanted, known)
@@ -126,13 +126,15 @@ def find_picks(pictures: Pictures, text: str, known: Sequence[str] = (), *, name
 def places_of(pictures: Pictures, wanted: frozenset[str], known: Sequence[str] = ()) -> dict[str, list[int]]:
     """Return the rows of each wanted id that is there. `known` as for `find_picks`."""
     places: dict[str, list[int]] = {}
+    if not wanted:
+        return places
     for i, name in enumerate(known):
         if name in wanted:
             places.setdefault(name, []).append(i)
     missing = set(wanted - places.keys())
     for i in range(len(known), len(pictures)):
-        if not missing:
-            break
+        if not missing and pictures.content_key(i) is None:
+            continue
         try:
             name = picture_id(pictures, i)
         except TastemakerError:  # a file that has gone has no id

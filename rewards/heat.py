@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
 
+from ..core.memory import in_parts
 from .reward import one_prompt_each
 
 if TYPE_CHECKING:
@@ -35,19 +36,26 @@ def heat_map(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str])
 
 
 def _by_gradient(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
+    texts = one_prompt_each(prompts, len(images))
+    height, width = images.shape[1:3]
+
+    def work(copies: slice) -> torch.Tensor:
+        count = copies.stop - copies.start
+        noise = torch.stack([_NOISE * _noise(n, images.shape) for n in range(copies.start, copies.stop)])
+        leaf = rearrange(images.detach().cpu() + noise, "n b h w c -> (n b) h w c").clamp(0, 1).requires_grad_()
+        reward.with_gradient(leaf, texts * count).sum().backward()
+        assert leaf.grad is not None
+        return reduce(leaf.grad.square(), "(n b) h w c -> b h w", "sum", n=count)
+
     with torch.inference_mode(False), torch.enable_grad():  # a host may run this inside it
-        total = torch.zeros(images.shape[:3])
-        texts = one_prompt_each(prompts, len(images))
-        at_once = max(1, min(_COPIES, _MOST_PIXELS // total.numel()))
-        for first in range(0, _COPIES, at_once):
-            count = min(at_once, _COPIES - first)
-            noise = torch.stack([_NOISE * torch.randn(images.shape, generator=generator) for _ in range(count)])
-            leaf = rearrange(images.detach().cpu() + noise, "n b h w c -> (n b) h w c").clamp(0, 1).requires_grad_()
-            reward.with_gradient(leaf, texts * count).sum().backward()
-            assert leaf.grad is not None
-            total += reduce(leaf.grad.square(), "(n b) h w c -> b h w", "sum", n=count)
-    return _blurred(total)
+        at_once = max(1, min(_COPIES, _MOST_PIXELS // images[..., 0].numel()))
+        each = f"one copy of {width} x {height}"
+        parts = in_parts(_COPIES, at_once, work, what=f"a heat map by {reward.name}", each=each)
+        return _blurred(torch.stack(list(parts)).sum(0))
+
+
+def _noise(copy: int, shape: Sequence[int]) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(copy))
 
 
 def _by_covering(reward: Reward, images: torch.Tensor, prompts: str | Sequence[str]) -> torch.Tensor:

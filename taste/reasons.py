@@ -32,25 +32,27 @@ class Reason(NamedTuple):
     effect: float
 
 
-def reasons(reward: Reward, picture: torch.Tensor, prompt: str, usual: torch.Tensor) -> list[Reason]:
+def reasons(reward: Reward, picture: torch.Tensor, prompt: str, own: torch.Tensor, usual: torch.Tensor) -> list[Reason]:
     """Say what raised and lowered a picture's score, the strongest first.
 
     Args:
         reward: asked once, for the picture and one edit of it an attribute.
         picture: (H, W, 3) in [0, 1].
         prompt: the picture's.
-        usual: (A,) the mean attributes of its group.
+        own, usual: (A,) the picture's attributes, and the mean of its group's, all of copies of one size: a smaller
+            one is softer.
 
     Raises as the reward.
     """
-    own = attributes(picture[None])[0].cpu()
-    names = [name for i, name in enumerate(ATTRIBUTES) if name in _EDITS and abs(own[i] - usual[i]) > _SAME]
-    edits = [edited(picture, name, float(usual[_PLACES[name]])) for name in names]
+    off = usual - own
+    names = [name for name, place in _PLACES.items() if name in _EDITS and abs(off[place]) > _SAME]
+    seen = attributes(picture[None])[0].cpu()
+    edits = [edited(picture, name, float((seen + off)[_PLACES[name]])) for name in names]
     scores = reward.silent(torch.stack([picture, *edits]), prompt)
     found = []
     for name, score in zip(names, scores[1:].tolist(), strict=True):
-        above = own[_PLACES[name]] > usual[_PLACES[name]]
-        found.append(Reason(name, ATTRIBUTES[name][0 if above else 1], float(scores[0]) - score))
+        words = ATTRIBUTES[name][0 if off[_PLACES[name]] < 0 else 1]
+        found.append(Reason(name, words, float(scores[0]) - score))
     return sorted(found, key=lambda one: -abs(one.effect))
 
 
@@ -66,10 +68,12 @@ def edited(picture: torch.Tensor, name: str, target: float) -> torch.Tensor:
         scale = _LOOKED_AT / max(picture.shape[:2])
         size = [max(1, round(side * scale)) for side in picture.shape[:2]]
         small = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+    place = _PLACES[name]
+    target -= float((attributes(picture[None]) - attributes(rearrange(small, "1 c h w -> 1 h w c")))[0, place])
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         made = rearrange(change(small, middle).clamp(0, 1), "1 c h w -> 1 h w c")
-        if float(attributes(made)[0, _PLACES[name]]) < target:
+        if float(attributes(made)[0, place]) < target:
             low = middle
         else:
             high = middle

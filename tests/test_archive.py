@@ -72,6 +72,12 @@ def test_every_node_has_a_help_page_that_names_its_inputs(client) -> None:
                 assert widget in page, f"the help page of {name} does not mention {widget}"
 
 
+def test_no_help_page_has_a_place_left_to_fill() -> None:
+    for page in (ROOT / "web" / "docs").rglob("*.md"):
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert [line for line in lines if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", line.strip())] == [], page
+
+
 def test_every_workflow_has_its_picture() -> None:
     graphs = sorted((ROOT / "workflows").glob("*.json"))
     assert {g.stem for g in graphs} >= {"best_of_batch", "unconditional"}

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ def noise(path: Path, seed: int, size: tuple[int, int] = (64, 64), texts: dict[s
     info = PngInfo()
     for key, value in (texts or {}).items():
         info.add_text(key, value)
+    path.parent.mkdir(exist_ok=True)
     array = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(array).save(path, **({"pnginfo": info} if path.suffix == ".png" else {}))
 
@@ -138,7 +141,7 @@ def test_a_damaged_cache_is_said_and_not_fatal(server: Any, client: Any, mine: P
     cache.write_bytes(b"no database " * 500)
     result = client.run(graph())
     assert result.status == "success", result.error
-    assert "damaged" in report(result, "3")
+    assert "damaged" in report(result, "1")  # whoever opens it first
     client.free()
     assert "12 known before" in report(client.run(graph()), "3")
 
@@ -311,6 +314,9 @@ def test_the_workflow_that_compares_rewards(client: Any, workflow: Any) -> None:
 
 
 def test_marks_made_before_scoring_go_on_and_those_made_later_win(server: Any, client: Any, mine: Path) -> None:
+    noise(
+        sorted(mine.iterdir())[2], 777, texts={"parameters": f"{PROMPT}\nSteps: 5, Seed: 9"}
+    )  # of the others there are small copies, by another test
     ids = [hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(mine.iterdir())[:4]]
     prompt = graph(marks=f"{ids[0]}:5,{ids[1]}:0x,{ids[2]}:2p,{ids[3]}:3p,{'0' * 16}:1 nonsense")
     prompt["3"]["inputs"]["marks"] = f"{ids[1]}:4,{ids[3]}:0"  # taken back
@@ -340,6 +346,34 @@ def test_marks_made_before_scoring_go_on_and_those_made_later_win(server: Any, c
         "1",
         "2",
     }
+
+
+def test_why_of_a_large_picture_without_fellows_finds_nothing(client: Any, mine: Path) -> None:
+    """The attributes of a group are those of small copies, which are softer: that is no difference."""
+    noise(mine / "only" / "one.png", 5, (800, 600))
+    prompt = graph(folder="output/mine/only", default_prompt="a heart")
+    prompt["2"]["inputs"]["reward"] = "jpeg-compressibility"
+    prompt["4"] = {"class_type": "TastemakerWhy", "inputs": {"scores": ["3", 0], "reward": ["2", 0], "count": 1}}
+    del prompt["5"]
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert result.outputs["4"]["tastemaker_why"][0]["parts"][0]["reasons"] == []
+
+
+def test_a_mark_of_a_file_that_has_gone_reads_a_large_folder_once(server: Any, client: Any, mine: Path) -> None:
+    """Such a mark is looked for behind the first 2,000 too; what was read for it is remembered."""
+    data = (mine / "p0.png").read_bytes()
+    for i in range(2000):
+        (mine / f"x{i}.png").write_bytes(data)
+    for path in mine.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # what has just changed is not remembered
+    prompt = {"1": graph(marks=f"{'0' * 16}:5", max_pictures=3000)["1"]}
+    prompt["2"] = {"class_type": "PreviewAny", "inputs": {"source": ["1", 2]}}
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert "1 with stars or rejected before" in report(result, "1")
+    with closing(sqlite3.connect(server.base / "user" / "__tastemaker" / "scores.sqlite")) as file:
+        assert file.execute("SELECT count(*) FROM files").fetchone() == (2012,)
 
 
 def rated(path: Path) -> dict[str, str]:

@@ -303,10 +303,11 @@ def test_why_explains_the_best_and_then_the_one_that_was_asked_about(client: Any
                 assert np.ptp(np.asarray(heat.convert("HSV"))[..., 1].astype(int)) > 20  # grey here, coloured there
     assert len(result.outputs["7"]["images"]) == 4
     ids = [row["id"] for row in result.outputs["5"]["tastemaker_ranking"]]
-    asked = client.run(why_graph(pictures=f"{ids[4]},{'0' * 16}"))
+    asked = client.run(why_graph(pictures=f"{ids[4]},{'0' * 16} nonsense"))
     assert [row["id"] for row in asked.outputs["6"]["tastemaker_why"]] == [ids[4]]
     said = asked.outputs["6"]["tastemaker_report"][0]
     assert "1 that were asked about are not among these pictures" in said
+    assert "1 words in pictures are no picture ids" in said
     assert "tiny-aesthetic" in said
 
 
@@ -343,3 +344,22 @@ def test_why_of_a_reward_that_needs_a_prompt_says_so(client: Any) -> None:
     prompt = why_graph({"prompts": ""})
     prompt["6"]["inputs"]["reward"] = ["2", 0]
     assert "compares a picture with its prompt" in client.refusal(prompt)
+
+
+# --- Learn Taste ------------------------------------------------------------------------------
+
+
+def test_of_too_many_pictures_learn_taste_looks_at_those_with_stars(client: Any) -> None:
+    """502, of which 500 can be chosen among: the two that an even spread leaves out have the marks."""
+    made = {"count": 502, "side": 8, "prompts": "a", "kind": "sizes", "columns": 1, "seeds": True, "extras": False}
+    ids = [f"{i:08x}{8:08x}" for i in sorted({*range(502)} - {i * 502 // 500 for i in range(500)})]
+    learn = {"scores": ["1", 0], "reward": ["2", 0], "name": "many", "clicks_first": 0, "clicks": ""}
+    prompt = {
+        "1": {"class_type": "TestTable", "inputs": made},
+        "2": {"class_type": "TastemakerLoadReward", "inputs": {"reward": "jpeg-compressibility", "dtype": "float32"}},
+        "3": {"class_type": "TastemakerLearnTaste", "inputs": learn | {"marks": f"{ids[0]}:5,{ids[1]}:0x"}},
+    }
+    result = client.run(prompt)
+    assert result.status == "success", result.error
+    assert len(result.outputs["3"]["tastemaker_cull"]) == 500
+    assert len(result.outputs["3"]["tastemaker_taste_summary"][0]["answers"]) == 1

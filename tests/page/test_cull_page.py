@@ -107,6 +107,17 @@ def test_filters_hide_at_once_and_the_next_one_is_active(cull: Any) -> None:
     assert count(cull) == "1 of 12"
 
 
+def test_what_a_filter_hides_is_selected_no_longer(cull: Any) -> None:
+    keys(cull, "Shift+ArrowRight", "Shift+ArrowRight")
+    cull.get_by_role("button", name="Hide what is rejected").click()
+    keys(cull, "x")  # three are rejected, and out of sight
+    assert count(cull) == "9 of 12"
+    keys(cull, "Space")
+    assert said(cull) == "1 selected"
+    keys(cull, "p")
+    assert (marks(cull), len(widget(cull, "picks"))) == (["0x"] * 3, 16)
+
+
 def test_sorted_by_any_score_and_by_stars_and_grouped_by_prompt(cull: Any) -> None:
     keys(cull, "End", "3", "Home")
     order = cull.get_by_label("Sort by", exact=True).last
@@ -503,6 +514,57 @@ def test_w_says_why_and_h_shows_where(page: Any, server: Any, renderer: str) -> 
     finally:
         page.evaluate("() => document.querySelectorAll('dialog[open]').forEach(one => one.close())")
         set_renderer(page, "classic")
+
+
+# two branches, each with pictures and a Score of its own, a Rank behind the second; nothing runs
+BRANCHES = """async () => {
+    app.graph.clear();
+    app.graph.last_node_id = window.lastNumber = (window.lastNumber ?? 0) + 20;
+    const make = (type, x, y) => {
+        const node = LiteGraph.createNode(type);
+        node.pos = [x, y];
+        app.graph.add(node);
+        return node;
+    };
+    const join = (from, output, to, name) => from.connect(output, to, to.findInputSlot(name));
+    const reward = make('TastemakerLoadReward', -400, 0);
+    const loads = [0, 1].map(i => make('TastemakerLoadImages', -400, 300 + 500 * i));
+    const scores = loads.map((load, i) => {
+        const score = make('TastemakerScore', 0, 600 * i);
+        join(load, 0, score, 'images'); join(reward, 0, score, 'reward');
+        return score;
+    });
+    const rank = make('TastemakerRank', 400, 600);
+    join(scores[1], 0, rank, 'scores');
+    const style = [...document.querySelectorAll('link[data-tastemaker]')].find(one => one.href.includes('cull.css'));
+    const { askWhy } = await import(new URL('../why/ask.js', style.href).href);
+    const queue = app.queuePrompt;
+    app.queuePrompt = () => {};
+    try {
+        return [loads[0], scores[0], rank, scores[1], loads[1], loads[0]].map((node, i) => {
+            askWhy(node, [String(i)]);
+            return app.graph._nodes.filter(one => one.type === 'TastemakerWhy').map(one => {
+                const from = one.getInputNode(one.findInputSlot('scores'));
+                return [from === scores[0] ? 'first' : from === rank ? 'rank' : from.type,
+                    one.widgets.find(w => w.name === 'pictures').value];
+            });
+        });
+    } finally {
+        app.queuePrompt = queue;
+    }
+}"""
+
+
+def test_of_several_branches_each_is_asked_about_its_own_pictures(page: Any) -> None:
+    first, second = ["first", "1"], ["rank", "2"]
+    assert page.evaluate(BRANCHES) == [
+        [],  # of a folder nothing has scored yet nobody can say why
+        [first],
+        [first, second],
+        [first, ["rank", "3"]],  # the same pictures as behind its Rank
+        [first, ["rank", "4"]],
+        [["first", "5"], ["rank", "4"]],
+    ]
 
 
 def test_nothing_complained(page: Any) -> None:

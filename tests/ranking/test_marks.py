@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tastemaker.core.errors import InputError
+from tastemaker.images.folder import read_folder
 from tastemaker.images.pictures import as_pictures
 from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.marks import MAX_MARKS, find_marks, marked, parse_marks
@@ -69,6 +72,18 @@ def test_rows_are_found_among_the_known_and_behind_them() -> None:
     text = f"{ids[0]}:4p,{ids[1]}:0x,{A}:1,{B}:0"
     assert find_marks(pictures, text, ids) == ((4, -1, 0, -1), (True, False, False, False), 1, 0)
     assert find_marks(pictures, f"{ids[2]}:3", ids[:1]) == ((0, 0, 3, 0), (False,) * 4, 0, 0)
+
+
+def test_equal_files_whose_ids_are_known_are_marked_together(tmp_path: Path) -> None:
+    """As Score finds the marks of Load Images: by content, without the ids of the first rows."""
+    for name, grey in (("a", 10), ("b", 90), ("c", 10), ("d", 200)):
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{name}.png")
+    pictures = read_folder(tmp_path).pictures
+    one = picture_id(pictures, 0)
+    assert find_marks(pictures, f"{one}:5").stars == (5, 0, 0, 0)  # of those behind it nothing is read
+    for i in range(4):
+        pictures.key(i)
+    assert find_marks(pictures, f"{one}:5").stars == (5, 0, 5, 0)
 
 
 def test_marks_of_here_win_over_those_that_came_along_and_can_take_them_back() -> None:

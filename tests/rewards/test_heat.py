@@ -32,6 +32,18 @@ def test_it_is_hot_where_the_reward_looks(differentiable: bool) -> None:
     assert heat[:, :, 28:].max() < 1e-6  # the blur reaches a little over the middle
 
 
+def test_where_memory_runs_out_fewer_copies_at_once_make_the_same_map() -> None:
+    def scarce(images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return of_the_left(images, prompts)
+
+    plenty, little = (
+        heat_map(custom("left", one, differentiable=True), pictures(), "") for one in (of_the_left, scarce)
+    )
+    torch.testing.assert_close(plenty, little, rtol=1e-4, atol=1e-5)
+
+
 def test_what_nothing_changes_is_cold() -> None:
     flat = custom("flat", lambda images, prompts: torch.ones(len(images)))
     assert heat_map(flat, pictures(), "").abs().max() == 0

@@ -34,15 +34,24 @@ def test_an_edit_brings_its_attribute_to_the_target(picture: torch.Tensor, name:
 def test_what_the_reward_looks_at_is_named_with_its_effect(picture: torch.Tensor) -> None:
     """A reward of 10 x (red - blue): the picture is 0.1 warmer than its group, which is worth 1."""
     warm = custom("warm", lambda images, prompts: 10 * (images[..., 0] - images[..., 2]).mean((1, 2)))
-    usual = attributes(picture[None])[0]
+    own = attributes(picture[None])[0]
+    usual = own.clone()
     usual[NAMES.index("warmth")] -= 0.1
     usual[NAMES.index("brightness")] += 0.1
-    found = {one.attribute: one for one in reasons(warm, picture, "", usual)}
+    found = {one.attribute: one for one in reasons(warm, picture, "", own, usual)}
     assert list(found) == ["warmth", "brightness"]  # nothing else differs from the group
     assert found["warmth"].words == "warmer"
     assert found["warmth"].effect == pytest.approx(1, abs=0.05)
     assert found["brightness"].words == "darker"
     assert abs(found["brightness"].effect) < 0.02
+
+
+def test_what_is_as_usual_is_left_alone(picture: torch.Tensor) -> None:
+    """The copy on which the strength is found is softer than the picture: that is no difference to edit away."""
+    fine = picture + 0.1 * torch.rand(280, 300, 1, generator=torch.Generator().manual_seed(1))
+    for name in EDITED:
+        same = edited(fine, name, float(attributes(fine[None])[0, NAMES.index(name)]))
+        assert float((same - fine.clamp(0, 1)).abs().max()) < 2e-3, name
 
 
 def test_a_flat_picture_is_edited_as_far_as_it_goes() -> None:

@@ -280,6 +280,8 @@ export class CullView {
   /** Filter and sort anew; the picture of `place`, if it is still shown, stays the active one, else its follower. */
   arrange(place, index = 0) {
     this.shown = shownPlaces(this.rows, { ...this.order, marks: this.marks, picks: this.picks });
+    const ids = new Set(this.shown.map((one) => this.rows[one].id));
+    for (const id of this.selected) if (!ids.has(id)) this.selected.delete(id); // no key marks what is not seen
     const found = this.shown.indexOf(place);
     this.active = Math.max(0, Math.min(this.shown.length - 1, found >= 0 ? found : index));
     const prompts = this.shown.map((one) => (this.order.grouped ? (this.rows[one].prompt ?? "") : null));

@@ -37,11 +37,17 @@ function scoresOf(node) {
   return inputs(node).find(({ input }) => input.name === "scores")?.from ?? null;
 }
 
-/** The node that answers for another one: behind it, or any that is wired. */
+/** Where a node's table was made: the first of the nodes that hand it on, or the node itself. */
+function tableOf(node, seen = new Set()) {
+  const from = inputs(node).find(({ input }) => input.name === "scores")?.from.node;
+  return from && !seen.has(from) ? tableOf(from, seen.add(from)) : node;
+}
+
+/** The node that answers for another one: behind the same table, or behind a table of its pictures. */
 function answering(node) {
-  const scores = scoresOf(node)?.node;
   const ready = (node.graph?._nodes ?? []).filter((one) => one.comfyClass === TYPE && inputs(one).length > 1);
-  return ready.find((one) => inputs(one).some(({ from }) => from.node === node || from.node === scores)) ?? ready[0];
+  const same = (one) => tableOf(one) === tableOf(node);
+  return ready.find(same) ?? ready.find((one) => upwards(tableOf(one), ({ from }) => from.node === node));
 }
 
 const overlap = (a, pos, size) =>
