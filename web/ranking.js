@@ -6,6 +6,7 @@ import { formatPicks, parsePicks } from "./gallery/model.js";
 import { element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
+import { say } from "./shared/words.js";
 
 const WIDTH = 440; // of a new node: three columns of pictures, and the buttons in a row
 const HEIGHT = 400;
@@ -36,6 +37,7 @@ function addGallery(node) {
   });
   addPanel(node, {
     name: "ranking",
+    label: say("Ranking"),
     element: container,
     output: "tastemaker_ranking",
     height: HEIGHT,

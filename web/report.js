@@ -3,6 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
+import { say } from "./shared/words.js";
 
 const HEIGHT = {
   TastemakerLoadImages: 150,
@@ -17,14 +18,14 @@ const HEIGHT = {
 function addReport(node, height) {
   addStyle();
   const container = element("div", "tastemaker-report tm-empty", {
-    text: "Run the graph to see what was found.",
-    attributes: { role: "log", "aria-label": "Report", tabindex: "0" }, // a long list scrolls, with the keyboard too
+    text: say("Run the graph to see what was found."),
+    attributes: { role: "log", "aria-label": say("Report"), tabindex: "0" }, // a long list scrolls, with the keyboard too
   });
   const show = (message) => {
     container.classList.remove("tm-empty");
     container.textContent = message.tastemaker_report.join("\n");
   };
-  addPanel(node, { name: "report", element: container, output: "tastemaker_report", height, show });
+  addPanel(node, { name: "report", label: say("Report"), element: container, output: "tastemaker_report", height, show });
 }
 
 app.registerExtension({

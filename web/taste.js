@@ -6,6 +6,7 @@ import { addPanel, rootGraph } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 import { formatClicks, parseClicks } from "./taste/model.js";
 import { TastePanel } from "./taste/panel.js";
+import { say } from "./shared/words.js";
 
 const TYPE = "TastemakerLearnTaste";
 const HEIGHT = 330;
@@ -23,6 +24,7 @@ function addTeaching(node) {
   node.tastemakerTaste = panel;
   addPanel(node, {
     name: "teaching",
+    label: say("Your taste"),
     element: container,
     output: "tastemaker_taste",
     height: HEIGHT,
