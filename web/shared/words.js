@@ -19,6 +19,11 @@ export function say(text, values = {}) {
   return filled(known[text] ?? text, values);
 }
 
+/** A number as the language writes it. */
+export function sayNumber(value) {
+  return value.toLocaleString(language);
+}
+
 /**
  * A text about so many of something: `one` and `many` are the English ones, with `{count}` in them.
  * A language's entry, under `many`, is a text, or one for each of its plural forms, as Intl.PluralRules calls them.
@@ -27,5 +32,5 @@ export function sayCount(count, one, many, values = {}) {
   const entry = known[many] ?? { one, other: many };
   const form = new Intl.PluralRules(language).select(count);
   const text = typeof entry === "string" ? entry : (entry[form] ?? entry.other);
-  return filled(text, { count: count.toLocaleString(language), ...values });
+  return filled(text, { count: sayNumber(count), ...values });
 }
