@@ -138,7 +138,12 @@ def fine_tune(info: dict[str, Any]) -> dict[str, Any]:
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, prompts, unseen, tune, curve, was, was_scored, tuned, tuned_scored, compare]
     app = App(
-        [(prompts, "text"), (unseen, "text"), (tune, "run_name"), (tune, "epochs")],
+        [
+            (prompts, "text", "prompts to practise on"),
+            (unseen, "text", "prompts to test on"),
+            (tune, "run_name", "name of the run"),
+            (tune, "epochs", "epochs"),
+        ],
         [curve, compare],
         [(tune, "training")],
     )
