@@ -22,11 +22,18 @@ from .comfy.server import ComfyServer
 
 SIZE = {"width": 1600, "height": 1000}
 QUALITY = 85
+SETTINGS = {
+    "Comfy.Minimap.Visible": False,
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": False,
+}
 PATIENCE = 300_000  # milliseconds for a run
 READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
-IDLE = """async () => {
-    const { Running, Pending } = await window.app.api.getQueue();
-    return Running.length + Pending.length === 0;
+RUN = """() => {
+    window.ended = false;
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
+        app.api.addEventListener(kind, () => { window.ended = true; });
+    app.queuePrompt(0);
 }"""
 SET = """([type, values]) => {
     for (const node of app.graph._nodes)
@@ -39,8 +46,8 @@ FIT = """type => {
     const least = axis => Math.min(...nodes.map(n => n.pos[axis])) - (axis ? 60 : 30);
     const most = axis => Math.max(...nodes.map(n => n.pos[axis] + n.size[axis])) + 30;
     const [left, top] = [least(0), least(1)], [wide, high] = [most(0) - left, most(1) - top];
-    const scale = Math.min((innerWidth - 90) / wide, (innerHeight - 110) / high, 1.3);
-    const room = [(innerWidth + 60 - wide * scale) / 2, 70 + (innerHeight - 110 - high * scale) / 2];
+    const scale = Math.min((innerWidth - 90) / wide, (innerHeight - 140) / high, 1.3);
+    const room = [(innerWidth + 60 - wide * scale) / 2, 115 + (innerHeight - 140 - high * scale) / 2 - 35];
     app.canvas.ds.scale = scale;
     app.canvas.ds.offset[0] = room[0] / scale - left;
     app.canvas.ds.offset[1] = room[1] / scale - top;
@@ -67,9 +74,9 @@ class Camera:
 
     def run(self) -> None:
         """Run the graph to its end."""
-        self.page.evaluate("() => app.queuePrompt(0)")
-        self.page.wait_for_timeout(1500)
-        self.page.wait_for_function(IDLE, timeout=PATIENCE, polling=500)
+        self.page.evaluate(RUN)
+        self.page.wait_for_function("() => window.ended", timeout=PATIENCE)
+        self.page.wait_for_timeout(6000)  # the page's own note that it has run goes
 
     def fit(self, kind: str = "") -> None:
         self.page.evaluate(FIT, kind)
@@ -88,14 +95,12 @@ class Camera:
 
 
 def templates(camera: Camera) -> None:
-    """Take the template browser, as a new host shows it, and close it."""
+    """Take the template browser, as a new host shows it."""
     page = camera.page
-    page.get_by_role("dialog").get_by_placeholder("Search").fill("tastemaker")
+    page.get_by_role("dialog").get_by_text("tastemaker", exact=True).first.click()
     page.get_by_test_id("template-workflow-best_of_batch").wait_for(timeout=30_000)
     page.wait_for_timeout(2500)
     camera.shot("templates")
-    page.keyboard.press("Escape")
-    page.get_by_role("dialog").first.wait_for(state="detached")
 
 
 def rank(camera: Camera) -> None:
@@ -105,6 +110,7 @@ def rank(camera: Camera) -> None:
     camera.run()
     camera.fit()
     camera.shot("rank")
+    page.locator(".tastemaker-ranking .tm-cell").nth(4).wait_for(state="attached")
     page.locator(".tm-list").focus()
     camera.keys("Home", "f")
     page.locator(".tastemaker-cull[open]").wait_for()
@@ -134,6 +140,7 @@ def vote(camera: Camera) -> None:
     camera.run()
     camera.page.evaluate("() => app.graph._nodes.find(n => n.tastemakerVote).tastemakerVote.open()")
     camera.page.locator(".tmv-picture").first.wait_for()
+    camera.keys("ArrowLeft", "ArrowRight")
     camera.shot("vote")
 
 
@@ -145,7 +152,10 @@ def grid(camera: Camera) -> None:
 
 
 def search(camera: Camera) -> None:
-    camera.open("search", TastemakerSearch={"method": "particle steering", "budget": 48, "steps": 6, "look_every": 1})
+    camera.open(
+        "search",
+        TastemakerSearch={"method": "particle steering", "budget": 48, "steps": 6, "eta": 1.0, "look_every": 1},
+    )
     camera.run()
     camera.fit("TastemakerSearch")
     camera.shot("search")
@@ -195,13 +205,17 @@ def main() -> int:
         if "templates" in (chosen.names or TAKEN):
             templates(camera)
         page.evaluate("l => app.extensionManager.setting.set('Comfy.Locale', l)", chosen.language)
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.Minimap.Visible', false)")
-        page.evaluate("() => app.extensionManager.setting.set('Comfy.TutorialCompleted', true)")
+        for setting, value in SETTINGS.items():
+            page.evaluate("([s, v]) => app.extensionManager.setting.set(s, v)", [setting, value])
         page.wait_for_timeout(500)
         page.reload()
         page.wait_for_function(READY, timeout=60_000)
         page.wait_for_timeout(2000)
         page.keyboard.press("Escape")
+        offer = page.get_by_text("Nodes 2.0", exact=False).first
+        if offer.is_visible():  # a line that older hosts show above everything
+            page.mouse.click(SIZE["width"] - 32, offer.bounding_box()["y"] + 8)
+            page.wait_for_timeout(500)
         for name in [name for name in chosen.names or TAKEN if name != "templates"]:
             TAKEN[name](camera)
             print(f"[tastemaker] {name}")
