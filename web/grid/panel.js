@@ -4,7 +4,7 @@ import { formatScore } from "../gallery/model.js";
 import { Viewer } from "../gallery/viewer.js";
 import { addStyle, button, element } from "../shared/dom.js";
 import { cellAt, cellWords, highest, merged, moved, positions, shape, valueWords, viewed, withReach } from "./model.js";
-import { say } from "../shared/words.js";
+import { say, sayState } from "../shared/words.js";
 
 const MOSAIC = 16; // pictures of one cell that are shown in it
 
@@ -208,7 +208,7 @@ export class GridPanel {
     this.report.hidden = !done;
     if (!grid) return;
     this.status.classList.remove("tm-empty");
-    this.status.textContent = [grid.state, grid.note].filter(Boolean).join("  \u00b7  ");
+    this.status.textContent = [sayState(grid.state), grid.note].filter(Boolean).join("  \u00b7  ");
     if (done) {
       this.best.textContent = `\u2605 ${grid.best_words}  ${withReach(grid.cells[grid.best])}`;
       this.report.textContent = grid.report.split("\n").slice(2).join("\n");

@@ -2,7 +2,7 @@
 
 import { addStyle, element } from "../shared/dom.js";
 import { CELL, merged, tree } from "./model.js";
-import { say } from "../shared/words.js";
+import { say, sayState } from "../shared/words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PICTURE = CELL - 6;
@@ -49,7 +49,7 @@ export class SearchPanel {
   draw() {
     const { known } = this;
     const place = Math.min(this.chosen ?? known.prompt ?? 0, known.prompts.length - 1);
-    this.status.textContent = known.state;
+    this.status.textContent = sayState(known.state);
     this.report.textContent = known.report ?? "";
     this.report.hidden = !known.report;
     this.choice.hidden = known.prompts.length < 2;

@@ -19,6 +19,12 @@ export function say(text, values = {}) {
   return filled(known[text] ?? text, values);
 }
 
+/** What a node's Python says of a run, where it is one of the usual words. */
+export function sayState(state) {
+  if (state === "starting") return say("starting");
+  return state === "done" ? say("done") : state;
+}
+
 /** A number as the language writes it. */
 export function sayNumber(value) {
   return value.toLocaleString(language);

@@ -1,6 +1,6 @@
 // Words and figures of a training run, without a page. Pure functions.
 
-import { say } from "../shared/words.js";
+import { say, sayState } from "../shared/words.js";
 
 /** Seconds as words; nothing for none. */
 export function timeLeft(seconds) {
@@ -11,7 +11,7 @@ export function timeLeft(seconds) {
 
 /** The line above the curves, of a message {state, epoch, epochs, seconds_left}. */
 export function statusLine({ state, epoch, epochs, seconds_left: left }) {
-  return [state, epochs ? say("epoch {epoch} of {epochs}", { epoch, epochs }) : "", timeLeft(left)].filter(Boolean).join("  \u00b7  ");
+  return [sayState(state), epochs ? say("epoch {epoch} of {epochs}", { epoch, epochs }) : "", timeLeft(left)].filter(Boolean).join("  \u00b7  ");
 }
 
 /** The line once a run was stopped from outside: `rows` are the epochs that are finished and kept. */
