@@ -8,6 +8,7 @@ import { element } from "./shared/dom.js";
 import { executionId, nodeAt } from "./shared/outputs.js";
 import { addPanel, rootGraph } from "./shared/panel.js";
 import { address } from "./shared/widgets.js";
+import { say } from "./shared/words.js";
 
 const TYPE = "TastemakerGrid";
 const EVENT = "tastemaker.grid";
@@ -21,6 +22,7 @@ function addGrid(node) {
   node.tastemakerGrid = panel;
   addPanel(node, {
     name: "grid",
+    label: say("Grid"),
     element: container,
     output: "tastemaker_grid",
     height: HEIGHT,

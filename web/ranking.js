@@ -7,6 +7,7 @@ import { formatPicks, parsePicks } from "./gallery/model.js";
 import { element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
+import { say } from "./shared/words.js";
 import { askWhy } from "./why/ask.js";
 
 const WIDTH = 440; // of a new node: three columns of pictures, and the buttons in a row
@@ -37,6 +38,7 @@ function addGallery(node) {
   });
   addPanel(node, {
     name: "ranking",
+    label: say("Ranking"),
     element: container,
     output: "tastemaker_ranking",
     height: HEIGHT,

@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { Culling } from "./cull/node.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
+import { say } from "./shared/words.js";
 
 const HEIGHT = {
   TastemakerLoadImages: 150,
@@ -19,9 +20,9 @@ const CULLED = ["TastemakerLoadImages", "TastemakerScore"];
 
 function addReport(node, height) {
   addStyle();
-  const text = element("div", "tm-empty", { text: "Run the graph to see what was found." });
+  const text = element("div", "tm-empty", { text: say("Run the graph to see what was found.") });
   const container = element("div", "tastemaker-report", {
-    attributes: { role: "log", "aria-label": "Report", tabindex: "0" }, // a long list scrolls, with the keyboard too
+    attributes: { role: "log", "aria-label": say("Report"), tabindex: "0" }, // a long list scrolls, with the keyboard too
     children: [text],
   });
   const culling = CULLED.includes(node.comfyClass) ? new Culling(node) : null;
@@ -34,6 +35,7 @@ function addReport(node, height) {
   };
   addPanel(node, {
     name: "report",
+    label: say("Report"),
     element: container,
     output: "tastemaker_report",
     height,

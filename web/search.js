@@ -8,6 +8,7 @@ import { element } from "./shared/dom.js";
 import { executionId, nodeAt } from "./shared/outputs.js";
 import { addPanel, rootGraph } from "./shared/panel.js";
 import { address } from "./shared/widgets.js";
+import { say } from "./shared/words.js";
 
 const TYPE = "TastemakerSearch";
 const EVENT = "tastemaker.search";
@@ -20,6 +21,7 @@ function addSearch(node) {
   node.tastemakerSearch = panel;
   addPanel(node, {
     name: "search",
+    label: say("Search"),
     element: container,
     output: "tastemaker_search",
     height: HEIGHT,

@@ -7,6 +7,7 @@ import { addPanel, rootGraph } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 import { formatClicks, parseClicks } from "./taste/model.js";
 import { TastePanel } from "./taste/panel.js";
+import { say } from "./shared/words.js";
 
 const TYPE = "TastemakerLearnTaste";
 const HEIGHT = 330;
@@ -27,6 +28,7 @@ function addTeaching(node) {
   node.tastemakerTaste = panel;
   addPanel(node, {
     name: "teaching",
+    label: say("Your taste"),
     element: container,
     output: "tastemaker_taste",
     height: HEIGHT,

@@ -6,6 +6,7 @@ import { addPanel, rootGraph } from "./shared/panel.js";
 import { executionId, nodeAt } from "./shared/outputs.js";
 import { address } from "./shared/widgets.js";
 import { TrainingView } from "./training/view.js";
+import { say } from "./shared/words.js";
 
 const TRAINERS = ["TastemakerFineTune", "TastemakerPreferenceTune"];
 const EVENT = "tastemaker.training";
@@ -17,6 +18,7 @@ function addTraining(node) {
   node.tastemakerTraining = view;
   addPanel(node, {
     name: "training",
+    label: say("Training"),
     element: view.element,
     output: "tastemaker_training",
     height: HEIGHT,

@@ -6,6 +6,7 @@ import { addPanel, rootGraph } from "./shared/panel.js";
 import { address, hiddenWidget, setWidget } from "./shared/widgets.js";
 import { formatVotes, parseVotes } from "./vote/model.js";
 import { VotePanel } from "./vote/panel.js";
+import { say } from "./shared/words.js";
 
 const TYPE = "TastemakerVote";
 const HEIGHT = 170;
@@ -22,6 +23,7 @@ function addVoting(node) {
   node.tastemakerVote = panel;
   addPanel(node, {
     name: "voting",
+    label: say("Vote"),
     element: container,
     output: "tastemaker_vote",
     height: HEIGHT,

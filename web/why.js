@@ -5,6 +5,7 @@ import { app } from "../../scripts/app.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 import { address, hiddenWidget } from "./shared/widgets.js";
+import { say } from "./shared/words.js";
 import { answerParts, learnAnswers, learnTrouble } from "./why/answers.js";
 
 const WIDTH = 340;
@@ -14,8 +15,8 @@ function addAnswers(node) {
   addStyle(new URL("./why/why.css", import.meta.url).href);
   hiddenWidget(node, "pictures");
   const container = element("div", "tastemaker-why", {
-    attributes: { role: "log", "aria-label": "Why these scores", tabindex: "0" },
-    children: [element("div", "tm-empty", { text: "Run the graph. In the culling view, W asks about any picture." })],
+    attributes: { role: "log", "aria-label": say("Why these scores"), tabindex: "0" },
+    children: [element("div", "tm-empty", { text: say("Run the graph. In the culling view, W asks about any picture.") })],
   });
   container.dataset.captureWheel = "true"; // the wheel scrolls the list, not the canvas
   for (const kind of ["pointerdown", "wheel"]) container.addEventListener(kind, (event) => event.stopPropagation());
@@ -30,7 +31,7 @@ function addAnswers(node) {
 
 function answerCard(row) {
   const maps = row.parts.map(({ reward, heat }) =>
-    element("img", "tmw-map", { attributes: { src: address(heat), alt: `Where ${reward} looks`, title: reward, draggable: "false" } }),
+    element("img", "tmw-map", { attributes: { src: address(heat), alt: say("Where {reward} looks", { reward }), title: reward, draggable: "false" } }),
   );
   return element("article", "tmw-card", {
     children: [
@@ -43,7 +44,9 @@ function answerCard(row) {
 app.registerExtension({
   name: "tastemaker.why",
   setup() {
-    api.addEventListener("execution_error", ({ detail }) => learnTrouble(`It stopped. ${detail?.exception_message ?? ""}`.trim()));
+    api.addEventListener("execution_error", ({ detail }) => {
+      if (detail?.exception_message) learnTrouble(detail.exception_message.trim());
+    });
   },
   nodeCreated(node) {
     if (node.comfyClass === "TastemakerWhy") addAnswers(node);

@@ -89,7 +89,12 @@ def best_of_batch(info: dict[str, Any]) -> dict[str, Any]:
         ],
     )
     nodes = [note, model, reward, prompts, sample, score, rank, save]
-    shown = [(prompts, "text"), (sample, "images_per_prompt"), (sample, "seed"), (rank, "top_k")]
+    shown = [
+        (prompts, "text", "prompts, one a line"),
+        (sample, "images_per_prompt", "pictures of each prompt"),
+        (sample, "seed", "seed"),
+        (rank, "top_k", "keep the best"),
+    ]
     return build("best_of_batch", nodes, groups, info, App(shown, [rank, save], [(rank, "ranking")]))
 
 

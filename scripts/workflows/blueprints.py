@@ -36,14 +36,14 @@ def rank_a_batch() -> Blueprint:
     score = Node("TastemakerScore", {}, {"reward": (reward, "reward")})
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
     return Blueprint(
-        "Scores the pictures of any node and keeps the best. Without prompts it reads the text of the sampler behind.",
+        "Keeps the best pictures of any node. Without prompts it reads your sampler's text. Open it to see all, ranked.",
         ("best of", "rank", "aesthetic", "imagereward", "gallery", "cull", "star"),
         [[reward, score], [rank]],
         {
             "images": [(score, "images")],
             "prompts": [(score, "prompts")],
             "reward": [(reward, "reward")],
-            "top_k": [(rank, "top_k")],
+            "keep": [(rank, "top_k")],
         },
         {"best": (rank, "best"), "best scores": (rank, "best scores"), "all scores": (rank, "all scores")},
     )
@@ -232,11 +232,13 @@ def _outside(
         {"name": s["name"], "type": s["type"], "link": None, **({"widget": s["widget"]} if "widget" in s else {})}
         for s in ends["inputs"]
     ]
+    widgets = sum("widget" in slot for slot in inputs)
+    rows = max(len(inputs) - widgets, len(ends["outputs"]))
     return {
         "id": number,
         "type": kind,
         "pos": [0, 0],
-        "size": [340, 120 + 26 * len(inputs)],
+        "size": [340, 50 + 22 * rows + 26 * widgets],
         "flags": {},
         "order": 0,
         "mode": 0,

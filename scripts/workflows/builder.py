@@ -73,12 +73,12 @@ class App:
     """What pages with an App mode show in place of the graph.
 
     Attributes:
-        inputs: widgets to fill in.
+        inputs: widgets to fill in, each with the words it shows in place of its id, on the node too.
         outputs: nodes whose results are shown.
         panels: what `web/shared/panel.js` puts on nodes, by its name there, shown below the widgets.
     """
 
-    inputs: list[tuple[Node, str]]
+    inputs: list[tuple[Node, str, str]]
     outputs: list[Node]
     panels: list[tuple[Node, str]] = field(default_factory=list)
 
@@ -102,6 +102,9 @@ def build(
     for entry in saved:
         for place, output in enumerate(entry["outputs"]):
             output["links"] = links.leaving(entry["id"], place)
+    for node, widget, label in app.inputs if app else ():
+        slots = saved[ids[id(node)] - 1]["inputs"]
+        next(slot for slot in slots if slot["name"] == widget)["label"] = label
     frames = [
         {"id": i, "title": g.title, "bounding": list(g.bounding), "color": g.colour, "font_size": 24, "flags": {}}
         for i, g in enumerate(groups, start=1)
@@ -138,14 +141,14 @@ def _view(nodes: list[Node]) -> dict[str, Any]:
 
 def _linear(app: App, ids: dict[int, int], object_info: dict[str, Any]) -> dict[str, Any]:
     """Return what the page saves of an app. Raises KeyError for a widget that the node does not have."""
-    for node, name in app.inputs:
+    for node, name, _ in app.inputs:
         if name not in _inputs(object_info[node.type]):
             raise KeyError(f"{node.type} has no input {name}")
     return {
         "linearMode": False,  # the graph first: its app is one click away where the host has App mode
         "linearData": {
             "inputs": [
-                *([ids[id(node)], name] for node, name in app.inputs),
+                *([ids[id(node)], name] for node, name, _ in app.inputs),
                 *([ids[id(node)], name, {"height": _PANEL}] for node, name in app.panels),
             ],
             "outputs": [ids[id(node)] for node in app.outputs],

@@ -57,7 +57,12 @@ def rank_my_own_graph(info: dict[str, Any]) -> dict[str, Any]:
     )
     nodes = [note, model, positive, negative, latents, sampler, decoded, reward, score, rank, save]
     app = App(
-        [(model, "ckpt_name"), (positive, "text"), (latents, "batch_size"), (rank, "top_k")],
+        [
+            (model, "ckpt_name", "checkpoint"),
+            (positive, "text", "prompt"),
+            (latents, "batch_size", "pictures"),
+            (rank, "top_k", "keep the best"),
+        ],
         [rank, save],
         [(rank, "ranking")],
     )

@@ -22,7 +22,7 @@ As it comes, it reads *output/tastemaker*: run **best_of_batch** once, and there
 
 ### Your own pictures
 
-- Choose their folder in **folder**; switch **subfolders** on to read what is inside it too. For pictures from
+- Choose their folder in **folder of pictures**; switch **folders inside it too** on for those below. For pictures from
   elsewhere, copy the folder into *ComfyUI/input* and reload the page.
 - *tiny-imagereward* knows the coloured shapes of the small models only. For photographs and paintings choose
   *imagereward-v1.0* in **Load Reward**; its help page says where the file belongs.
@@ -67,7 +67,13 @@ def rank_folder(info: dict[str, Any]) -> dict[str, Any]:
             Frame("3  Look and keep", AMBER, [rank, save]),
         ],
     )
-    shown = [(images, "folder"), (images, "subfolders"), (reward, "reward"), (rank, "top_k"), (save, "filename_prefix")]
+    shown = [
+        (images, "folder", "folder of pictures"),
+        (images, "subfolders", "folders inside it too"),
+        (reward, "reward", "judged by"),
+        (rank, "top_k", "keep the best"),
+        (save, "filename_prefix", "save as"),
+    ]
     app = App(shown, [rank, save], [(rank, "ranking")])
     return build("rank_folder", [note, images, reward, score, rank, save], groups, info, app)
 

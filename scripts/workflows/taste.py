@@ -84,9 +84,12 @@ def teach_my_taste(info: dict[str, Any]) -> dict[str, Any]:
             Frame("3  Rank by your taste", AMBER, [rank]),
         ],
     )
-    app = App(
-        [(prompts, "text"), (sample, "seed"), (rank, "top_k")], [learn, rank], [(learn, "teaching"), (rank, "ranking")]
-    )
+    shown = [
+        (prompts, "text", "prompts, one a line"),
+        (sample, "seed", "seed"),
+        (rank, "top_k", "keep the best"),
+    ]
+    app = App(shown, [learn, rank], [(learn, "teaching"), (rank, "ranking")])
     return build("teach_my_taste", [note, *made.values(), rank], groups, info, app)
 
 

@@ -79,7 +79,7 @@ No reward teaches here. Only pictures do: of every prompt the five that are put 
 that are put last. Here the small reward puts them in order, so that this runs by itself. In your own
 work you would: by **picks**, **Vote**, two tables, or a folder of pairs.
 
-1. **Sample** makes ten pictures of each prompt, **Score** orders them.
+1. **Sample** makes sixteen pictures of each prompt, **Score** orders them.
 2. **Preference Tune** goes through the pairs again and again. No picture is made to learn from. *held-out
    pairs* says how often it prefers what you do where nobody told it.
 3. The reward only watches: the curve *reward in comparisons* is the tuned model's pictures of prompts with shapes
@@ -138,7 +138,12 @@ def fine_tune(info: dict[str, Any]) -> dict[str, Any]:
     (was, was_scored), (tuned, tuned_scored), compare = compared
     nodes = [note, model, reward, prompts, unseen, tune, curve, was, was_scored, tuned, tuned_scored, compare]
     app = App(
-        [(prompts, "text"), (unseen, "text"), (tune, "run_name"), (tune, "epochs")],
+        [
+            (prompts, "text", "prompts to practise on"),
+            (unseen, "text", "prompts to test on"),
+            (tune, "run_name", "name of the run"),
+            (tune, "epochs", "epochs"),
+        ],
         [curve, compare],
         [(tune, "training")],
     )
@@ -150,12 +155,12 @@ def preference_tune(info: dict[str, Any]) -> dict[str, Any]:
     reward = Node("TastemakerLoadReward", {"reward": "tiny-imagereward"})
     prompts = Node("TastemakerPrompts", {"text": PRACTICE}, title="what to practise on", size=(290, 140))
     unseen = Node("TastemakerPrompts", {"text": HELD_OUT}, title="what it never practised on", size=(290, 130))
-    making = {"images_per_prompt": 10, "seed": 1, "scheduler": "ddim", "steps": 12, "eta": 1.0, "guidance_scale": 3.0}
+    making = {"images_per_prompt": 16, "seed": 1, "scheduler": "ddim", "steps": 12, "eta": 1.0, "guidance_scale": 3.0}
     made = Node("TastemakerSample", making, {"model": (model, "model"), "prompts": (prompts, "prompts")})
     wires = {"images": (made, "images"), "reward": (reward, "reward"), "prompts": (made, "prompts")}
     ordered = Node("TastemakerScore", {}, wires)
-    values = {"run_name": "better and worse", "preset": "CPU", "epochs": 12, "pairs_per_prompt": 5}
-    values |= {"learning_rate": 4e-4, "rank": 16, "proximal_weight": 0.5}
+    values = {"run_name": "better and worse", "preset": "CPU", "epochs": 8, "pairs_per_prompt": 5}
+    values |= {"learning_rate": 6e-4, "rank": 16, "proximal_weight": 0.5}
     known = {"model": (model, "model"), "better": (ordered, "scores")}
     watched = {"held_out_prompts": (unseen, "prompts"), "watched_reward": (reward, "reward")}
     tune = Node("TastemakerPreferenceTune", values, known | watched)

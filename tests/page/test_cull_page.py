@@ -536,7 +536,7 @@ def test_why_it_cannot_answer_is_said_in_the_view(page: Any, server: Any) -> Non
     )
     keys(page, "Enter", "w")
     page.wait_for_function("() => document.querySelector('.tmc-said').textContent.includes('compares a picture with')")
-    assert said(page).startswith("It stopped. scores: ")
+    assert said(page).startswith("scores: ")
     page.screenshot(path=str(shots() / "why_stopped.png"))
     keys(page, "Escape", "Escape")
     page.keyboard.press("Escape")  # the page's own message

@@ -1,6 +1,7 @@
 // A list of any number of pictures: only those near what is seen are in the page.
 
 import { element } from "../shared/dom.js";
+import { say } from "../shared/words.js";
 import { Loading } from "./loading.js";
 import { between, fittedSide, layout } from "./model.js";
 
@@ -29,9 +30,9 @@ export class PictureList {
     this.least = null;
     this.active = 0;
     this.all = element("div", "tmc-all", { attributes: { role: "presentation" } });
-    this.nothing = element("div", "tmc-nothing", { text: "No picture passes this filter." });
+    this.nothing = element("div", "tmc-nothing", { text: say("No picture passes this filter.") });
     this.box = element("div", "tmc-list", {
-      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": "Pictures" },
+      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": say("Pictures") },
       children: [this.all, this.nothing],
       on: {
         scroll: () => this.draw(),

@@ -1,5 +1,7 @@
 // What the culling view knows, without a page: marks, what is shown in which order, and where it lies. Pure functions.
 
+import { say, sayCount } from "../shared/words.js";
+
 const MARK = /^([0-9a-f]{16}):([0-5])([xp]?)$/;
 const MAX_MARKS = 4096; // as the node takes: MAX_MARKS in ranking/marks.py
 const NONE = { stars: 0, rejected: false };
@@ -177,8 +179,8 @@ export function surveyColumns(count, width, height) {
 /** A mark in words. */
 export function saidMark({ stars, rejected }, picked) {
   const parts = [];
-  if (stars) parts.push(`${stars} ${stars === 1 ? "star" : "stars"}`);
-  if (picked) parts.push("picked");
-  if (rejected) parts.push("rejected");
+  if (stars) parts.push(sayCount(stars, "{count} star", "{count} stars"));
+  if (picked) parts.push(say("picked"));
+  if (rejected) parts.push(say("rejected"));
   return parts.join(", ");
 }

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { button } from "../shared/dom.js";
 import { address, hiddenWidget, setWidget } from "../shared/widgets.js";
+import { say, sayNumber } from "../shared/words.js";
 import { askWhy } from "../why/ask.js";
 import { formatMarks, held, markOf, parseHand, ratingOf } from "./model.js";
 import { CullView } from "./view.js";
@@ -14,7 +15,7 @@ export class Culling {
     this.rows = [];
     this.summary = {};
     this.own = () => parseHand(marks?.value);
-    this.element = button("tm-command", "Cull", "Look through all pictures over the whole window (F)", () => this.open());
+    this.element = button("tm-command", say("Cull"), say("Look through all pictures over the whole window (F)"), () => this.open());
     this.element.hidden = true;
     this.view = new CullView({
       rows: () => this.rows,
@@ -69,6 +70,7 @@ export class Culling {
     const sent = this.rows.every(
       (row) => ratingOf(markOf(marks, row.id)) === (row.stars ?? 0) && picks.has(row.id) === Boolean(row.picked),
     );
-    this.element.textContent = `Cull ${this.rows.length.toLocaleString("en")}${sent ? "" : " \u00b7 to send on"}`;
+    const words = say("Cull {count}", { count: sayNumber(this.rows.length) });
+    this.element.textContent = sent ? words : `${words} \u00b7 ${say("to send on")}`;
   }
 }

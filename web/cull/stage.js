@@ -1,6 +1,7 @@
 // Some pictures large at once: one, two to compare, or a survey. They zoom together, at the same place of each.
 
 import { element, hasFewPixels } from "../shared/dom.js";
+import { say } from "../shared/words.js";
 import { surveyColumns } from "./model.js";
 
 const LEAST_ZOOM = 2;
@@ -9,7 +10,7 @@ const PAN = 0.1; // of a picture, for each press of an arrow
 class Pane {
   constructor(onClick) {
     this.picture = element("img", "tmc-full", { attributes: { alt: "", draggable: "false" } });
-    this.gone = element("div", "tmc-gone", { text: "This picture is no longer there. Run the graph again." });
+    this.gone = element("div", "tmc-gone", { text: say("This picture is no longer there. Run the graph again.") });
     this.frame = element("div", "tmc-frame", { children: [this.picture, this.gone] });
     this.caption = element("figcaption", "tmc-caption");
     this.box = element("figure", "tmc-pane", { children: [this.frame, this.caption] });
@@ -69,7 +70,7 @@ export class Stage {
     this.at = null; // where all are zoomed, or null
     this.pointer = [0.5, 0.5];
     this.box = element("div", "tmc-stage", {
-      attributes: { role: "group", tabindex: "0", "aria-label": "Large pictures" },
+      attributes: { role: "group", tabindex: "0", "aria-label": say("Large pictures") },
       on: { pointermove: (event) => this.follow(event) },
     });
     this.resized = new ResizeObserver(() => this.arrange());

@@ -1,7 +1,8 @@
 // Culling: all pictures over the whole window, by keyboard. A modal dialog, so the page keeps focus inside it.
 
-import { described, formatScore, moved } from "../gallery/model.js";
+import { bucketWord, described, formatScore, moved } from "../gallery/model.js";
 import { addStyle, button, element } from "../shared/dom.js";
+import { say, sayCount, sayNumber } from "../shared/words.js";
 import { heatOf, nextHeat, onAnswers, answerOf, whySection } from "../why/answers.js";
 import { PictureList } from "./list.js";
 import { held, markOf, owned, saidMark, setMark, shownPlaces } from "./model.js";
@@ -11,25 +12,26 @@ const SURVEYED = 16; // pictures at once, at most
 const THUMB = 300; // pixels: larger ones are no small copies any more
 const UNDONE = 500; // steps back
 const STAR = "\u2605";
-const FILTERS = [
-  ["all", "All", "Show all pictures"],
-  ["picked", "Picked", "Show only what is picked"],
-  ["kept", "Not rejected", "Hide what is rejected"],
-  ["rejected", "Rejected", "Show only what is rejected"],
+// functions: the page's language is known only after this file is read
+const filters = () => [
+  ["all", say("All"), say("Show all pictures")],
+  ["picked", say("Picked"), say("Show only what is picked")],
+  ["kept", say("Not rejected"), say("Hide what is rejected")],
+  ["rejected", say("Rejected"), say("Show only what is rejected")],
 ];
-const KEYS = [
-  ["1-5", "stars"],
-  ["P", "pick"],
-  ["X", "reject"],
-  ["U", "undo"],
-  ["\u21b5", "large"],
-  ["C", "compare"],
-  ["N", "survey"],
-  ["Z", "zoom"],
-  ["I", "info"],
-  ["W", "why"],
-  ["H", "where"],
-  ["Space", "select"],
+const keys = () => [
+  ["1-5", say("stars")],
+  ["P", say("pick")],
+  ["X", say("reject")],
+  ["U", say("undo")],
+  ["\u21b5", say("large")],
+  ["C", say("compare")],
+  ["N", say("survey")],
+  ["Z", say("zoom")],
+  ["I", say("info")],
+  ["W", say("why")],
+  ["H", say("where")],
+  [say("Space"), say("select")],
 ];
 
 let views = 0;
@@ -71,9 +73,9 @@ export class CullView {
   // --- parts --------------------------------------------------------------------------------
 
   build() {
-    this.aside = element("aside", "tmc-info", { attributes: { "aria-label": "About this picture" } });
+    this.aside = element("aside", "tmc-info", { attributes: { "aria-label": say("About this picture") } });
     this.dialog = element("dialog", "tastemaker-overlay tastemaker-cull", {
-      attributes: { "aria-label": "Cull", tabindex: "-1" },
+      attributes: { "aria-label": say("Cull"), tabindex: "-1" },
       children: [
         this.buildBar(),
         element("div", "tmc-main", { children: [this.list.box, this.stage.box, this.aside] }),
@@ -96,17 +98,18 @@ export class CullView {
   }
 
   buildBar() {
+    const atLeast = (n) => (n === 5 ? say("Show 5 stars") : sayCount(n, "Show {count} star or more", "Show {count} stars or more"));
     const filter = (name, text, label) => {
       const one = button("tmc-button", text, label, () => this.reorder({ filter: name }));
       one.dataset.filter = String(name);
       return one;
     };
     this.filters = [
-      ...FILTERS.map(([name, text, label]) => filter(name, text, label)),
-      ...[1, 2, 3, 4, 5].map((n) => filter(n, STAR, `Show ${n === 5 ? "5 stars" : `${n} ${n === 1 ? "star" : "stars"} or more`}`)),
+      ...filters().map(([name, text, label]) => filter(name, text, label)),
+      ...[1, 2, 3, 4, 5].map((n) => filter(n, STAR, atLeast(n))),
     ];
     this.sort = element("select", "tmc-select", {
-      attributes: { "aria-label": "Sort by", title: "Sort by" },
+      attributes: { "aria-label": say("Sort by"), title: say("Sort by") },
       on: {
         change: () => {
           this.reorder({ sort: this.sort.value });
@@ -116,19 +119,19 @@ export class CullView {
         keydown: () => (this.byMouse = false),
       },
     });
-    this.direction = button("tmc-button", "", "Turn the order around", () =>
+    this.direction = button("tmc-button", "", say("Turn the order around"), () =>
       this.reorder({ descending: !this.order.descending }),
     );
-    this.group = button("tmc-button", "By prompt", "Group by prompt", () => this.reorder({ grouped: !this.order.grouped }));
+    this.group = button("tmc-button", say("By prompt"), say("Group by prompt"), () => this.reorder({ grouped: !this.order.grouped }));
     this.count = element("span", "tmc-count");
-    this.send = button("tmc-button tmc-send", "Send on", "Send picks and stars on: run the graph", () => {
+    this.send = button("tmc-button tmc-send", say("Send on"), say("Send picks and stars on: run the graph"), () => {
       this.dialog.close();
       this.host.run();
     });
-    const close = button("tmc-button", "Close", "Close; stars and picks stay in the node (Escape)", () => this.dialog.close());
+    const close = button("tmc-button", say("Close"), say("Close; stars and picks stay in the node (Escape)"), () => this.dialog.close());
     return element("div", "tmc-bar", {
       children: [
-        element("div", "tmc-filters", { attributes: { role: "group", "aria-label": "Filter" }, children: this.filters }),
+        element("div", "tmc-filters", { attributes: { role: "group", "aria-label": say("Filter") }, children: this.filters }),
         this.sort, this.direction, this.group, this.count, element("span", "tmc-space"), this.send, close,
       ],
     });
@@ -136,23 +139,23 @@ export class CullView {
 
   buildFoot() {
     this.stars = [1, 2, 3, 4, 5].map((n) =>
-      button("tmc-star", STAR, `${n} ${n === 1 ? "star" : "stars"} (${n})`, () => this.rate(n === this.current().stars ? 0 : n)),
+      button("tmc-star", STAR, `${sayCount(n, "{count} star", "{count} stars")} (${n})`, () => this.rate(n === this.current().stars ? 0 : n)),
     );
-    this.pick = button("tmc-button", "Pick", "Pick this picture (P)", () => this.togglePick());
-    this.reject = button("tmc-button", "Reject", "Reject this picture (X)", () => this.toggleReject());
-    this.undoButton = button("tmc-button", "Undo", "Take the last mark back (U)", () => this.undo());
-    this.compareButton = button("tmc-button", "Compare", "Compare two side by side (C)", () => this.compare());
-    this.surveyButton = button("tmc-button", "Survey", "See the selected ones together (N)", () => this.survey());
-    this.infoButton = button("tmc-button", "Info", "Prompt, seed and scores (I)", () => this.toggleInfo());
+    this.pick = button("tmc-button", say("Pick"), say("Pick this picture (P)"), () => this.togglePick());
+    this.reject = button("tmc-button", say("Reject"), say("Reject this picture (X)"), () => this.toggleReject());
+    this.undoButton = button("tmc-button", say("Undo"), say("Take the last mark back (U)"), () => this.undo());
+    this.compareButton = button("tmc-button", say("Compare"), say("Compare two side by side (C)"), () => this.compare());
+    this.surveyButton = button("tmc-button", say("Survey"), say("See the selected ones together (N)"), () => this.survey());
+    this.infoButton = button("tmc-button", say("Info"), say("Prompt, seed and scores (I)"), () => this.toggleInfo());
     this.said = element("span", "tmc-said", { attributes: { role: "status" } });
-    const keys = element("span", "tmc-keys", {
+    const hints = element("span", "tmc-keys", {
       attributes: { "aria-hidden": "true" }, // every button says its key
-      children: KEYS.map(([key, text]) => element("span", "", { children: [element("kbd", "", { text: key }), text] })),
+      children: keys().map(([key, text]) => element("span", "", { children: [element("kbd", "", { text: key }), text] })),
     });
     return element("div", "tmc-foot", {
       children: [
-        element("span", "tmc-stars", { attributes: { role: "group", "aria-label": "Stars" }, children: this.stars }),
-        this.pick, this.reject, this.undoButton, this.said, element("span", "tmc-space"), keys,
+        element("span", "tmc-stars", { attributes: { role: "group", "aria-label": say("Stars") }, children: this.stars }),
+        this.pick, this.reject, this.undoButton, this.said, element("span", "tmc-space"), hints,
         this.compareButton, this.surveyButton, this.infoButton,
       ],
     });
@@ -211,7 +214,7 @@ export class CullView {
 
   caption(row) {
     const mark = markOf(this.marks, row.id);
-    const flag = mark.rejected ? "\u2715 rejected" : this.picks.has(row.id) ? "\u2713 picked" : "";
+    const flag = mark.rejected ? `\u2715 ${say("rejected")}` : this.picks.has(row.id) ? `\u2713 ${say("picked")}` : "";
     const texts = [`#${row.rank ?? row.number}`, formatScore(row.score), STAR.repeat(mark.stars), flag];
     return texts.filter(Boolean).map((text, i) => element("span", i === 0 ? "tmc-number" : "", { text }));
   }
@@ -231,7 +234,7 @@ export class CullView {
     this.dialog.showModal();
     this.arrange(place);
     this.setMode("grid");
-    this.say("");
+    this.announce("");
   }
 
   close() {
@@ -255,13 +258,19 @@ export class CullView {
     return this.setMode("grid");
   }
 
+  /** What a column is called in the menu. */
+  named(name) {
+    if (name === "rank") return this.ranked ? say("rank") : say("order");
+    return name === "stars" ? say("stars") : name;
+  }
+
   read() {
     this.rows = this.host.rows();
     this.ranked = Boolean(this.rows[0]?.rank);
     ({ marks: this.marks, picks: this.picks } = held(this.rows, this.host.own()));
     const columns = this.host.summary().columns ?? Object.keys(this.rows[0]?.scores ?? {});
     const names = ["rank", ...columns.filter((name) => name !== "rank" && name !== "stars"), "stars"];
-    this.sort.replaceChildren(...names.map((name) => element("option", "", { text: this.ranked || name !== "rank" ? name : "order", attributes: { value: name } })));
+    this.sort.replaceChildren(...names.map((name) => element("option", "", { text: this.named(name), attributes: { value: name } })));
     if (!names.includes(this.order.sort)) this.order.sort = "rank";
     this.group.hidden = new Set(this.rows.map((row) => row.prompt)).size < 2;
     if (this.group.hidden) this.order.grouped = false;
@@ -274,7 +283,7 @@ export class CullView {
     this.mode = "grid";
     this.arrange(this.shown[this.active]);
     this.setMode("grid", false);
-    this.say(`${this.shown.length} of ${this.rows.length} pictures`);
+    this.announce(say("{shown} of {all} shown", { shown: this.shown.length, all: this.rows.length }));
   }
 
   /** Filter and sort anew; the picture of `place`, if it is still shown, stays the active one, else its follower. */
@@ -299,11 +308,13 @@ export class CullView {
     this.sort.value = sort;
     this.direction.textContent = descending ? "\u2193" : "\u2191";
     this.group.setAttribute("aria-pressed", String(grouped));
-    const total = this.rows.length.toLocaleString("en");
-    const shown = this.shown.length.toLocaleString("en");
-    this.count.textContent = this.shown.length === this.rows.length ? `${total} pictures` : `${shown} of ${total}`;
+    const [shown, all] = [this.shown.length, this.rows.length];
+    this.count.textContent =
+      shown === all
+        ? sayCount(all, "{count} picture", "{count} pictures")
+        : say("{done} of {all}", { done: sayNumber(shown), all: sayNumber(all) });
     const picked = this.rows.filter((row) => this.picks.has(row.id)).length;
-    this.send.textContent = picked ? `Send on ${picked}` : "Send stars on";
+    this.send.textContent = picked ? say("Send on {count}", { count: picked }) : say("Send stars on");
     this.send.hidden = !picked && !this.marks.size;
     this.drawCurrent();
   }
@@ -330,12 +341,12 @@ export class CullView {
 
   facts(row) {
     const lines = [
-      ["Rank", row.rank && `#${row.rank}`],
+      [say("Rank"), row.rank && `#${row.rank}`],
       ...Object.entries(row.scores ?? {}).map(([name, value]) => [name, formatScore(value)]),
-      ["Band", row.bucket],
-      ["Marks", saidMark(markOf(this.marks, row.id), this.picks.has(row.id)) || "none"],
-      ["Seed", row.seed_text],
-      ["File", row.name],
+      [say("Band"), bucketWord(row.bucket)],
+      [say("Marks"), saidMark(markOf(this.marks, row.id), this.picks.has(row.id)) || say("none")],
+      [say("Seed"), row.seed_text],
+      [say("File"), row.name],
     ].filter(([, text]) => text);
     const list = element("dl", "", {
       children: lines.flatMap(([name, text]) => [element("dt", "", { text: name }), element("dd", "", { text })]),
@@ -356,13 +367,15 @@ export class CullView {
     const ids = this.targets();
     if (!this.host.why || !ids.length) return;
     this.info = true;
-    this.say(this.host.why(ids));
+    this.announce(this.host.why(ids));
     this.drawCurrent();
   }
 
   answered(rows) {
     const mine = rows.some((row) => row.id === this.row()?.id);
-    this.say(!mine ? "Why This Score has answered for others" : rows.length === 1 ? "Here is why" : `Why, for ${rows.length} pictures`);
+    if (!mine) this.announce(say("Why This Score has answered for others"));
+    else if (rows.length === 1) this.announce(say("Here is why"));
+    else this.announce(sayCount(rows.length, "Why, for {count} picture", "Why, for {count} pictures"));
     this.redraw();
   }
 
@@ -371,7 +384,7 @@ export class CullView {
     const answer = answerOf(this.row()?.id);
     if (!answer) return this.ask();
     this.heat = nextHeat(this.heat, answer);
-    this.say(this.heat === null ? "The picture" : `Where ${answer.parts[this.heat].reward} looks`);
+    this.announce(this.heat === null ? say("The picture") : say("Where {reward} looks", { reward: answer.parts[this.heat].reward }));
     return this.redraw();
   }
 
@@ -422,7 +435,7 @@ export class CullView {
     (this.mode === "grid" ? this.list.box : this.stage.box).focus({ preventScroll: true });
   }
 
-  say(text) {
+  announce(text) {
     this.said.textContent = text;
   }
 
@@ -463,7 +476,7 @@ export class CullView {
   }
 
   saySelected() {
-    this.say(this.selected.size ? `${this.selected.size} selected` : "None selected");
+    this.announce(this.selected.size ? sayCount(this.selected.size, "{count} selected", "{count} selected") : say("None selected"));
     this.draw();
   }
 
@@ -514,19 +527,19 @@ export class CullView {
 
   compare() {
     if (this.mode === "two") return this.setMode("grid");
-    if (this.shown.length < 2) return this.say("There is nothing to compare with.");
+    if (this.shown.length < 2) return this.announce(say("There is nothing to compare with."));
     const chosen = this.chosenIndexes();
     const first = chosen.length === 2 ? chosen[0] : this.active;
     const second = chosen.length === 2 ? chosen[1] : first + 1 < this.shown.length ? first + 1 : first - 1;
     this.pair = [this.shown[first], this.shown[second]];
     this.active = second;
-    this.say("Comparing two. Left and right change one, up and down change sides.");
+    this.announce(say("Comparing two. Left and right change one, up and down change sides."));
     return this.setMode("two");
   }
 
   survey() {
     if (this.mode === "survey") return this.setMode("grid");
-    if (this.shown.length < 2) return this.say("There is nothing to compare with.");
+    if (this.shown.length < 2) return this.announce(say("There is nothing to compare with."));
     let chosen = this.chosenIndexes();
     if (chosen.length < 2) {
       const first = Math.max(0, Math.min(this.active, this.shown.length - 4));
@@ -535,7 +548,8 @@ export class CullView {
     const some = chosen.slice(0, SURVEYED);
     this.surveyed = some.map((index) => this.shown[index]);
     if (!some.includes(this.active)) this.active = some[0];
-    this.say(some.length < chosen.length ? `The first ${SURVEYED} of ${chosen.length} selected` : `${some.length} pictures`);
+    if (some.length === chosen.length) this.announce(sayCount(some.length, "{count} picture", "{count} pictures"));
+    else this.announce(say("The first {some} of {all} selected", { some: SURVEYED, all: chosen.length }));
     return this.setMode("survey");
   }
 
@@ -565,8 +579,8 @@ export class CullView {
     if (this.past.length > UNDONE) this.past.shift();
     this.put(before.map(([id, mark, picked]) => [id, ...change(mark, picked)]));
     const row = this.row();
-    this.say(saidMark(markOf(this.marks, ids[0]), this.picks.has(ids[0])) || "no marks");
-    if (ids.length > 1) this.say(`${ids.length} pictures: ${this.said.textContent}`);
+    this.announce(saidMark(markOf(this.marks, ids[0]), this.picks.has(ids[0])) || say("no marks"));
+    if (ids.length > 1) this.announce(`${sayCount(ids.length, "{count} picture", "{count} pictures")}: ${this.said.textContent}`);
     this.marked(row);
   }
 
@@ -606,11 +620,11 @@ export class CullView {
 
   undo() {
     const last = this.past.pop();
-    if (!last) return this.say("Nothing to undo");
+    if (!last) return this.announce(say("Nothing to undo"));
     this.put(last);
     const place = this.rows.findIndex((row) => row.id === last[0][0]);
     if (this.mode === "grid" || this.mode === "one") this.arrange(place, this.active);
-    this.say("Undone");
+    this.announce(say("Undone"));
     this.drawChrome();
     this.draw();
     return undefined;

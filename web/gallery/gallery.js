@@ -6,6 +6,7 @@ import { addStyle, button, element } from "../shared/dom.js";
 import { arranged, described, formatScore, moved, scoreRange } from "./model.js";
 import { bucketChips, cell, facts, sortBox, thresholdSlider } from "./parts.js";
 import { Viewer } from "./viewer.js";
+import { say, sayCount } from "../shared/words.js";
 import { answerOf, saidReason } from "../why/answers.js";
 
 let galleries = 0;
@@ -55,12 +56,12 @@ export class Gallery {
   }
 
   build() {
-    this.title = element("div", "tm-title tm-empty", { text: "Run the graph to see the ranking." });
+    this.title = element("div", "tm-title tm-empty", { text: say("Run the graph to see the ranking.") });
     this.notes = element("ul", "tm-notes", { attributes: { role: "status" } });
     this.tools = element("div", "tm-tools");
     this.head = element("div", "tm-head");
     this.list = element("div", "tm-list", {
-      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": "Ranked pictures" },
+      attributes: { role: "listbox", tabindex: "0", "aria-multiselectable": "true", "aria-label": say("Ranked pictures") },
       on: {
         keydown: (event) => this.key(event),
         click: (event) => this.click(event),
@@ -71,7 +72,7 @@ export class Gallery {
         },
       },
     });
-    this.agreement = element("div", "tm-agreement", { attributes: { title: "1: the same order. -1: the reverse. 0: unrelated." } });
+    this.agreement = element("div", "tm-agreement", { attributes: { title: say("1: the same order. -1: the reverse. 0: unrelated.") } });
     this.details = element("div", "tm-details");
     this.bottom = this.buildBottom();
     this.container.replaceChildren(
@@ -87,13 +88,15 @@ export class Gallery {
   /** The row below the list. Its buttons stay the same ones, so that none takes the keyboard's focus along. */
   buildBottom() {
     this.said = element("span");
-    this.onlyButton = button("tm-button", "Only picked", "Show only what is picked", () => {
+    this.onlyButton = button("tm-button", say("Only picked"), say("Show only what is picked"), () => {
       this.filter.onlyPicked = !this.filter.onlyPicked;
       this.arrange();
     });
-    this.sendButton = button("tm-command tm-main", "Send on", "Send the picked pictures on: run the graph", () => this.host.run());
-    this.clearButton = button("tm-button", "Clear", "Clear all picks", () => this.clear());
-    const compare = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
+    this.sendButton = button("tm-command tm-main", "", say("Send the picked pictures on: run the graph"), () =>
+      this.host.run(),
+    );
+    this.clearButton = button("tm-button", say("Clear"), say("Clear all picks"), () => this.clear());
+    const compare = button("tm-button", say("Compare"), say("Compare two side by side (C)"), () => this.compare());
     return element("div", "tm-bottom", {
       children: [this.said, element("span", "tm-space"), this.sendButton, this.onlyButton, this.clearButton, compare],
     });
@@ -150,21 +153,24 @@ export class Gallery {
   /** What tells a row from the others: its file, its prompt where there are several, else its seed. */
   label(row) {
     const parts = [row.name, this.oneText ? "" : row.prompt].filter(Boolean);
-    if (!parts.length && row.seed_text) parts.push(`seed ${row.seed_text}`);
+    if (!parts.length && row.seed_text) parts.push(say("seed {seed}", { seed: row.seed_text }));
     return parts.join(" \u00b7 ");
   }
 
   buildTools() {
-    this.viewButtons = ["grid", "list"].map((name) =>
-      button("tm-button", name === "grid" ? "Grid" : "List", `Show as ${name}`, () => this.setView(name, true)),
-    );
+    this.viewButtons = [
+      button("tm-button", say("Grid"), say("Show as a grid"), () => this.setView("grid", true)),
+      button("tm-button", say("List"), say("Show as a list"), () => this.setView("list", true)),
+    ];
     this.count = element("span", "tm-count");
     const first = element("div", "tm-row", { children: [this.count, element("span", "tm-space")] });
     if (this.columns.length > 1) first.append(sortBox(["rank", ...this.columns], (name) => this.sortBy(name)));
-    first.append(button("tm-button", "Cull", "Look through all pictures over the whole window (F)", () => this.openCull()));
+    first.append(
+      button("tm-button", say("Cull"), say("Look through all pictures over the whole window (F)"), () => this.openCull()),
+    );
     first.append(...this.viewButtons);
     if (this.sheet) {
-      first.append(button("tm-button", "Sheet", "Open the labelled sheet", () => this.openSheet()));
+      first.append(button("tm-button", say("Sheet"), say("Open the labelled sheet"), () => this.openSheet()));
     }
     const slider = thresholdSlider(this.low, this.high, (score) => {
       this.filter.threshold = score;
@@ -179,17 +185,17 @@ export class Gallery {
 
   buildHead() {
     const sortable = (label, name) => {
-      const made = button("tm-by", label, `Sort by ${name}`, () => this.sortBy(name));
+      const made = button("tm-by", label, say("Sort by {name}", { name: label }), () => this.sortBy(name));
       made.dataset.sort = name;
       return made;
     };
     this.head.replaceChildren(
       element("span", ""),
-      sortable("rank", "rank"),
+      sortable(say("rank"), "rank"),
       element("span", ""),
-      element("span", "", { text: "score", attributes: { title: this.summary.main ?? "score" } }),
+      element("span", "", { text: say("score"), attributes: { title: this.summary.main ?? say("score") } }),
       ...this.others.map((name) => sortable(name, name)),
-      element("span", "", { text: this.oneText ? "" : "prompt" }),
+      element("span", "", { text: this.oneText ? "" : say("prompt") }),
     );
     const style = this.container.style;
     style.setProperty("--tm-columns", String(this.others.length));
@@ -198,19 +204,19 @@ export class Gallery {
 
   buildNotes() {
     const { total = this.rows.length, kept = 0, main = "" } = this.summary;
-    this.title.textContent = this.rows.length ? "" : "There are no pictures.";
+    this.title.textContent = this.rows.length ? "" : say("There are no pictures.");
     this.title.hidden = Boolean(this.rows.length);
-    this.countText = `${total.toLocaleString("en")} ${total === 1 ? "picture" : "pictures"}, ${kept} kept`;
-    this.list.setAttribute("aria-label", `Ranked pictures, ${main}`);
+    this.countText = `${sayCount(total, "{count} picture", "{count} pictures")}, ${sayCount(kept, "{count} kept", "{count} kept")}`;
+    this.list.setAttribute("aria-label", `${say("Ranked pictures")}, ${main}`);
     const lines = this.summary.notes ?? [];
     this.notes.replaceChildren(...lines.map((text) => element("li", "", { text })));
     this.notes.hidden = !lines.length;
     const compared = this.summary.agreement ?? [];
     const words = compared.map(({ first, second, tau, of }) => {
-      const sampled = of < total ? ` (from ${of} pictures)` : "";
-      return `${first} / ${second} ${tau === null ? "cannot be compared" : formatScore(tau) + sampled}`;
+      const sampled = of < total ? ` ${say("(from {of} pictures)", { of })}` : "";
+      return `${first} / ${second} ${tau === null ? say("cannot be compared") : formatScore(tau) + sampled}`;
     });
-    this.agreement.textContent = words.length ? `Agreement (Kendall's tau): ${words.join(" \u00b7 ")}` : "";
+    this.agreement.textContent = words.length ? `${say("Agreement (Kendall's tau):")} ${words.join(" \u00b7 ")}` : "";
     this.agreement.hidden = !words.length;
   }
 
@@ -230,10 +236,12 @@ export class Gallery {
       }
       children.push(this.cells[place]);
     }
-    if (!children.length) children.push(element("div", "tm-nothing", { text: "Every picture is hidden." }));
+    if (!children.length) children.push(element("div", "tm-nothing", { text: say("Every picture is hidden.") }));
     this.list.replaceChildren(...children);
     this.count.textContent =
-      this.shown.length === this.rows.length ? this.countText : `${this.shown.length} of ${this.rows.length} shown`;
+      this.shown.length === this.rows.length
+        ? this.countText
+        : say("{shown} of {all} shown", { shown: this.shown.length, all: this.rows.length });
     for (const by of this.head.querySelectorAll("[data-sort]")) {
       const mine = by.dataset.sort === this.filter.sort;
       by.setAttribute("aria-pressed", String(mine));
@@ -396,11 +404,12 @@ export class Gallery {
     const rated = this.all.every((row) => ratingOf(markOf(marks, row.id)) === (row.stars ?? 0));
     const ids = new Set(this.all.map((row) => row.id));
     const away = [...picks].filter((id) => !ids.has(id)).length;
-    const words = [here ? `${here} picked` : "Click a picture or press Space to pick it"];
-    if (away) words.push(`${away} from another batch`);
-    if (same && here) words.push("sent on");
-    if (!rated) words.push("stars to send on");
-    this.sendButton.textContent = same ? "Send stars on" : here ? `Send on ${here}` : "Send on none";
+    const words = [here ? sayCount(here, "{count} picked", "{count} picked") : say("Click a picture or press Space to pick it")];
+    if (away) words.push(sayCount(away, "{count} from another batch", "{count} from another batch"));
+    if (same && here) words.push(say("sent on"));
+    if (!rated) words.push(say("stars to send on"));
+    const picked = here ? say("Send on {count}", { count: here }) : say("Send on none");
+    this.sendButton.textContent = same ? say("Send stars on") : picked;
     this.sendButton.hidden = same && rated;
     this.said.className = here ? "tm-picks" : "tm-dim";
     this.said.textContent = words.join(" \u00b7 ");

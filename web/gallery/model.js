@@ -1,5 +1,7 @@
 // What the gallery knows, without a page: picks, order, filters and words. Pure functions.
 
+import { say } from "../shared/words.js";
+
 const ID = /^[0-9a-f]{16}$/;
 
 /** The ids in a picks widget, as a set. */
@@ -64,13 +66,18 @@ export function moved(key, place, boxes, page) {
   return there.reduce((nearest, index) => (away(index) < away(nearest) ? index : nearest));
 }
 
+/** What the page calls a bucket. */
+export function bucketWord(bucket) {
+  return { great: say("great"), ok: say("ok"), bad: say("bad") }[bucket] ?? bucket ?? "";
+}
+
 /** A row in words, for a screen reader and for tooltips. */
 export function described(row) {
-  const parts = [row.rank ? `Rank ${row.rank}` : `Picture ${row.number}`];
-  if (formatScore(row.score)) parts.push(`score ${formatScore(row.score)}`);
-  if (row.bucket) parts.push(row.bucket);
-  if (row.kept) parts.push("kept");
-  if (row.seed_text) parts.push(`seed ${row.seed_text}`);
+  const parts = [row.rank ? say("Rank {rank}", { rank: row.rank }) : say("Picture {number}", { number: row.number })];
+  if (formatScore(row.score)) parts.push(say("score {score}", { score: formatScore(row.score) }));
+  if (row.bucket) parts.push(bucketWord(row.bucket));
+  if (row.kept) parts.push(say("kept"));
+  if (row.seed_text) parts.push(say("seed {seed}", { seed: row.seed_text }));
   if (row.name) parts.push(row.name);
   if (row.prompt) parts.push(row.prompt);
   return parts.join(", ");

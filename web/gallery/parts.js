@@ -1,7 +1,8 @@
 // The gallery's parts as plain DOM: a picture's cell, what is known of it in words, and the controls above the list.
 
 import { button, element } from "../shared/dom.js";
-import { described, formatScore } from "./model.js";
+import { bucketWord, described, formatScore } from "./model.js";
+import { say } from "../shared/words.js";
 
 const BUCKETS = ["great", "ok", "bad"];
 const SLIDER_STEPS = 200;
@@ -23,7 +24,7 @@ export function cell(row, { id, label, columns, url }) {
       picture,
       element("span", "tm-marked"),
       element("span", "tm-check", { text: "\u2713", attributes: { "aria-hidden": "true" } }),
-      element("span", "tm-zoom", { text: "\u2922", attributes: { title: "Enlarge", "aria-hidden": "true" } }),
+      element("span", "tm-zoom", { text: "\u2922", attributes: { title: say("Enlarge"), "aria-hidden": "true" } }),
     ],
   });
   return element("div", `tm-cell${row.rank === 1 ? " tm-first" : ""}${row.kept ? " tm-kept" : ""}`, {
@@ -31,7 +32,7 @@ export function cell(row, { id, label, columns, url }) {
     children: [
       frame,
       element("span", "tm-rank", { text: `#${row.rank}` }),
-      element("span", `tm-bucket tm-${BUCKETS.includes(row.bucket) ? row.bucket : "none"}`, { text: row.bucket ?? "" }),
+      element("span", `tm-bucket tm-${BUCKETS.includes(row.bucket) ? row.bucket : "none"}`, { text: bucketWord(row.bucket) }),
       element("span", "tm-score", { text: formatScore(row.score) }),
       ...columns.map((name) => element("span", "tm-column", { text: formatScore(row.scores?.[name]) })),
       element("span", "tm-label", { text: label }),
@@ -42,10 +43,10 @@ export function cell(row, { id, label, columns, url }) {
 /** What is known of a picture, as elements in a line: rank and score, bucket, every column where there are several. */
 export function facts(row) {
   const parts = [element("strong", "", { text: [row.rank && `#${row.rank}`, formatScore(row.score)].filter(Boolean).join(" ") })];
-  if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: row.bucket }));
+  if (row.bucket) parts.push(element("span", `tm-word tm-${row.bucket}`, { text: bucketWord(row.bucket) }));
   const scores = Object.entries(row.scores ?? {});
   const columns = scores.length > 1 ? scores.map(([name, value]) => `${name} ${formatScore(value)}`) : [];
-  const seed = row.seed_text ? [`seed ${row.seed_text}`] : [];
+  const seed = row.seed_text ? [say("seed {seed}", { seed: row.seed_text })] : [];
   const words = [...seed, row.name, ...columns].filter(Boolean);
   parts.push(...words.map((text) => element("span", "tm-dim", { text })));
   parts.push(element("span", "tm-prompt", { text: row.prompt ?? "" }));
@@ -55,23 +56,25 @@ export function facts(row) {
 /** A menu of what to sort by. */
 export function sortBox(names, onChange) {
   return element("select", "tm-select", {
-    attributes: { "aria-label": "Sort by" },
-    children: names.map((name) => element("option", "", { text: name, attributes: { value: name } })),
+    attributes: { "aria-label": say("Sort by") },
+    children: names.map((name) => element("option", "", { text: name === "rank" ? say("rank") : name, attributes: { value: name } })),
     on: { change: (event) => onChange(event.target.value) },
   });
 }
 
 /** A slider that hides what scores below it; `onChange` gets the score, null for all. */
 export function thresholdSlider(low, high, onChange) {
-  const value = element("output", "tm-value", { text: "all" });
+  const value = element("output", "tm-value", { text: say("all") });
   const input = element("input", "tm-slider", {
-    attributes: { type: "range", min: "0", max: String(SLIDER_STEPS), value: "0", "aria-label": "Hide below this score" },
+    attributes: {
+      type: "range", min: "0", max: String(SLIDER_STEPS), value: "0", "aria-label": say("Hide below this score"),
+    },
   });
   input.addEventListener("input", () => {
     const step = Number(input.value);
     // the last step is the best score itself, whatever rounding says
     const score = step === SLIDER_STEPS ? high : low + ((high - low) * step) / SLIDER_STEPS;
-    value.textContent = step === 0 ? "all" : `from ${formatScore(score)}`;
+    value.textContent = step === 0 ? say("all") : say("from {score}", { score: formatScore(score) });
     input.setAttribute("aria-valuetext", value.textContent);
     onChange(step === 0 ? null : score);
   });
@@ -83,7 +86,9 @@ export function thresholdSlider(low, high, onChange) {
 /** A button for each bucket that has pictures; `onToggle(name, hide)`. */
 export function bucketChips(counts, onToggle) {
   return BUCKETS.filter((name) => counts[name]).map((name) => {
-    const chip = button(`tm-chip tm-${name}`, `${name} ${counts[name]}`, `Show or hide ${name} pictures`, () => {
+    const word = bucketWord(name);
+    const label = say("Show or hide these pictures: {name}", { name: word });
+    const chip = button(`tm-chip tm-${name}`, `${word} ${counts[name]}`, label, () => {
       const hide = chip.getAttribute("aria-pressed") === "true";
       chip.setAttribute("aria-pressed", String(!hide));
       onToggle(name, hide);

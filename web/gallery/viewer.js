@@ -1,15 +1,16 @@
 // The overlay: one picture large, or two side by side. A modal dialog, so the page keeps focus inside it.
 
 import { addStyle, button, element, hasFewPixels } from "../shared/dom.js";
+import { say } from "../shared/words.js";
 import { answerOf, heatOf, nextHeat, onAnswers, saidReason } from "../why/answers.js";
 import { facts } from "./parts.js";
 
 function pane(role) {
   const picture = element("img", "tm-full", { attributes: { alt: "", draggable: "false" } });
-  const gone = element("div", "tm-gone", { text: "This picture is no longer there. Run the graph again." });
+  const gone = element("div", "tm-gone", { text: say("This picture is no longer there. Run the graph again.") });
   const frame = element("div", "tm-frame", { children: [picture, gone] });
   const caption = element("div", "tm-caption");
-  const pick = button("tm-button tm-pick-here", "Pick", "Pick this picture", () => {});
+  const pick = button("tm-button tm-pick-here", say("Pick"), say("Pick this picture"), () => {});
   const box = element("figure", `tm-pane tm-${role}`, {
     children: [frame, element("figcaption", "tm-under", { children: [caption, pick] })],
   });
@@ -50,19 +51,19 @@ export class Viewer {
     this.right.pick.addEventListener("click", () => this.toggle(this.place));
     for (const side of [this.left, this.right]) side.frame.addEventListener("click", () => this.setActual(!this.actual));
     this.count = element("span", "tm-dim tm-count");
-    this.compareButton = button("tm-button", "Compare", "Compare two side by side (C)", () => this.compare());
-    this.actualButton = button("tm-button", "1:1", "Show every pixel (Z)", () => this.setActual(!this.actual));
-    this.whyButton = button("tm-button", "Why", "Say what raised and lowered its score (W)", () => this.ask());
-    this.whereButton = button("tm-button", "Where", "Show where the score comes from (H)", () => this.toggleHeat());
+    this.compareButton = button("tm-button", say("Compare"), say("Compare two side by side (C)"), () => this.compare());
+    this.actualButton = button("tm-button", "1:1", say("Show every pixel (Z)"), () => this.setActual(!this.actual));
+    this.whyButton = button("tm-button", say("Why"), say("Say what raised and lowered its score (W)"), () => this.ask());
+    this.whereButton = button("tm-button", say("Where"), say("Show where the score comes from (H)"), () => this.toggleHeat());
     this.told = element("span", "tm-dim", { attributes: { role: "status" } });
-    this.swapButton = button("tm-button", "Swap", "Swap left and right (X)", () => this.swap());
+    this.swapButton = button("tm-button", say("Swap"), say("Swap left and right (X)"), () => this.swap());
     this.dialog = element("dialog", "tastemaker-viewer tastemaker-overlay", {
-      attributes: { "aria-label": "Picture", tabindex: "-1" },
+      attributes: { "aria-label": say("Picture"), tabindex: "-1" },
       children: [
         element("div", "tm-bar", {
           children: [
-            button("tm-button", "\u2190", "Previous picture (left arrow)", () => this.step(-1)),
-            button("tm-button", "\u2192", "Next picture (right arrow)", () => this.step(1)),
+            button("tm-button", "\u2190", say("Previous picture (left arrow)"), () => this.step(-1)),
+            button("tm-button", "\u2192", say("Next picture (right arrow)"), () => this.step(1)),
             this.count,
             this.told,
             element("span", "tm-space"),
@@ -71,7 +72,7 @@ export class Viewer {
             this.swapButton,
             this.compareButton,
             this.actualButton,
-            button("tm-button", "Close", "Close (Escape)", () => this.dialog.close()),
+            button("tm-button", say("Close"), say("Close (Escape)"), () => this.dialog.close()),
           ],
         }),
         element("div", "tm-panes", { children: [this.left.box, this.right.box] }),
@@ -170,7 +171,7 @@ export class Viewer {
     this.fill(this.right, rows[this.place]);
     this.dialog.classList.toggle("tm-actual", this.actual);
     this.dialog.classList.toggle("tm-two", two);
-    this.compareButton.textContent = two ? "Single" : "Compare";
+    this.compareButton.textContent = two ? say("Single") : say("Compare");
     this.compareButton.setAttribute("aria-pressed", String(two));
     this.compareButton.disabled = rows.length < 2;
     this.actualButton.setAttribute("aria-pressed", String(this.actual));
@@ -179,7 +180,7 @@ export class Viewer {
     this.whyButton.hidden = Boolean(answer) || !this.source.why;
     this.whereButton.hidden = !answer;
     this.whereButton.setAttribute("aria-pressed", String(this.heat !== null));
-    this.count.textContent = `${this.place + 1} of ${rows.length}`;
+    this.count.textContent = say("{done} of {all}", { done: this.place + 1, all: rows.length });
   }
 
   fill(side, row) {
@@ -192,11 +193,11 @@ export class Viewer {
       side.picture.src = url;
       side.frame.scrollTo(0, 0);
     }
-    side.picture.alt = `Rank ${row.rank}: ${row.prompt ?? ""}`;
+    side.picture.alt = `${say("Rank {rank}", { rank: row.rank })}: ${row.prompt ?? ""}`;
     side.caption.replaceChildren(...facts(row), ...reasonsOf(row, this.heat ?? 0));
     side.pick.hidden = !this.source.toggle;
     const picked = Boolean(this.source.isPicked?.(row));
-    side.pick.textContent = picked ? "\u2713 Picked" : "Pick";
+    side.pick.textContent = picked ? `\u2713 ${say("Picked")}` : say("Pick");
     side.pick.setAttribute("aria-pressed", String(picked));
     side.box.classList.toggle("tm-picked", picked);
   }

@@ -4,6 +4,7 @@ import { formatScore } from "../gallery/model.js";
 import { Viewer } from "../gallery/viewer.js";
 import { addStyle, button, element } from "../shared/dom.js";
 import { cellAt, cellWords, highest, merged, moved, positions, shape, valueWords, viewed, withReach } from "./model.js";
+import { say } from "../shared/words.js";
 
 const MOSAIC = 16; // pictures of one cell that are shown in it
 
@@ -21,21 +22,21 @@ export class GridPanel {
     this.viewer = new Viewer({ rows: () => this.seen.rows, url, moved() {}, closed: () => this.atFocus()?.focus() });
     this.best = element("div", "tmg-best");
     this.status = element("div", "tmg-status tm-empty", {
-      text: "Run the graph to see the grid.",
+      text: say("Run the graph to see the grid."),
       attributes: { role: "status" },
     });
-    this.back = button("tm-command", "\u2190", "Previous page (Page Up)", () => this.turn(-1));
-    this.next = button("tm-command", "\u2192", "Next page (Page Down)", () => this.turn(1));
+    this.back = button("tm-command", "\u2190", say("Previous page (Page Up)"), () => this.turn(-1));
+    this.next = button("tm-command", "\u2192", say("Next page (Page Down)"), () => this.turn(1));
     this.which = element("span", "tmg-which");
     this.pages = element("span", "tmg-pages", { children: [this.back, this.which, this.next] });
     this.choice = element("select", "tmg-choice", {
-      attributes: { "aria-label": "Which picture of each cell" },
+      attributes: { "aria-label": say("Which picture of each cell") },
       on: { change: () => this.choose(Number(this.choice.value)) },
     });
-    this.toBest = button("tm-command tm-main", "Best cell", "Go to the best cell", () => this.showBest());
-    this.toSheet = button("tm-command", "Sheet", "See the labelled sheet large", () => this.openSheet());
+    this.toBest = button("tm-command tm-main", say("Best cell"), say("Go to the best cell"), () => this.showBest());
+    this.toSheet = button("tm-command", say("Sheet"), say("See the labelled sheet large"), () => this.openSheet());
     this.bar = element("div", "tm-commands", { children: [this.toBest, this.toSheet, this.pages, this.choice] });
-    this.table = element("table", "tmg-table", { attributes: { role: "grid", "aria-label": "Grid" } });
+    this.table = element("table", "tmg-table", { attributes: { role: "grid", "aria-label": say("Grid") } });
     this.scroll = element("div", "tmg-scroll", { children: [this.table] });
     this.report = element("div", "tmg-report");
     container.replaceChildren(this.best, this.status, this.bar, this.scroll, this.report);
@@ -62,7 +63,10 @@ export class GridPanel {
   stop() {
     if (!this.grid || this.grid.scores) return;
     const made = this.grid.pictures.filter(Boolean).length;
-    this.grid.state = `stopped with ${made} of ${this.grid.shots.length} pictures: run again to go on`;
+    this.grid.state = say("stopped with {made} of {all} pictures: run again to go on", {
+      made,
+      all: this.grid.shots.length,
+    });
     this.draw();
   }
 
@@ -73,7 +77,7 @@ export class GridPanel {
   }
 
   openSheet() {
-    const rows = this.grid.sheets.map((view, page) => ({ view, name: valueWords(this.grid.axes[2], page) || "the sheet" }));
+    const rows = this.grid.sheets.map((view, page) => ({ view, name: valueWords(this.grid.axes[2], page) || say("the sheet") }));
     this.seen = { rows, start: this.page };
     this.viewer.open(this.page);
   }
@@ -222,9 +226,12 @@ export class GridPanel {
     this.back.disabled = this.page === 0;
     this.next.disabled = this.page === pages - 1;
     const mean = done ? `  ${withReach(this.grid.margins[2][this.page])}` : "";
-    this.which.textContent = `${valueWords(this.grid.axes[2], this.page)}${mean}  (${this.page + 1} of ${pages})`;
+    const place = say("({place} of {all})", { place: this.page + 1, all: pages });
+    this.which.textContent = `${valueWords(this.grid.axes[2], this.page)}${mean}  ${place}`;
     this.choice.hidden = inside < 2;
-    const all = inside > MOSAIC ? `first ${MOSAIC} of ${inside} in each cell` : `all ${inside} in each cell`;
+    const all = inside > MOSAIC
+      ? say("first {count} of {all} in each cell", { count: MOSAIC, all: inside })
+      : say("all {all} in each cell", { all: inside });
     const names = [all, ...this.grid.variants];
     if ([...this.choice.options].map((one) => one.textContent).join("\n") !== names.join("\n")) {
       const options = names.map((text, at) => element("option", "", { text, attributes: { value: String(at - 1) } }));
@@ -265,7 +272,7 @@ export class GridPanel {
     const value = done ? formatScore(this.variant < 0 ? this.grid.cells[cell][0] : this.grid.scores[first]) : "";
     words.textContent = best ? `\u2605 ${value}` : value;
     made.classList.toggle("tmg-winner", best);
-    const label = [cellWords(this.grid, cell), value, best ? "the best cell" : ""].filter(Boolean).join(", ");
+    const label = [cellWords(this.grid, cell), value, best ? say("the best cell") : ""].filter(Boolean).join(", ");
     made.setAttribute("aria-label", label);
     made.title = label;
     made.disabled = !pictures.some((picture) => !picture.hidden);

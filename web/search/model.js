@@ -1,5 +1,7 @@
 // What a search has told, as one state; and where the pictures of its family tree stand. No DOM.
 
+import { say } from "../shared/words.js";
+
 export const CELL = 52; // pixels from one picture to the next
 const ROW = 74; // and from one look to the next
 
@@ -32,8 +34,8 @@ export function tree(looks) {
   looks.forEach((look, row) => {
     const y = row * ROW;
     const { step, steps } = look;
-    const text = step === steps ? "finished" : step === 0 ? "drafts" : `step ${step} of ${steps}`;
-    rows.push({ y, text: look.more ? `${text}, ${look.more} more` : text });
+    const text = step === steps ? say("finished") : step === 0 ? say("drafts") : say("step {step} of {steps}", { step, steps });
+    rows.push({ y, text: look.more ? `${text}, ${say("{count} more", { count: look.more })}` : text });
     look.pictures.forEach((entry, i) => {
       const x = i * CELL;
       places.set(look.first + i, [x, y]);

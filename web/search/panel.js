@@ -2,6 +2,7 @@
 
 import { addStyle, element } from "../shared/dom.js";
 import { CELL, merged, tree } from "./model.js";
+import { say } from "../shared/words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const PICTURE = CELL - 6;
@@ -13,16 +14,16 @@ export class SearchPanel {
     this.known = null;
     this.chosen = null; // the prompt that was picked by hand; else the one that is searched
     this.status = element("div", "tms-status", {
-      text: "Run the graph to see the pictures live and die.",
+      text: say("Run the graph to see the pictures live and die."),
       attributes: { role: "status" },
     });
     this.choice = element("select", "tms-choice", {
-      attributes: { "aria-label": "Prompt" },
+      attributes: { "aria-label": say("Prompt") },
       on: { change: () => this.choose(Number(this.choice.value)) },
     });
     this.choice.hidden = true;
-    this.tree = element("div", "tms-tree", { attributes: { tabindex: "0", "aria-label": "Family tree" } });
-    this.report = element("div", "tms-report", { attributes: { role: "log", "aria-label": "Report", tabindex: "0" } });
+    this.tree = element("div", "tms-tree", { attributes: { tabindex: "0", "aria-label": say("Family tree") } });
+    this.report = element("div", "tms-report", { attributes: { role: "log", "aria-label": say("Report"), tabindex: "0" } });
     container.append(this.status, this.choice, this.tree, this.report);
   }
 
@@ -36,7 +37,7 @@ export class SearchPanel {
   /** A run that ended early. */
   stop() {
     if (!this.known || this.known.state === "done") return;
-    this.known = { ...this.known, state: "stopped" };
+    this.known = { ...this.known, state: say("stopped") };
     this.draw();
   }
 
@@ -88,7 +89,10 @@ export class SearchPanel {
   }
 
   picture({ x, y, entry, score, alive, best }) {
-    const words = `score ${score.toFixed(3)}${best ? ", the best" : alive ? "" : ", dropped"}`;
+    const words = [
+      say("score {score}", { score: score.toFixed(3) }),
+      ...(best ? [say("the best")] : alive ? [] : [say("dropped")]),
+    ].join(", ");
     const kind = `tms-picture${alive ? "" : " tms-dead"}${best ? " tms-best" : ""}`;
     const made = entry
       ? element("img", kind, { attributes: { src: this.address(entry), alt: words, title: words, loading: "lazy" } })

@@ -67,6 +67,7 @@ function mount(node, element) {
  * @param {any} node
  * @param {object} panel
  * @param {string} panel.name its widget's name
+ * @param {string} panel.label what an app calls it
  * @param {HTMLElement} panel.element
  * @param {string} panel.output the node's output that it shows
  * @param {(message: any) => void} panel.show
@@ -76,12 +77,13 @@ function mount(node, element) {
  * @param {() => void} [panel.removed]
  * @param {() => any} [panel.held] what is known that is newer than the last output, or nothing
  */
-export function addPanel(node, { name, element, output, show, height, most, configured, removed, held }) {
+export function addPanel(node, { name, label, element, output, show, height, most, configured, removed, held }) {
   element.classList.add("tastemaker-panel", "widget-expands"); // the second is the page's: take the room there is
   element.style.setProperty("--tm-least", `${height}px`); // for the renderer that asks no widget for its height
   const options = { serialize: false, hideInPanel: true, getMinHeight: () => height };
   if (most) options.getMaxHeight = () => most;
   const widget = node.addDOMWidget(name, `tastemaker_${name}`, element, options);
+  widget.label = label;
   widget.serialize = false; // a display, not a setting: nothing of it goes into the workflow
 
   let filled = false;

@@ -3,6 +3,8 @@
 // normal prior, Newton's method, Laplace's posterior, expected information gain.
 // A click is [[id, ...], picked id or "", kind, milliseconds]; the node reads exactly this: parse_clicks in taste/clicks.py.
 
+import { say, sayCount } from "../shared/words.js";
+
 const GRID = 6;
 const DRAWS = 64;
 const GRIDS = 120;
@@ -276,9 +278,18 @@ function expectedGain(clicked, { own, accuracy }) {
 export function said(clicked, found) {
   const percent = (share) => `${Math.round(100 * share)}%`;
   const gain = Math.round(100 * expectedGain(clicked, found));
-  const start = `you agree with yourself ${percent(found.own)}, I agree with you ${percent(found.accuracy)} (${Math.round(
-    100 * found.low,
-  )} to ${Math.round(100 * found.high)})`;
-  if (gain < 1 && clicked >= 20) return { text: `${start}; more clicks would add little`, done: true };
-  return { text: `${start}; about 20 more clicks would add ${Math.max(1, gain)} point${gain > 1 ? "s" : ""}`, done: false };
+  const start = say("you agree with yourself {own}, I agree with you {accuracy} ({low} to {high})", {
+    own: percent(found.own),
+    accuracy: percent(found.accuracy),
+    low: Math.round(100 * found.low),
+    high: Math.round(100 * found.high),
+  });
+  if (gain < 1 && clicked >= 20) return { text: `${start}; ${say("more clicks would add little")}`, done: true };
+  const points = Math.max(1, gain);
+  const more = sayCount(
+    points,
+    "about 20 more clicks would add {count} point",
+    "about 20 more clicks would add {count} points",
+  );
+  return { text: `${start}; ${more}`, done: false };
 }

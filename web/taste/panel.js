@@ -3,6 +3,7 @@
 import { addStyle, button, element } from "../shared/dom.js";
 import { agreement, nextGrid, said, withoutKept } from "./model.js";
 import { GridView } from "./view.js";
+import { say, sayCount } from "../shared/words.js";
 
 const NOTHING = { text: "", done: false };
 
@@ -32,12 +33,14 @@ export class TastePanel {
     this.status = element("div", "tmt-status", { attributes: { role: "status" } });
     this.said = element("div", "tmt-said");
     this.small = element("div", "tmt-grid tmt-small");
-    this.learned = element("img", "tmt-learned", { attributes: { alt: "What was learned", draggable: "false" } });
+    this.learned = element("img", "tmt-learned", { attributes: { alt: say("What was learned"), draggable: "false" } });
     this.learned.hidden = true;
     this.notes = element("ul", "tmt-notes");
-    this.enter = button("tm-command tm-main", "Teach", "Pick the best of six, over the whole page (Alt+T)", () => this.view.open());
-    this.save = button("tm-command", "Store clicks", "Run the graph, which stores the clicks", () => host.run());
-    this.back = button("tm-command", "Undo", "Take the last click back", () => this.undo());
+    this.enter = button("tm-command tm-main", say("Teach"), say("Pick the best of six, over the whole page (Alt+T)"), () =>
+      this.view.open(),
+    );
+    this.save = button("tm-command", say("Store clicks"), say("Run the graph, which stores the clicks"), () => host.run());
+    this.back = button("tm-command", say("Undo"), say("Take the last click back"), () => this.undo());
     const buttons = element("div", "tm-commands", { children: [this.enter, this.save, this.back] });
     const top = element("div", "tmt-top", { children: [this.status, host.cull] });
     container.replaceChildren(top, this.said, this.small, buttons, this.notes, this.learned);
@@ -112,8 +115,8 @@ export class TastePanel {
   draw() {
     const there = this.rows.length > 1;
     const unsaved = this.host.clicks().length;
-    const parts = there ? [`${this.clicked()} clicks`] : ["Run the graph to get the pictures."];
-    if (unsaved) parts.push(`${unsaved} not stored yet: run the graph`);
+    const parts = [there ? sayCount(this.clicked(), "{count} click", "{count} clicks") : say("Run the graph to get the pictures.")];
+    if (unsaved) parts.push(sayCount(unsaved, "{count} not stored yet: run the graph", "{count} not stored yet: run the graph"));
     this.status.textContent = parts.join("  \u00b7  ");
     this.said.textContent = there ? this.bar.text : "";
     this.small.hidden = !there;

@@ -1,6 +1,7 @@
 // The grid: six pictures over the whole page, one click or key each. A modal dialog.
 
 import { button, element, hasFewPixels } from "../shared/dom.js";
+import { say, sayCount } from "../shared/words.js";
 
 /**
  * The full-window view of one node.
@@ -9,25 +10,25 @@ import { button, element, hasFewPixels } from "../shared/dom.js";
 export class GridView {
   constructor(host) {
     this.host = host;
-    this.question = element("h1", "tmt-question", { text: "Which one do you like best?" });
+    this.question = element("h1", "tmt-question", { text: say("Which one do you like best?") });
     this.count = element("span", "tmt-count", { attributes: { role: "status" } });
     this.grid = element("div", "tmt-grid");
     this.said = element("p", "tmt-said", { attributes: { role: "status" } });
     const keys = [
-      this.key("1-6", "Pick", null),
-      this.key("0", "None of them", () => this.answer(-1)),
-      (this.undoButton = this.key("U", "Undo", () => this.undo())),
-      (this.storeButton = this.key("\u21b5", "Store and close", () => this.store())),
+      this.key("1-6", say("Pick"), null),
+      this.key("0", say("None of them"), () => this.answer(-1)),
+      (this.undoButton = this.key("U", say("Undo"), () => this.undo())),
+      (this.storeButton = this.key("\u21b5", say("Store and close"), () => this.store())),
     ].filter(Boolean);
     this.dialog = element("dialog", "tastemaker-grid tastemaker-overlay", {
-      attributes: { "aria-label": "Teach your taste", tabindex: "-1" },
+      attributes: { "aria-label": say("Teach your taste"), tabindex: "-1" },
       children: [
         element("div", "tmt-head", {
           children: [
             this.question,
             element("span", "tmt-space"),
             this.count,
-            button("tm-command", "Close", "Close; clicks stay in the node (Escape)", () => this.dialog.close()),
+            button("tm-command", say("Close"), say("Close; clicks stay in the node (Escape)"), () => this.dialog.close()),
           ],
         }),
         this.grid,
@@ -81,10 +82,12 @@ export class GridView {
   draw() {
     const grid = this.host.grid();
     const { text, done, clicks, undoable } = this.host.said();
-    this.count.textContent = `${clicks} clicks`;
+    this.count.textContent = sayCount(clicks, "{count} click", "{count} clicks");
     this.said.textContent = text;
     this.said.classList.toggle("tmt-done", done);
-    this.question.textContent = done ? "That is enough: store it, or go on" : "Which one do you like best?";
+    this.question.textContent = done
+      ? say("That is enough: store it, or go on")
+      : say("Which one do you like best?");
     this.undoButton.disabled = !undoable;
     this.grid.replaceChildren(...(grid?.shown ?? []).map((id, place) => this.cell(id, place)));
     this.grid.dataset.count = String(grid?.shown.length ?? 0);
@@ -92,14 +95,14 @@ export class GridView {
   }
 
   cell(id, place) {
-    const picture = element("img", "tmt-picture", { attributes: { alt: `picture ${place + 1}`, draggable: "false" } });
+    const picture = element("img", "tmt-picture", { attributes: { alt: say("Picture {place}", { place: place + 1 }), draggable: "false" } });
     const entry = this.host.entry(id);
     picture.addEventListener("load", () => {
       picture.classList.toggle("tmt-pixels", hasFewPixels(picture));
     });
-    picture.addEventListener("error", () => picture.replaceWith(element("span", "tmt-gone", { text: "Run again" })));
+    picture.addEventListener("error", () => picture.replaceWith(element("span", "tmt-gone", { text: say("Run again") })));
     picture.src = this.host.url(entry?.small);
-    const cell = button("tmt-cell", "", `Pick picture ${place + 1} (${place + 1})`, () => this.answer(place));
+    const cell = button("tmt-cell", "", say("Pick picture {place} ({place})", { place: place + 1 }), () => this.answer(place));
     if (entry?.prompt) cell.title = entry.prompt;
     cell.append(picture, element("kbd", "tm-key tmt-number", { text: String(place + 1) }));
     return cell;

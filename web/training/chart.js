@@ -57,7 +57,7 @@ export function chart(title, values, { std = [], floor = null, wide = false, mar
 
   const latest = known[known.length - 1][1];
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", width: "100%" });
-  drawing.setAttribute("aria-label", `${title}: ${short(latest)} after ${values.length} epochs`);
+  drawing.setAttribute("aria-label", `${title}: ${short(latest)}`);
   drawing.style.display = "block";
   drawing.append(
     svg("rect", { x: 0, y: 0, width, height, rx: 4, fill: "currentColor", opacity: 0.05 }),

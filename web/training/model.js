@@ -1,22 +1,24 @@
 // Words and figures of a training run, without a page. Pure functions.
 
+import { say } from "../shared/words.js";
+
 /** Seconds as words; nothing for none. */
 export function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s left`;
-  return `${Math.round(seconds / 60)} min left`;
+  if (seconds < 90) return say("{count} s left", { count: Math.max(1, Math.round(seconds)) });
+  return say("{count} min left", { count: Math.round(seconds / 60) });
 }
 
 /** The line above the curves, of a message {state, epoch, epochs, seconds_left}. */
 export function statusLine({ state, epoch, epochs, seconds_left: left }) {
-  return [state, epochs ? `epoch ${epoch} of ${epochs}` : "", timeLeft(left)].filter(Boolean).join("  \u00b7  ");
+  return [state, epochs ? say("epoch {epoch} of {epochs}", { epoch, epochs }) : "", timeLeft(left)].filter(Boolean).join("  \u00b7  ");
 }
 
 /** The line once a run was stopped from outside: `rows` are the epochs that are finished and kept. */
 export function stoppedLine(rows, epochs) {
   const kept = rows.length;
-  const done = epochs ? `epoch ${kept} of ${epochs} is finished` : "";
-  return ["stopped", done, "Run goes on from there"].filter(Boolean).join("  \u00b7  ");
+  const done = epochs ? say("epoch {epoch} of {epochs} is finished", { epoch: kept, epochs }) : "";
+  return [say("stopped"), done, say("Run goes on from there")].filter(Boolean).join("  \u00b7  ");
 }
 
 /**
@@ -28,12 +30,12 @@ export function comparisons(rows) {
   const names = [...new Set(found.flatMap((one) => Object.keys(one?.rewards ?? {})))];
   const lines = names.map((name) => ({ title: gainTitle(name), values: found.map((one) => one?.rewards[name]?.gain_in_base_std) }));
   const share = (one) => (one?.diversity_base > 0 ? (100 * one.diversity_tuned) / one.diversity_base : undefined);
-  if (found.some((one) => share(one) !== undefined)) lines.push({ title: "diversity, %", values: found.map(share) });
+  if (found.some((one) => share(one) !== undefined)) lines.push({ title: say("diversity, %"), values: found.map(share) });
   return lines;
 }
 
 function gainTitle(name) {
-  return name.startsWith("watched: ") ? name : `gain: ${name}`;
+  return name.startsWith("watched: ") ? name : say("gain: {name}", { name });
 }
 
 /** The epoch that the guard keeps by the newest comparison, from 1 (0: the untrained model); null where none says. */
@@ -46,7 +48,7 @@ export function keptEpoch(rows) {
 export function keptLine(rows) {
   const kept = keptEpoch(rows);
   if (kept === null || kept === rows.length) return "";
-  return kept === 0 ? "best so far: the untrained model" : `best so far: epoch ${kept}, marked`;
+  return kept === 0 ? say("best so far: the untrained model") : say("best so far: epoch {epoch}, marked", { epoch: kept });
 }
 
 /** The share of pairs that were not learned from and are seen as people see them, of a run that has such pairs. */

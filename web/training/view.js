@@ -3,6 +3,7 @@
 import { addStyle, element } from "../shared/dom.js";
 import { chart } from "./chart.js";
 import { comparisons, heldOut, keptEpoch, keptLine, statusLine, stoppedLine } from "./model.js";
+import { say } from "../shared/words.js";
 
 /**
  * `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports, {name, title, floor,
@@ -17,7 +18,7 @@ export class TrainingView {
     this.grids = [];
     this.epochs = 0;
     this.status = element("div", "tm-status tastemaker-training-status tm-empty", {
-      text: "Run the graph to see the curves.",
+      text: say("Run the graph to see the curves."),
       attributes: { role: "status" },
     });
     this.charts = element("div", "tm-charts");
@@ -27,11 +28,11 @@ export class TrainingView {
 
   #sampleBox() {
     this.slider = element("input", "", {
-      attributes: { type: "range", min: "0", max: "0", value: "0", "aria-label": "epoch of the sample grid" },
+      attributes: { type: "range", min: "0", max: "0", value: "0", "aria-label": say("epoch of the sample grid") },
       on: { input: () => this.#showGrid() },
     });
     this.label = element("span");
-    this.picture = element("img", "", { attributes: { alt: "pictures of fixed prompts and seeds" } });
+    this.picture = element("img", "", { attributes: { alt: say("pictures of fixed prompts and seeds") } });
     const line = element("div", "tm-samples-line", { children: [this.slider, this.label] });
     const box = element("div", "tm-samples", { children: [line, this.picture] });
     box.hidden = true;
@@ -41,7 +42,7 @@ export class TrainingView {
   #showGrid() {
     const grid = this.grids[Number(this.slider.value)];
     if (!grid) return;
-    this.label.textContent = grid.epoch === 0 ? "before training" : `after epoch ${grid.epoch}`;
+    this.label.textContent = grid.epoch === 0 ? say("before training") : say("after epoch {epoch}", { epoch: grid.epoch });
     const source = this.url(grid.entry);
     if (this.picture.getAttribute("src") !== source) this.picture.src = source;
   }
@@ -77,12 +78,12 @@ export class TrainingView {
     if (this.rows.length === 0) return this.charts.replaceChildren();
     const kept = keptEpoch(this.rows);
     const mark = kept && kept < this.rows.length ? kept - 1 : null; // the last needs no mark
-    const reward = chart("reward", column("reward"), { std: column("reward_std"), wide: true, mark });
+    const reward = chart(say("reward"), column("reward"), { std: column("reward_std"), wide: true, mark });
     if (reward) reward.style.gridColumn = "1 / -1";
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
     const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
-    const asked = chart("held-out pairs", this.rows.map(heldOut), { floor: 0.5 });
+    const asked = chart(say("held-out pairs"), this.rows.map(heldOut), { floor: 0.5 });
     const judged = comparisons(this.rows).map(({ title, values }) => chart(title, values, { mark }));
     // what says whether the pictures stay good stands before what says how learning goes
     return this.charts.replaceChildren(...[reward, ...judged, asked, ...own].filter(Boolean));

@@ -2,9 +2,9 @@
 
 import { button, element, hasFewPixels } from "../shared/dom.js";
 import { RETRACTED, choices, lastVoted, nextOpen, withVote } from "./model.js";
+import { say } from "../shared/words.js";
 
 const AHEAD = 2; // pairs fetched before they are shown
-const SAID = { left: "Left", right: "Right", tie: "Tie", skip: "Skipped" };
 const KEYS = {
   ArrowLeft: "left",
   ArrowRight: "right",
@@ -13,9 +13,14 @@ const KEYS = {
   " ": "skip",
 };
 
+/** A vote in words. */
+function saidChoice(choice) {
+  return { left: say("Left"), right: say("Right"), tie: say("Tie"), skip: say("Skipped") }[choice];
+}
+
 function pane(side) {
-  const picture = element("img", "tmv-picture", { attributes: { alt: `${side} picture`, draggable: "false" } });
-  const gone = element("div", "tmv-gone", { text: "This picture is no longer there. Close, and run the graph again." });
+  const picture = element("img", "tmv-picture", { attributes: { alt: side === "left" ? say("left picture") : say("right picture"), draggable: "false" } });
+  const gone = element("div", "tmv-gone", { text: say("This picture is no longer there. Close, and run the graph again.") });
   gone.hidden = true;
   const box = element("div", `tmv-pane tmv-${side}`, { children: [picture, gone] });
   picture.addEventListener("load", () => {
@@ -41,19 +46,20 @@ export class Booth {
     this.right = pane("right");
     this.question = element("h1", "tmv-question");
     this.count = element("span", "tmv-count");
-    this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": "Pairs voted on", max: "1", value: "0" } });
+    this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": say("Pairs voted on"), max: "1", value: "0" } });
     this.said = element("span", "tmv-said", { attributes: { role: "status" } });
-    this.prompt = element("p", "tmv-prompt", { attributes: { tabindex: "0", "aria-label": "Prompt" } });
+    this.prompt = element("p", "tmv-prompt", { attributes: { tabindex: "0", "aria-label": say("Prompt") } });
     this.panes = element("div", "tmv-panes", { children: [this.left.box, this.right.box] });
     this.over = element("div", "tmv-over", {
       children: [
-        element("p", "", { text: "Every pair has your vote. Thank you." }),
-        (this.finish = button("tm-command tm-main", "Store votes", "Close and run the graph, which stores the votes",
-          () => this.store())),
+        element("p", "", { text: say("Every pair has your vote. Thank you.") }),
+        (this.finish = button("tm-command tm-main", say("Store votes"), say("Close and run the graph, which stores the votes"), () =>
+          this.store(),
+        )),
       ],
     });
     this.dialog = element("dialog", "tastemaker-booth tastemaker-overlay", {
-      attributes: { "aria-label": "Vote", tabindex: "-1" },
+      attributes: { "aria-label": say("Vote"), tabindex: "-1" },
       children: [this.head(), this.panes, this.over, this.prompt, this.buttons()],
     });
     this.dialog.addEventListener("keydown", (event) => this.key(event));
@@ -67,7 +73,7 @@ export class Booth {
   }
 
   head() {
-    const close = button("tm-command", "Close", "Close; votes stay in the node (Escape)", () => this.dialog.close());
+    const close = button("tm-command", say("Close"), say("Close; votes stay in the node (Escape)"), () => this.dialog.close());
     return element("div", "tmv-head", {
       children: [this.question, this.said, element("span", "tmv-space"), this.bar, this.count, close],
     });
@@ -80,12 +86,12 @@ export class Booth {
       return one;
     };
     this.votes = [
-      made("\u2190", "Left", "The left one (left arrow)", () => this.vote("left")),
-      made("\u2193", "Tie", "Neither is better (down arrow)", () => this.vote("tie")),
-      made("\u2192", "Right", "The right one (right arrow)", () => this.vote("right")),
-      made("\u2191", "Skip", "No vote on this pair (up arrow or space)", () => this.vote("skip")),
+      made("\u2190", say("Left"), say("The left one (left arrow)"), () => this.vote("left")),
+      made("\u2193", say("Tie"), say("Neither is better (down arrow)"), () => this.vote("tie")),
+      made("\u2192", say("Right"), say("The right one (right arrow)"), () => this.vote("right")),
+      made("\u2191", say("Skip"), say("No vote on this pair (up arrow or space)"), () => this.vote("skip")),
     ];
-    this.undoButton = made("\u232b", "Undo", "Take the last vote back (backspace or U)", () => this.undo());
+    this.undoButton = made("\u232b", say("Undo"), say("Take the last vote back (backspace or U)"), () => this.undo());
     const line = [...this.votes, element("span", "tmv-gap"), this.undoButton];
     return element("div", "tm-commands", { children: line });
   }
@@ -119,7 +125,7 @@ export class Booth {
     const broken = !this.left.gone.hidden || !this.right.gone.hidden;
     if (choice !== "skip" ? !this.ready() : !this.ready() && !broken) return; // nobody judges what is not there yet
     this.host.setVotes(withVote(this.host.votes(), row, choice, Date.now()));
-    this.said.textContent = SAID[choice];
+    this.said.textContent = saidChoice(choice);
     const next = nextOpen(this.given(), this.place);
     if (next >= 0) this.place = next;
     this.draw();
@@ -128,12 +134,12 @@ export class Booth {
   undo() {
     const place = lastVoted(this.host.rows(), this.host.votes());
     if (place < 0) {
-      this.said.textContent = "Nothing to undo";
+      this.said.textContent = say("Nothing to undo");
       return;
     }
     this.host.setVotes(withVote(this.host.votes(), this.host.rows()[place], RETRACTED, Date.now()));
     this.place = place;
-    this.said.textContent = "Undone";
+    this.said.textContent = say("Undone");
     this.draw();
   }
 
@@ -148,7 +154,7 @@ export class Booth {
     const done = given.filter(Boolean).length;
     this.finished = done === rows.length;
     this.question.textContent = this.host.summary().question ?? "";
-    this.count.textContent = `${done} of ${rows.length}`;
+    this.count.textContent = say("{done} of {all}", { done, all: rows.length });
     this.bar.max = rows.length;
     this.bar.value = done;
     this.panes.hidden = this.finished;

@@ -3,6 +3,7 @@
 import { addStyle, button, element } from "../shared/dom.js";
 import { Booth } from "./booth.js";
 import { choices, withoutStored } from "./model.js";
+import { say, sayCount } from "../shared/words.js";
 
 /**
  * The panel of one node, in `container`.
@@ -28,10 +29,10 @@ export class VotePanel {
     });
     this.question = element("div", "tmv-question");
     this.status = element("div", "tmv-status", { attributes: { role: "status" } });
-    this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": "Pairs voted on", max: "1", value: "0" } });
+    this.bar = element("progress", "tmv-bar", { attributes: { "aria-label": say("Pairs voted on"), max: "1", value: "0" } });
     this.notes = element("ul", "tmv-notes");
-    this.enter = button("tm-command tm-main", "Vote", "Vote on the pairs (Alt+V)", () => this.open());
-    this.save = button("tm-command", "Store votes", "Run the graph, which stores the votes", () => host.run());
+    this.enter = button("tm-command tm-main", say("Vote"), say("Vote on the pairs (Alt+V)"), () => this.open());
+    this.save = button("tm-command", say("Store votes"), say("Run the graph, which stores the votes"), () => host.run());
     const buttons = element("div", "tm-commands", { children: [this.enter, this.save] });
     container.replaceChildren(this.question, this.status, this.bar, buttons, this.notes);
     for (const kind of ["pointerdown", "wheel"]) {
@@ -60,14 +61,15 @@ export class VotePanel {
     const given = choices(this.rows, this.host.votes());
     const done = given.filter(Boolean).length;
     const unsaved = this.host.votes().length;
-    this.question.textContent = there ? this.summary.question ?? "" : "Run the graph to get the pairs.";
-    const parts = there ? [`${done} of ${this.rows.length} voted`] : [];
-    if (unsaved) parts.push(`${unsaved} not stored yet: run the graph`);
+    this.question.textContent = there ? this.summary.question ?? "" : say("Run the graph to get the pairs.");
+    const parts = there ? [say("{done} of {all} voted", { done, all: this.rows.length })] : [];
+    if (unsaved) parts.push(sayCount(unsaved, "{count} not stored yet: run the graph", "{count} not stored yet: run the graph"));
     this.status.textContent = parts.join("  \u00b7  ");
     this.bar.max = Math.max(1, this.rows.length);
     this.bar.value = done;
     this.enter.disabled = !there;
-    this.enter.textContent = there && done === this.rows.length ? "Voted on all" : done ? "Go on voting" : "Vote";
+    const all = there && done === this.rows.length;
+    this.enter.textContent = all ? say("Voted on all") : done ? say("Go on voting") : say("Vote");
     this.save.disabled = !unsaved;
     const notes = this.summary.notes ?? [];
     this.notes.replaceChildren(...notes.map((text) => element("li", "", { text })));

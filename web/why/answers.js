@@ -2,6 +2,7 @@
 
 import { button, element } from "../shared/dom.js";
 import { formatScore } from "../gallery/model.js";
+import { say } from "../shared/words.js";
 
 const MOST = 500; // pictures: the oldest answers go
 const answers = new Map(); // picture id -> {fellows, parts: [{reward, score, usual, heat, reasons: [{words, effect}]}]}
@@ -55,11 +56,15 @@ export function saidReason({ words, effect }) {
 /** An answer as elements: each reward, and what raised and lowered its score. */
 export function answerParts(answer) {
   return answer.parts.map(({ reward, score, usual, reasons }) => {
-    const over = usual === null ? "" : `${formatScore(score - usual)} against the mean of its ${answer.fellows} pictures`;
+    const more = say("{score} against the mean of its {count} pictures", {
+      score: formatScore(score - usual),
+      count: answer.fellows,
+    });
+    const over = usual === null ? "" : more;
     const lines = reasons.map((one) =>
       element("li", one.effect > 0 ? "tmw-up" : "tmw-down", { text: saidReason(one) }),
     );
-    if (!lines.length) lines.push(element("li", "tmw-none", { text: "Nothing that has a name moved it." }));
+    if (!lines.length) lines.push(element("li", "tmw-none", { text: say("Nothing that has a name moved it.") }));
     return element("div", "tmw-part", {
       children: [
         element("div", "tmw-reward", { children: [element("span", "", { text: reward }), element("b", "", { text: formatScore(score) })] }),
@@ -78,12 +83,16 @@ export function whySection({ id, heat, ask, toggle }) {
   const answer = answerOf(id);
   const children = answer ? answerParts(answer) : [];
   if (answer) {
-    const where = button("tmc-button", heat === null ? "Where (H)" : "Picture (H)", "Show where the score comes from (H)", toggle);
+    const word = heat === null ? say("Where (H)") : say("Picture (H)");
+    const where = button("tmc-button", word, say("Show where the score comes from (H)"), toggle);
     where.setAttribute("aria-pressed", String(heat !== null));
     children.push(where);
-    children.push(element("p", "tmw-how", { text: "The picture was scored again with only this made as usual among its pictures: so much it raised or lowered the score." }));
+    const how = say(
+      "The picture was scored again with only this made as usual among its pictures: so much it raised or lowered the score.",
+    );
+    children.push(element("p", "tmw-how", { text: how }));
   } else if (ask && id) {
-    children.push(button("tmc-button", "Why this score? (W)", "Say what raised and lowered its score (W)", ask));
+    children.push(button("tmc-button", say("Why this score? (W)"), say("Say what raised and lowered its score (W)"), ask));
   }
-  return element("section", "tmw-why", { attributes: { "aria-label": "Why this score" }, children });
+  return element("section", "tmw-why", { attributes: { "aria-label": say("Why this score") }, children });
 }

@@ -4,6 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { executionId } from "../shared/outputs.js";
 import { rootGraph } from "../shared/panel.js";
 import { setWidget } from "../shared/widgets.js";
+import { say } from "../shared/words.js";
 
 const TYPE = "TastemakerWhy";
 const REWARD = "TASTE_REWARD";
@@ -78,9 +79,9 @@ export function askWhy(node, ids) {
   if (!ids.length || !node.graph) return "";
   const there = answering(node);
   const made = there ?? added(node);
-  if (!made) return "Nothing here has scores of a reward: ask in Score or Rank.";
+  if (!made) return say("Nothing here has scores of a reward: ask in Score or Rank.");
   setWidget(made.widgets?.find((one) => one.name === "pictures"), ids.join(","));
   const id = executionId(rootGraph(), made);
   app.queuePrompt(0, 1, id ? [id] : undefined); // older pages run the whole graph, of which nothing else has changed
-  return there ? "Asking why: this runs the graph" : "Added the node Why This Score, and running it";
+  return there ? say("Asking why: this runs the graph") : say("Added the node Why This Score, and running it");
 }
