@@ -1,11 +1,12 @@
 // Answers on the Why This Score node: joins web/why/ to the page.
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
 import { address, hiddenWidget } from "./shared/widgets.js";
 import { say } from "./shared/words.js";
-import { answerParts, learnAnswers } from "./why/answers.js";
+import { answerParts, learnAnswers, learnTrouble } from "./why/answers.js";
 
 const WIDTH = 340;
 const HEIGHT = 300;
@@ -42,6 +43,11 @@ function answerCard(row) {
 
 app.registerExtension({
   name: "tastemaker.why",
+  setup() {
+    api.addEventListener("execution_error", ({ detail }) => {
+      if (detail?.exception_message) learnTrouble(detail.exception_message.trim());
+    });
+  },
   nodeCreated(node) {
     if (node.comfyClass === "TastemakerWhy") addAnswers(node);
   },

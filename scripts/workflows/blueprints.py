@@ -36,7 +36,8 @@ def rank_a_batch() -> Blueprint:
     score = Node("TastemakerScore", {}, {"reward": (reward, "reward")})
     rank = Node("TastemakerRank", {"top_k": 4}, {"scores": (score, "scores")})
     return Blueprint(
-        "Keeps the best pictures of any node. Without prompts it reads your sampler's text. Open it to see all, ranked.",
+        "Keeps the best pictures of any node. Without prompts it reads your sampler's text. "
+        "Open it to see all, ranked.",
         ("best of", "rank", "aesthetic", "imagereward", "gallery", "cull", "star"),
         [[reward, score], [rank]],
         {

@@ -1,4 +1,4 @@
-"""App mode and blueprints in the real page, where it has them: what an artist sees without the graph, and in one node."""
+"""App mode and blueprints in the real page, where it has them: what is seen without the graph, and in one node."""
 
 from __future__ import annotations
 

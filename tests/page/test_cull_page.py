@@ -516,6 +516,33 @@ def test_w_says_why_and_h_shows_where(page: Any, server: Any, renderer: str) -> 
         set_renderer(page, "classic")
 
 
+def test_why_it_cannot_answer_is_said_in_the_view(page: Any, server: Any) -> None:  # noqa: F811
+    """The page's own message lies behind the view, which covers the window."""
+    drawn(server.output / "wordless", 60)
+    page.evaluate(CHAIN, "output/wordless")
+    page.evaluate(
+        f"""() => {{ app.graph.remove({NODE.format("LearnTaste")});
+        const reward = {NODE.format("LoadReward")}, load = {NODE.format("LoadImages")};
+        reward.widgets.find(w => w.name === 'reward').value = 'tiny-aesthetic';
+        load.widgets.find(w => w.name === 'default_prompt').value = ''; }}"""
+    )
+    all_ran(page)
+    press(page, "Home", "f")
+    page.evaluate(
+        f"""() => {{ const needs = LiteGraph.createNode('TastemakerLoadReward');
+        const why = LiteGraph.createNode('TastemakerWhy');
+        app.graph.add(needs); app.graph.add(why);
+        {RANK}.connect({RANK}.findOutputSlot('all scores'), why, 0); needs.connect(0, why, 1); }}"""
+    )
+    keys(page, "Enter", "w")
+    page.wait_for_function("() => document.querySelector('.tmc-said').textContent.includes('compares a picture with')")
+    assert said(page).startswith("scores: ")
+    page.screenshot(path=str(shots() / "why_stopped.png"))
+    keys(page, "Escape", "Escape")
+    page.keyboard.press("Escape")  # the page's own message
+    page.console_problems.clear()
+
+
 # two branches, each with pictures and a Score of its own, a Rank behind the second; nothing runs
 BRANCHES = """async () => {
     app.graph.clear();

@@ -229,7 +229,7 @@ export class CullView {
     this.read();
     this.order = { ...this.order, filter: "all" }; // nothing is missing that was not just hidden
     this.heat = null;
-    this.stopListening = onAnswers((rows) => this.answered(rows));
+    this.stopListening = onAnswers((rows, trouble) => (trouble ? this.announce(trouble) : this.answered(rows)));
     document.body.append(this.dialog);
     this.dialog.showModal();
     this.arrange(place);

@@ -98,8 +98,8 @@ export class Viewer {
     this.actual = false;
     this.heat = null;
     this.told.textContent = "";
-    this.stopListening = onAnswers(() => {
-      this.told.textContent = "";
+    this.stopListening = onAnswers((rows, trouble = "") => {
+      this.told.textContent = trouble;
       this.draw();
     });
     document.body.append(this.dialog);

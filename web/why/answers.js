@@ -21,12 +21,17 @@ export function learnAnswers(rows) {
   for (const listener of [...listeners]) listener(rows);
 }
 
+/** Say to every view why nothing is answered: a page's own message lies behind an open view. */
+export function learnTrouble(text) {
+  for (const listener of [...listeners]) listener([], text);
+}
+
 /** What is known of a picture; undefined where nothing is. */
 export function answerOf(id) {
   return answers.get(id);
 }
 
-/** Be told of new answers, until the function that comes back is called. */
+/** Be told of new answers, or of what went wrong, until the function that comes back is called. */
 export function onAnswers(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
