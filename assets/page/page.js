@@ -15,7 +15,11 @@
     return element;
   }
   const number = (value) => (value > 0 ? "+" : "") + value.toFixed(3);
-  const label = (row) => `rank ${row.rank ?? "none"}, score ${number(row.score)}`;
+  const rated = data.rows.some((row) => row.stars);
+  // what a person said of it: -1 is rejected, as photo tools have it
+  const said = (row) => (row.stars > 0 ? "\u2605".repeat(row.stars) : row.stars < 0 ? "rejected" : "");
+  const inWords = (row) => (row.stars > 0 ? `, ${row.stars} of 5 stars` : row.stars < 0 ? ", rejected" : "");
+  const label = (row) => `rank ${row.rank ?? "none"}, score ${number(row.score)}${inWords(row)}`;
 
   function picture(row) {
     if (!row.thumb) return make("span", "The file is gone.", "missing");
@@ -43,7 +47,9 @@
     fill.style.width = `${high > low ? Math.max(2, (100 * (row.score - low)) / (high - low)) : 50}%`;
     track.append(fill);
     const words = [row.seed && `seed ${row.seed}`, row.name].filter(Boolean).join(" - ");
-    facts.append(make("span", number(row.score), "score"), track, make("span", words, "small"));
+    facts.append(make("span", number(row.score), "score"), track);
+    if (row.stars) facts.append(make("span", said(row), row.stars > 0 ? "stars" : "stars rejected"));
+    facts.append(make("span", words, "small"));
     const prompt = make("span", row.prompt, "small");
     prompt.title = row.prompt.slice(0, 600);
     facts.append(prompt);
@@ -56,7 +62,7 @@
     row.element = element;
     row.frame = frame;
     row.markButton = mark;
-    row.words = `${row.prompt} ${row.name} ${row.seed}`.toLowerCase();
+    row.words = `${row.prompt} ${row.name} ${row.seed} ${said(row)}`.toLowerCase();
     return element;
   }
 
@@ -76,6 +82,7 @@
 
   function order(key) {
     if (key === "rank") return (a, b) => a.place - b.place;
+    if (key === "stars") return (a, b) => (b.stars ?? 0) - (a.stars ?? 0) || a.place - b.place;
     if (key === "name") return (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
     if (key === "prompt") return (a, b) => a.prompt.localeCompare(b.prompt) || b.score - a.score;
     return (a, b) => b.scores[key.slice(1)] - a.scores[key.slice(1)];
@@ -109,7 +116,7 @@
       line.append(make("th", name), value);
       table.append(line);
     }
-    const facts = [row.seed && `seed ${row.seed}`, row.name, `${row.size[0]} x ${row.size[1]}`].filter(Boolean);
+    const facts = [said(row), row.seed && `seed ${row.seed}`, row.name, `${row.size[0]} x ${row.size[1]}`].filter(Boolean);
     const last = make("p", facts.join(" - "), "about");
     words.append(first, table, last);
     if (row.file) {
@@ -171,6 +178,7 @@
   document.querySelector("h1").textContent = data.title;
   document.querySelector(".about").textContent = `${data.main}: higher is better`;
   const choices = [["rank", "rank"], ...data.columns.map((name) => [`=${name}`, name]), ["prompt", "prompt"]];
+  if (rated) choices.push(["stars", "stars"]);
   if (data.rows.some((row) => row.name)) choices.push(["name", "file name"]);
   for (const [value, text] of choices) {
     const option = make("option", text);

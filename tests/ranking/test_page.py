@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tastemaker.ranking import ScoreTable
 from tastemaker.ranking.output.page import MAX_PICTURES, page
 from tastemaker.ranking.output.save import save_table
 from tastemaker.ranking.table import rank_table
-from tests.page.conftest import slide
+from tests.page.conftest import shots, slide
 
 HOSTILE = (
     "</script><script>window.hacked=1</script>",
@@ -115,6 +116,28 @@ def test_sorting_filtering_and_hiding(shown: Any) -> None:
     shown.fill("#filter", "")
     slide(shown.locator("#least"), 500)
     assert ranks(shown) == best_first[:6]  # scores -1 to 1 in even steps: half are above 0
+
+
+@pytest.mark.browser
+def test_stars_by_hand_are_shown_sorted_by_and_found(browser: Any, tmp_path: Path) -> None:
+    stars = (0, 3, -1, 0, 5, *[0] * 7)
+    saved = save_table(replace(table(), stars=stars), tmp_path, "best_00001_")
+    opened = browser.new_page(viewport={"width": 1200, "height": 900})
+    opened.goto(saved.html.as_uri())
+    assert opened.locator(".card .stars").all_text_contents() == ["\u2605" * 3, "rejected", "\u2605" * 5]
+    opened.select_option("#sort", label="stars")
+    assert ranks(opened) == ["#5", "#2", "#1", "#4", *(f"#{i}" for i in range(6, 13)), "#3"]  # rejected last
+    assert "5 of 5 stars" in opened.locator(".card .frame").first.get_attribute("aria-label")
+    opened.fill("#filter", "rejected")
+    assert ranks(opened) == ["#3"]
+    opened.fill("#filter", "")
+    opened.screenshot(path=str(shots() / "page_stars.png"))
+    opened.close()
+
+
+@pytest.mark.browser
+def test_without_stars_there_is_nothing_to_sort_by(shown: Any) -> None:
+    assert "stars" not in shown.locator("#sort option").all_text_contents()
 
 
 @pytest.mark.browser
