@@ -112,6 +112,7 @@ test("pictures that are all the same teach nothing and break nothing", () => {
 });
 
 test("the bar says how far it is, and stops asking", () => {
+  assert.match(said(0, { own: 0.82, accuracy: 0.66, low: 0.6, high: 0.7 }).text, /only know what the crowd likes/);
   assert.match(said(5, { own: 0.82, accuracy: 0.7, low: 0.6, high: 0.8 }).text, /yourself 82%, I agree with you 70% \(60 to 80\); about 20 more/);
   assert.ok(said(60, { own: 0.75, accuracy: 0.853, low: 0.8, high: 0.9 }).done);
 });

@@ -276,6 +276,7 @@ function expectedGain(clicked, { own, accuracy }) {
 
 /** The bar's sentence. */
 export function said(clicked, found) {
+  if (!clicked) return { text: say("so far I only know what the crowd likes: pick the best of six"), done: false };
   const percent = (share) => `${Math.round(100 * share)}%`;
   const gain = Math.round(100 * expectedGain(clicked, found));
   const start = say("you agree with yourself {own}, I agree with you {accuracy} ({low} to {high})", {
