@@ -13,7 +13,11 @@ from tests.page.conftest import newcomer_seen, shots
 
 pytestmark = pytest.mark.browser
 
-HAS_APPS = "() => app.extensionManager.command.commands.some(c => c.id === 'Comfy.ToggleLinear')"
+# older pages have the command too, and an early form of the mode
+HAS_APPS = """() => {
+    const [major, minor] = (window.__COMFYUI_FRONTEND_VERSION__ ?? '0.0').split('.').map(Number);
+    return major > 1 || minor >= 40;
+}"""
 TOGGLE = "() => app.extensionManager.command.execute('Comfy.ToggleLinear')"
 APPS = {
     "best_of_batch": ["prompts, one a line", "pictures of each prompt", "seed", "keep the best", "Ranking"],
