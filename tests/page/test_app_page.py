@@ -96,7 +96,10 @@ def test_a_blueprint_is_found_by_its_name_and_runs_as_one_node(apps: Any) -> Non
     apps.get_by_role("dialog").get_by_text("Rank a batch").first.wait_for(timeout=20_000)
     apps.keyboard.press("Enter")
     apps.wait_for_function("() => app.graph._nodes.some(n => n.subgraph)", timeout=20_000)
+    apps.wait_for_timeout(500)  # it hangs on the pointer
+    apps.mouse.move(990, 810)
     apps.mouse.click(1000, 820)  # puts it down
+    apps.wait_for_function("() => app.graph._nodes.some(n => n.subgraph && !n.flags?.ghost)", timeout=20_000)
     assert apps.evaluate(PLACED) == ["Rank a batch", ["reward", "keep"], ["best", "best scores", "all scores"]]
     apps.get_by_test_id("queue-button").first.click()
     best = "() => Object.values(app.nodeOutputs).some(o => o.images?.length === 2)"
