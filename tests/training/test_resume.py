@@ -105,7 +105,7 @@ def test_what_a_run_leaves(small: DiffusionModel, tmp_path: Path) -> None:
     ]
     assert [json.loads(x)["epoch"] for x in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
     with Image.open(folder / "samples" / "epoch-000002.png") as grid:
-        assert grid.size == (3 * 8, 3 * 8)
+        assert grid.size == (4 * 8, 2 * 8)
     lora = read_lora(folder / "lora.safetensors")
     assert {layer.alpha for layer in lora.layers.values()} == {1.0}
     assert {layer.rank for layer in lora.layers.values()} == {2}
