@@ -248,16 +248,16 @@ def test_hiding_below_a_score_and_by_bucket(ten: Any) -> None:
     slide(slider, 200)
     assert ranks(ten) == ["#1"]  # the best is never hidden
     slide(slider, 0)
-    ten.get_by_role("button", name="Show or hide great pictures").click()
+    ten.get_by_role("button", name="Show or hide these pictures: great").click()
     assert ranks(ten) == [f"#{i}" for i in range(5, 11)]
     for name in ("ok", "bad"):
-        ten.get_by_role("button", name=f"Show or hide {name} pictures").click()
+        ten.get_by_role("button", name=f"Show or hide these pictures: {name}").click()
     assert "Every picture is hidden" in ten.locator(".tm-list").inner_text()
     press(ten, "ArrowRight", "Enter", " ")  # nothing to walk, nothing breaks
 
 
 def test_the_list_has_a_column_for_each_reward_and_sorts_by_it(ten: Any) -> None:
-    ten.get_by_role("button", name="Show as list").click()
+    ten.get_by_role("button", name="Show as a list").click()
     assert ten.locator(f"{CELLS} .tm-column").first.text_content() == "\u22123.000"
     ten.get_by_role("button", name="Sort by second").click()
     assert ranks(ten) == [f"#{i}" for i in range(10, 0, -1)]
@@ -350,7 +350,7 @@ def test_up_and_down_lead_to_the_nearest_picture_of_the_next_row(page: Any) -> N
 
 def test_picks_and_view_survive_saving_and_loading(ten: Any) -> None:
     press(ten, "Home", "Space", "ArrowRight", "Space")
-    ten.get_by_role("button", name="Show as list").click()
+    ten.get_by_role("button", name="Show as a list").click()
     picks = widget(ten, "picks")
     saved = ten.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
     ten.reload()

@@ -113,7 +113,7 @@ def test_what_comparisons_found_are_curves_and_the_kept_epoch_is_marked_and_said
     rows = [{"reward": 1, "evaluation": judged(0.5, 0.15)}, {"reward": 2, "evaluation": judged(1.5, 0.1)}]
     opened.evaluate(SHOW, {"rows": rows})
     titles = ["reward: 2.00", "gain: a: 1.50", "watched: b: -1.50", "diversity, %: 50.0"]
-    assert opened.evaluate(LABELS) == [f"{title} after 2 epochs" for title in titles]
+    assert opened.evaluate(LABELS) == titles
     assert "best so far: epoch 1, marked" in opened.evaluate(STATUS)
     marks = "() => document.querySelectorAll('.tastemaker-training svg line[stroke=\"#5cbe7e\"]').length"
     assert opened.evaluate(marks) == 4
@@ -123,7 +123,7 @@ def test_what_comparisons_found_are_curves_and_the_kept_epoch_is_marked_and_said
 def test_figures_of_any_algorithm_are_drawn_and_a_missing_reward_is_not(opened: Any) -> None:
     figures = [{"name": "entropy", "title": "entropy - 1", "floor": 0, "minus": 1}]
     opened.evaluate(SHOW, {"rows": [{"reward": None, "entropy": 3}], "figures": figures})
-    assert opened.evaluate(LABELS) == ["entropy - 1: 2.00 after 1 epochs"]
+    assert opened.evaluate(LABELS) == ["entropy - 1: 2.00"]
 
 
 def test_a_hostile_name_is_shown_as_text(opened: Any) -> None:
