@@ -52,8 +52,8 @@ class ScoreTable:
         object.__setattr__(self, "pictures", as_pictures(self.pictures))
         count = len(self.pictures)
         columns = {"prompts": self.prompts, "seeds": self.seeds, **self.scores, **self.extras}
-        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made, "stars": self.stars}
-        known["picked"] = self.picked
+        by_hand = {"stars": self.stars, "picked": self.picked}
+        known = {"ranks": self.ranks, "buckets": self.buckets, "made": self.made, **by_hand}
         columns |= {name: column for name, column in known.items() if column is not None}
         for name, column in columns.items():
             if len(column) != count:

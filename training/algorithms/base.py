@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
 
+from ...core.errors import NonFiniteError
 from ...core.progress import Progress
 from ..epoch import Epoch
 from ..rollout import Request, training_schedule
@@ -78,3 +79,12 @@ class Algorithm(ABC, Generic[E]):
         They are the policy's, with `averaged` those of its moving average, with `base` the untrained model's.
         """
         return self.worker.sample(request, progress, base=base, averaged=averaged)[1]
+
+
+def check_finite(loss: torch.Tensor, overflowed: str = "the network") -> None:
+    """Raise NonFiniteError where a loss is no number, before a NaN reaches a gradient."""
+    if not torch.isfinite(loss).all():
+        raise NonFiniteError(
+            f"The loss became NaN or infinite: {overflowed} overflowed in learning. Lower learning_rate, or load the "
+            "model in float32."
+        )

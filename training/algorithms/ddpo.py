@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from ...core.errors import NonFiniteError, TastemakerError
+from ...core.errors import TastemakerError
 from ...core.progress import Progress
 from ...loaders.model import DiffusionModel
 from ...sampling.schedules import GaussianSchedule
@@ -23,7 +23,7 @@ from ..run.report import Figure
 from ..scoring import Scorer
 from ..trajectory import Pairs, Trajectory, at_pairs, choose_pairs, learnable_steps, micro_batches
 from ..worker import Worker
-from .base import Algorithm, Experience
+from .base import Algorithm, Experience, check_finite
 from .losses import PairLoss, clipped_loss, kl_to_base, masked_loss, scaled_clip_range, score_loss, step_kl
 from .policy import Transition, transition
 
@@ -144,11 +144,7 @@ class DDPO(Algorithm[Rollout]):
             kl = torch.zeros_like(loss) if base is None else kl_to_base(now.mean, base, now.std)
             loss = loss + config.kl_weight * held[batch.picture].to(worker.device) * kl if config.kl_weight else loss
             # 5. the gradient
-            if not torch.isfinite(loss).all():
-                raise NonFiniteError(
-                    "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or "
-                    "load the model in float32."
-                )
+            check_finite(loss)
             (loss.sum() / total * worker.gradient_scale).backward()
             done.append(_sums(loss.detach(), kl.detach(), policy))
             progress.advance(len(batch.step))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from ...core.errors import InputError, NonFiniteError
+from ...core.errors import InputError
 from ...core.progress import Cancellable, Progress
 from ...loaders.model import DiffusionModel
 from ...loaders.single_file.settings import is_distilled
@@ -31,7 +31,7 @@ from ..scoring import Scorer
 from ..shared_rollouts import Part, SharedRollouts, joined, units
 from ..trajectory import Pairs
 from ..worker import Worker
-from .base import Algorithm, Experience
+from .base import Algorithm, Experience, check_finite
 from .losses import matching_loss, matching_terms
 
 _FEW_STEPS = ("LCMScheduler", "TCDScheduler")
@@ -118,11 +118,7 @@ class Matching(Algorithm[Finished]):
             beta = config.reference_weight * batch.held
             loss = matching_loss(e, e_old, e_ref, batch.target, **terms._asdict(), beta=beta)
             # 4. the gradient
-            if not torch.isfinite(loss).all():
-                raise NonFiniteError(
-                    "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or "
-                    "load the model in float32."
-                )
+            check_finite(loss)
             (loss.sum() / total * worker.gradient_scale).backward()
             done.append(_sums(loss.detach(), e.detach(), e_old, e_ref, batch.target))
             progress.advance(len(batch.prompts))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ...core.errors import InputError, NonFiniteError
+from ...core.errors import InputError
 from ...core.progress import Progress
 from ...images.batch import fitted
 from ...images.pictures import picture_of
@@ -35,7 +35,7 @@ from ..run.report import Figure
 from ..scoring import Scorer
 from ..trajectory import Pairs
 from ..worker import Worker
-from .base import Algorithm, Experience
+from .base import Algorithm, Experience, check_finite
 from .losses import denoising_error, matching_loss, preference_loss
 from .matching import check_not_distilled
 
@@ -137,13 +137,15 @@ class Preference(Algorithm[Chosen]):
         worker, done, errors = self.worker, [], []
         chunks = list(batch.chunks(worker.train_batch_size))
         # 1. what the untrained model says; first, while no graph takes memory
-        for chunk, e_ref in zip(chunks, self._base_outputs(chunks, progress), strict=True):
+        with worker.learner.as_base() as base:
+            base_outputs = self._outputs(chunks, progress, base)
+        for chunk, e_ref in zip(chunks, base_outputs, strict=True):
             # 2. what the network says now
             e = self._output(chunk)
             # 3. the loss of each picture; a mask weighs all three alike
             e, e_ref, target = _seen(chunk.mask, e, e_ref, chunk.target)
             loss = matching_loss(e, e_ref, None, target, chunk.advantage, proximal=self.config.proximal_weight)
-            _check_finite(loss)
+            check_finite(loss)
             # 4. the gradient
             weighted = loss * chunk.weight[chunk.group]
             (weighted.sum() / total * worker.gradient_scale).backward()
@@ -167,7 +169,7 @@ class Preference(Algorithm[Chosen]):
         # 3. the loss of each group, and what it asks of each picture's error
         error.requires_grad_()
         loss, margin = preference_loss(error, error_ref, batch.advantage, batch.group, self.config.beta)
-        _check_finite(loss)
+        check_finite(loss)
         (asked,) = torch.autograd.grad((loss * batch.weight).sum() / total, error)
         # 4. the gradient, by the chain rule
         for chunk, part in zip(chunks, asked.split(worker.train_batch_size), strict=True):
@@ -323,25 +325,22 @@ class Preference(Algorithm[Chosen]):
         return denoising_error(self._output(batch, model), batch.target, batch.mask)
 
     @torch.no_grad()
-    def _errors(self, chunks: Sequence[Batch], progress: Progress, model: DiffusionModel | None = None) -> torch.Tensor:
+    def _outputs(
+        self, chunks: Sequence[Batch], progress: Progress, model: DiffusionModel | None = None
+    ) -> list[torch.Tensor]:
         found = []
         for chunk in chunks:
             progress.check_cancelled()
-            found.append(self._error(chunk, model))
-        return torch.cat(found)
+            found.append(self._output(chunk, model))
+        return found
+
+    def _errors(self, chunks: Sequence[Batch], progress: Progress, model: DiffusionModel | None = None) -> torch.Tensor:
+        outputs = zip(chunks, self._outputs(chunks, progress, model), strict=True)
+        return torch.cat([denoising_error(output, chunk.target, chunk.mask) for chunk, output in outputs])
 
     def _base_errors(self, chunks: Sequence[Batch], progress: Progress) -> torch.Tensor:
         with self.worker.learner.as_base() as base:
             return self._errors(chunks, progress, base)
-
-    @torch.no_grad()
-    def _base_outputs(self, chunks: Sequence[Batch], progress: Progress) -> list[torch.Tensor]:
-        found = []
-        with self.worker.learner.as_base() as base:
-            for chunk in chunks:
-                progress.check_cancelled()
-                found.append(self._output(chunk, base))
-        return found
 
 
 def check_group_sizes(preferences: Preferences, config: PreferenceConfig) -> None:
@@ -374,14 +373,6 @@ def _seen(mask: torch.Tensor | None, *outputs: torch.Tensor) -> list[torch.Tenso
         return list(outputs)
     root = (mask / mask.mean(dim=(1, 2, 3), keepdim=True)).sqrt()
     return [output * root for output in outputs]
-
-
-def _check_finite(loss: torch.Tensor) -> None:
-    if not torch.isfinite(loss).all():
-        raise NonFiniteError(
-            "The loss became NaN or infinite: the network overflowed in learning. Lower learning_rate, or load the "
-            "model in float32."
-        )
 
 
 def _sums(loss: torch.Tensor, margin: torch.Tensor, moved: torch.Tensor, batch: Batch) -> UpdateSums:

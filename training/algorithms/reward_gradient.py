@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ...core.errors import InputError, NonFiniteError
+from ...core.errors import InputError
 from ...core.progress import Progress
 from ...loaders.model import DiffusionModel
 from ...sampling.decode import decode_with_gradient, vae_bytes
@@ -30,7 +30,7 @@ from ..run.report import Figure
 from ..scoring import RewardTerm, Scorer
 from ..trajectory import Pairs
 from ..worker import Worker
-from .base import Algorithm, Experience
+from .base import Algorithm, Experience, check_finite
 from .matching import check_not_distilled, local_pairs, pair_batches
 
 _LEAST_SPREAD = 1e-6
@@ -126,11 +126,7 @@ class RewardGradient(Algorithm[Sampled]):
             distance = torch.zeros_like(loss) if e_ref is None else (e - e_ref).square().mean(dim=(1, 2, 3))
             loss = loss + config.reference_weight * (batch.held * distance).to(loss.device)
             # 5. the gradient
-            if not torch.isfinite(loss).all():
-                raise NonFiniteError(
-                    "The loss became NaN or infinite: the network or the reward overflowed in learning. Lower "
-                    "learning_rate, or load the model in float32."
-                )
+            check_finite(loss, "the network or the reward")
             (loss.sum() / total * worker.gradient_scale).backward()
             done.append(UpdateSums(len(loss), float(loss.detach().sum()), float(distance.detach().sum())))
             progress.advance(len(batch.prompts))
