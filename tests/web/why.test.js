@@ -5,7 +5,12 @@ import { test } from "node:test";
 
 import { answerOf, heatOf, learnAnswers, nextHeat, onAnswers, saidReason } from "../../web/why/answers.js";
 
-const ROW = { id: "a", fellows: 4, parts: [{ reward: "one", heat: "map 1", reasons: [] }, { reward: "two", heat: "map 2", reasons: [] }] };
+const PARTS = [
+  { reward: "one", score: 0.5, usual: 0.2, heat: "map 1", reasons: [] },
+  { reward: "two", score: 3, usual: null, heat: "map 2", reasons: [] }, // a reward that the table has no column of
+];
+const ROW = { id: "a", fellows: 4, parts: PARTS };
+const seen = (id, one = 0.5) => ({ id, scores: { one } }); // a row of a view
 
 test("an answer stays with its picture, and views hear of it until they close", () => {
   const heard = [];
@@ -14,22 +19,31 @@ test("an answer stays with its picture, and views hear of it until they close", 
   stop();
   learnAnswers([{ ...ROW, id: "b" }]);
   assert.deepEqual(heard, [["a"]]);
-  assert.equal(answerOf("a").parts.length, 2);
-  assert.equal(answerOf("c"), undefined);
+  assert.equal(answerOf(seen("a")).parts.length, 2);
+  assert.equal(answerOf(seen("c")), undefined);
+});
+
+test("an answer is gone where the picture has another score by now", () => {
+  learnAnswers([ROW]);
+  assert.equal(answerOf(seen("a", 0.5000004)).id, "a"); // rounded on the way
+  assert.equal(answerOf(seen("a", 0.6)), undefined);
+  assert.equal(answerOf({ id: "a", scores: { other: 0.5 } }), undefined);
+  assert.equal(heatOf(seen("a", 0.6), 0), null);
+  assert.equal(answerOf(undefined), undefined);
 });
 
 test("maps follow each other, then the picture", () => {
   learnAnswers([ROW]);
-  const seen = [];
-  for (let heat = null, i = 0; i < 4; i += 1) seen.push(heatOf("a", (heat = nextHeat(heat, answerOf("a")))));
-  assert.deepEqual(seen, ["map 1", "map 2", null, "map 1"]);
-  assert.equal(heatOf("c", 0), null); // a picture that was never asked about is shown as it is
+  const shown = [];
+  for (let heat = null, i = 0; i < 4; i += 1) shown.push(heatOf(seen("a"), (heat = nextHeat(heat, answerOf(seen("a"))))));
+  assert.deepEqual(shown, ["map 1", "map 2", null, "map 1"]);
+  assert.equal(heatOf(seen("c"), 0), null); // a picture that was never asked about is shown as it is
   assert.equal(nextHeat(null, undefined), null);
 });
 
 test("the oldest of very many answers go", () => {
   for (let i = 0; i < 600; i += 1) learnAnswers([{ ...ROW, id: `many ${i}` }]);
-  assert.deepEqual([answerOf("many 0"), answerOf("many 599").id], [undefined, "many 599"]);
+  assert.deepEqual([answerOf(seen("many 0")), answerOf(seen("many 599")).id], [undefined, "many 599"]);
 });
 
 test("a reason says which way and how far", () => {

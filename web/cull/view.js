@@ -174,12 +174,12 @@ export class CullView {
 
   /** Where a picture for the list is: a small copy, or in a large cell the large one. */
   small(row, side) {
-    const entry = heatOf(row.id, this.heat) ?? this.copy(row, side);
+    const entry = heatOf(row, this.heat) ?? this.copy(row, side);
     return entry ? this.host.url(entry) : "";
   }
 
   whole(row) {
-    const entry = heatOf(row.id, this.heat) ?? row.view;
+    const entry = heatOf(row, this.heat) ?? row.view;
     return entry ? this.host.url(entry) : "";
   }
 
@@ -189,7 +189,7 @@ export class CullView {
 
   /** Whether all there is of a picture for a small cell is a large file. */
   shrinks(row, side) {
-    return side <= THUMB && !row.thumb && !heatOf(row.id, this.heat);
+    return side <= THUMB && !row.thumb && !heatOf(row, this.heat);
   }
 
   fill(cell, place) {
@@ -352,7 +352,7 @@ export class CullView {
       children: lines.flatMap(([name, text]) => [element("dt", "", { text: name }), element("dd", "", { text })]),
     });
     const why = whySection({
-      id: row.id,
+      row,
       heat: this.heat,
       ask: this.host.why ? () => this.ask() : null,
       toggle: () => this.toggleHeat(),
@@ -381,7 +381,7 @@ export class CullView {
 
   /** Show where the score comes from: each reward's map, then the picture again. */
   toggleHeat() {
-    const answer = answerOf(this.row()?.id);
+    const answer = answerOf(this.row());
     if (!answer) return this.ask();
     this.heat = nextHeat(this.heat, answer);
     this.announce(this.heat === null ? say("The picture") : say("Where {reward} looks", { reward: answer.parts[this.heat].reward }));

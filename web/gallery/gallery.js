@@ -311,7 +311,7 @@ export class Gallery {
   tellWhy(event) {
     const cell = event.target.closest?.(".tm-cell");
     const row = cell && this.rows[cell.place];
-    const parts = row ? (answerOf(row.id)?.parts ?? []) : [];
+    const parts = row ? (answerOf(row)?.parts ?? []) : [];
     if (!parts.length) return;
     const said = parts.map(({ reward, reasons }) => [`${reward}:`, ...reasons.map(saidReason)].join("\n"));
     cell.title = [row.prompt, ...said].filter(Boolean).join("\n\n");

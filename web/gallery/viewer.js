@@ -28,7 +28,7 @@ function pane(role) {
 
 /** What raised and lowered a picture's score by one reward, as a line of elements. */
 function reasonsOf(row, place) {
-  const part = answerOf(row.id)?.parts[place];
+  const part = answerOf(row)?.parts[place];
   return (part?.reasons ?? []).map((one) => element("span", one.effect > 0 ? "tmw-up" : "tmw-down", { text: saidReason(one) }));
 }
 
@@ -151,7 +151,7 @@ export class Viewer {
 
   /** Show where the score comes from: each reward's map, then the picture again. */
   toggleHeat() {
-    const answer = answerOf(this.source.rows()[this.place]?.id);
+    const answer = answerOf(this.source.rows()[this.place]);
     if (!answer) return this.ask();
     this.heat = nextHeat(this.heat, answer);
     return this.draw();
@@ -176,7 +176,7 @@ export class Viewer {
     this.compareButton.disabled = rows.length < 2;
     this.actualButton.setAttribute("aria-pressed", String(this.actual));
     this.swapButton.hidden = !two;
-    const answer = answerOf(rows[this.place]?.id);
+    const answer = answerOf(rows[this.place]);
     this.whyButton.hidden = Boolean(answer) || !this.source.why;
     this.whereButton.hidden = !answer;
     this.whereButton.setAttribute("aria-pressed", String(this.heat !== null));
@@ -185,7 +185,7 @@ export class Viewer {
 
   fill(side, row) {
     if (!row) return;
-    const entry = heatOf(row.id, this.heat) ?? row.view;
+    const entry = heatOf(row, this.heat) ?? row.view;
     const url = entry ? this.source.url(entry) : "";
     if (side.picture.getAttribute("src") !== url) {
       side.gone.hidden = Boolean(url);

@@ -26,9 +26,14 @@ export function learnTrouble(text) {
   for (const listener of [...listeners]) listener([], text);
 }
 
-/** What is known of a picture; undefined where nothing is. */
-export function answerOf(id) {
-  return answers.get(id);
+/**
+ * What is known of a row's picture; undefined where nothing is, and where the row has another score of that reward by now:
+ * its prompt has changed, or the reward's file.
+ */
+export function answerOf(row) {
+  const answer = answers.get(row?.id);
+  const holds = ({ reward, score, usual }) => usual === null || Math.abs((row.scores?.[reward] ?? NaN) - score) < 1e-4;
+  return answer?.parts.every(holds) ? answer : undefined;
 }
 
 /** Be told of new answers, or of what went wrong, until the function that comes back is called. */
@@ -44,8 +49,8 @@ export function nextHeat(heat, answer) {
 }
 
 /** The map of a picture that is shown in place of it; null for the picture itself. */
-export function heatOf(id, heat) {
-  return heat === null ? null : (answerOf(id)?.parts[heat]?.heat ?? null);
+export function heatOf(row, heat) {
+  return heat === null ? null : (answerOf(row)?.parts[heat]?.heat ?? null);
 }
 
 /** A reason as a line: an arrow, what the picture is, and by how much that moved its score. */
@@ -77,10 +82,10 @@ export function answerParts(answer) {
 
 /**
  * What a view says of why: the answer with a button for its map, or a button that asks.
- * @param {{id: string, heat: number | null, ask: (() => void) | null, toggle: () => void}} shown
+ * @param {{row: any, heat: number | null, ask: (() => void) | null, toggle: () => void}} shown
  */
-export function whySection({ id, heat, ask, toggle }) {
-  const answer = answerOf(id);
+export function whySection({ row, heat, ask, toggle }) {
+  const answer = answerOf(row);
   const children = answer ? answerParts(answer) : [];
   if (answer) {
     const word = heat === null ? say("Where (H)") : say("Picture (H)");
@@ -91,7 +96,7 @@ export function whySection({ id, heat, ask, toggle }) {
       "The picture was scored again with only this made as usual among its pictures: so much it raised or lowered the score.",
     );
     children.push(element("p", "tmw-how", { text: how }));
-  } else if (ask && id) {
+  } else if (ask && row.id) {
     children.push(button("tmc-button", say("Why this score? (W)"), say("Say what raised and lowered its score (W)"), ask));
   }
   return element("section", "tmw-why", { attributes: { "aria-label": say("Why this score") }, children });
