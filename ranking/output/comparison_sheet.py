@@ -14,6 +14,8 @@ from ..table import ScoreTable
 from .sheet import GAP
 
 SIDE = 220  # of the longer side of a picture, pixels
+CAPTION = 46  # below a pair
+HEAD, LINE = 58, 22  # above the pairs: the heading, and each figure
 MAX_PAIRS = 64
 
 
@@ -29,9 +31,9 @@ def comparison_sheet(before: ScoreTable, after: ScoreTable, *, pairs: int = 12, 
     height, width = before.pictures.picture(shown[0]).shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    cell = 2 * size[0] + 4, size[1] + 46
+    cell = 2 * size[0] + 4, size[1] + CAPTION
     total = max(GAP + columns * (cell[0] + GAP), 760)
-    top = 58 + 22 * len(found)
+    top = HEAD + LINE * len(found)
     rows = math.ceil(len(shown) / columns)
     canvas = Image.new("RGB", (total, top + rows * (cell[1] + GAP)), BACKGROUND)
     _heading(ImageDraw.Draw(canvas), found, len(before), len(shown), total)
@@ -50,7 +52,7 @@ def _heading(draw: ImageDraw.ImageDraw, found: Sequence[Difference], count: int,
     draw.text((GAP + draw.textlength(title, font(20)) + 16, 15), note, DIM, font(13))
     for line, difference in enumerate(found):
         text = shortened(draw, in_words(difference), font(14), width - 2 * GAP)
-        draw.text((GAP, 42 + 22 * line), text, TEXT if line == 0 else DIM, font(14))
+        draw.text((GAP, 42 + LINE * line), text, TEXT if line == 0 else DIM, font(14))
 
 
 def _pair(
@@ -58,7 +60,7 @@ def _pair(
 ) -> None:
     (x, y), (width, height) = corner, size
     draw = ImageDraw.Draw(canvas)
-    draw.rounded_rectangle((x, y, x + 2 * width + 4, y + height + 46), 6, PANEL)
+    draw.rounded_rectangle((x, y, x + 2 * width + 4, y + height + CAPTION), 6, PANEL)
     scores = [float(table.scores[table.main][i]) for table in (before, after)]
     colours = [DIM, DIM if scores[0] == scores[1] else GREEN if scores[1] > scores[0] else RED]
     for place, (table, score, colour) in enumerate(zip((before, after), scores, colours, strict=True)):
