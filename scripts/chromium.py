@@ -1,4 +1,4 @@
-"""Find a Chromium for the browser tests, or get one."""
+"""Find a Chromium for the browser tests, or get one, and open it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+# once the page stands and our nodes are known to it
+READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -45,3 +48,9 @@ def find_or_get() -> str | None:
         if found:
             return found
     return None
+
+
+def opened(playwright: Any, path: str) -> Any:
+    """Open the browser at a path, so that it asks the network nothing by itself."""
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    return playwright.chromium.launch(executable_path=path, args=quiet)

@@ -12,11 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from . import chromium
+from .chromium import READY
 from .comfy.client import ComfyClient
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 
-READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
 ROWS = "() => document.querySelectorAll('.tastemaker-ranking .tm-cell').length > 4"
 # where on the page the graph is, with a margin: [left, top, right, bottom]
 BOX = """() => {
@@ -40,9 +40,7 @@ def main() -> None:
     docs = ROOT / "docs"
     docs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+        browser = chromium.opened(playwright, path)
         page = browser.new_page(viewport={"width": 2400, "height": 1200})
         page.goto(server.address)
         page.wait_for_function(READY, timeout=60_000)

@@ -17,6 +17,7 @@ from typing import Any
 from PIL import Image
 
 from . import chromium
+from .chromium import READY
 from .comfy.locate import ROOT
 from .comfy.server import ComfyServer
 
@@ -28,7 +29,6 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingModelsWarning": False,
 }
 PATIENCE = 300_000  # milliseconds for a run
-READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
 RUN = """() => {
     window.ended = false;
     for (const kind of ['execution_success', 'execution_error', 'execution_interrupted'])
@@ -194,9 +194,7 @@ def main() -> int:
         raise SystemExit("[tastemaker] no Chromium could be found.")
     chosen.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as base, ComfyServer(Path(base)) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+        browser = chromium.opened(playwright, path)
         page = browser.new_page(viewport=SIZE)
         page.goto(server.address)
         page.wait_for_function(READY, timeout=60_000)

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from scripts import chromium
+from scripts.chromium import READY
 from tests.conftest import ROOT
-
-READY = "() => !!(window.app?.graph && window.LiteGraph?.registered_node_types?.TastemakerRank)"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +31,7 @@ def page(server: Any) -> Iterator[Any]:
     if path is None:
         pytest.fail("no Chromium; set CHROMIUM to its path")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
+        browser = chromium.opened(playwright, path)
         opened = browser.new_page(viewport={"width": 1800, "height": 1000})
         opened.console_problems = []
 
