@@ -65,6 +65,19 @@ def test_it_opens_large_enough_to_read(workflow: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_where_the_file_says_all_of_it_is_seen_and_readable(workflow: Any, name: str) -> None:
+    """Pages that do not fit templates look there: 60 pixels on the left and 100 above are the page's own."""
+    graph = workflow(name)
+    scale, offset = graph["extra"]["ds"]["scale"], graph["extra"]["ds"]["offset"]
+    assert scale >= SMALLEST
+    boxes = [box(node) for node in graph["nodes"]]
+    assert (min(b[0] for b in boxes) + offset[0]) * scale > 60
+    assert (min(b[1] for b in boxes) + offset[1]) * scale > 100
+    assert (max(b[2] for b in boxes) + offset[0]) * scale < WINDOW[0]
+    assert (max(b[3] for b in boxes) + offset[1]) * scale < WINDOW[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nodes_lie_apart_and_inside_one_group(workflow: Any, name: str) -> None:
     graph = workflow(name)
     for a, b in combinations(graph["nodes"], 2):
