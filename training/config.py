@@ -117,6 +117,9 @@ def _check_learning(config: FineTuneConfig) -> None:
         raise InputError("reference_weight", config.reference_weight, advice)
     if matching and config.matching_form == "nft" and config.proximal_weight == 0:
         raise InputError("proximal_weight", 0, "nft needs it above 0: with 0 nothing is learned. Set 1, or pick awm.")
+    if config.rehearsal_weight and not matching:
+        advice = f"Only matching rehearses; {config.algorithm} does not. Set 0, or pick matching as the algorithm."
+        raise InputError("rehearsal_weight", config.rehearsal_weight, advice)
     if config.kl_mask and config.algorithm != "clipped":
         advice = f"It is a trust region for algorithm clipped; {config.algorithm} has none to put it in the place of."
         raise InputError("kl_mask", config.kl_mask, advice)

@@ -258,6 +258,16 @@ class FineTuneFields:
         step=0.01,
         optional=True,
     )
+    rehearsal_weight: float = setting(
+        0.0,
+        "algorithm matching: the untrained model goes on making a quarter of the pictures, and they are denoised as it "
+        "does, so that nothing it can paint is forgotten. 0.1 to 1 is usual, 0 is off. Learning takes a third longer "
+        "with it; load the model in float32.",
+        low=0.0,
+        high=100.0,
+        step=0.01,
+        optional=True,
+    )
     gradient_form: str = setting(
         "draft_lv",
         "algorithm reward_gradient: where the gradient passes the network. draft_1: in the last step. draft_lv: in "

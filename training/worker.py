@@ -130,7 +130,7 @@ class Worker:
         `also` are other modules that gradients pass through.
         """
         unets = [self.learner.policy.unet]
-        if self.config.base_weight and self.model.unet is not unets[0]:
+        if (self.config.base_weight or self.config.rehearsal_weight) and self.model.unet is not unets[0]:
             unets.append(self.model.unet)
         with self.place([*unets, *also], self.learning_bytes), self.learner.active(learning=True):
             yield

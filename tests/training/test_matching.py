@@ -127,6 +127,49 @@ def test_a_heavy_reference_holds_the_model_back(small_ddpm: DiffusionModel) -> N
     assert distance(10.0) < 0.5 * distance(1e-6)
 
 
+def test_rehearsing_starts_from_no_difference_and_holds_the_model_back(small_ddpm: DiffusionModel) -> None:
+    def forgotten(weight: float) -> list[float]:
+        run = trained(small_ddpm, **MATCHING, epochs=6, updates_per_epoch=1, rehearsal_weight=weight)
+        return [report.forgotten for report in run.reports]
+
+    heavy, light = forgotten(10.0), forgotten(1e-6)
+    assert heavy[0] == light[0] == 0  # before the first update it is the base
+    assert 0 < heavy[-1] < 0.5 * light[-1]
+
+
+def test_rehearsal_adds_the_gradient_of_its_distance_on_the_bases_own_pictures(small_ddpm: DiffusionModel) -> None:
+    """With the policy moved off the base: two of eight pictures, those of rows 0 and 4, made by the base."""
+    from tastemaker.training.forward_process import draw_noise, draw_timesteps, noised
+
+    def gradient(weight: float) -> tuple[dict[str, torch.Tensor], Matching]:
+        algorithm = off_its_base(
+            algorithm_of(small_ddpm, updates_per_epoch=1, train="full", rehearsal_weight=weight)
+        )
+        return first_gradient(algorithm, slice(0, 8)), algorithm
+
+    with_it, algorithm = gradient(2.0)
+    without, _ = gradient(0.0)
+    config, levels = algorithm.worker.config, noise_levels(small_ddpm)
+    epoch = planned(algorithm)
+    own = algorithm.worker.sample_latents(Request(["", ""], [epoch.seeds[0], epoch.seeds[4]]), Progress(), base=True)
+    draws = draw_timesteps(8, 1000, config, 0)
+    [pairs] = draws.updates
+    rows = (pairs.picture == 0) | (pairs.picture == 4)
+    pairs = type(pairs)(pairs.picture[rows], pairs.step[rows])
+    t = draws.timesteps[pairs.picture, pairs.step]
+    noise = draw_noise(pairs, (3, 8, 8), config, 0, torch.device("cpu"))
+    x_t, _ = noised(own[pairs.picture // 4], noise, levels.alphas[t], "epsilon")
+    unet = copy.deepcopy(small_ddpm.unet).requires_grad_()
+    with torch.no_grad():
+        e_ref = unet(x_t, t).sample
+        for parameter in unet.parameters():
+            parameter.mul_(1.1)
+    (2 * (unet(x_t, t).sample - e_ref).square().mean()).backward()
+    for name, parameter in unet.named_parameters():
+        torch.testing.assert_close(with_it[name] - without[name], parameter.grad, rtol=1e-3, atol=1e-5)
+    assert max(p.grad.abs().max() for p in unet.parameters()) > 1e-3
+
+
 def test_the_proximal_term_holds_an_epochs_later_updates_back(small_ddpm: DiffusionModel) -> None:
     def moved(weight: float) -> float:
         changes = {"matching_form": "awm", "updates_per_epoch": 4, "epochs": 1, "samples_per_epoch": 16}
@@ -170,7 +213,8 @@ def test_progress_counts_what_it_said_it_would(small_ddpm: DiffusionModel) -> No
 
 @pytest.mark.parametrize("train", ["lora", "full"])
 def test_it_resumes_to_the_bit(train: str, small_ddpm: DiffusionModel, tmp_path: Path) -> None:
-    config = quick(**MATCHING, epochs=4, train=train, ema_decay=0.9, reference_weight=0.01)
+    held = {"reference_weight": 0.01, "rehearsal_weight": 0.1}
+    config = quick(**MATCHING, epochs=4, train=train, ema_decay=0.9, **held)
     whole = finetune(small_ddpm, brightness, "", config)
     list(whole)
     with finetune(small_ddpm, brightness, "", config, run_folder=tmp_path / "run") as half:
@@ -179,7 +223,7 @@ def test_it_resumes_to_the_bit(train: str, small_ddpm: DiffusionModel, tmp_path:
     assert [r.epoch for r in again] == [3, 4]
     assert same(state(again), state(whole))
     assert [r.figures for r in again.reports] == [r.figures for r in whole.reports]
-    other = quick(**MATCHING, epochs=4, train=train, ema_decay=0.9, reference_weight=0.01, timesteps_per_picture=3)
+    other = quick(**MATCHING, epochs=4, train=train, ema_decay=0.9, **held, timesteps_per_picture=3)
     with pytest.raises(InputError, match="another timesteps_per_picture"):
         finetune(small_ddpm, brightness, "", other, run_folder=tmp_path / "run")
 
@@ -202,6 +246,13 @@ def test_a_cancel_takes_it_back_to_the_last_whole_epoch(phase: str, small_ddpm: 
     assert not any(m._forward_hooks for m in small_ddpm.unet.modules())
 
 
+def off_its_base(algorithm: Matching) -> Matching:
+    with torch.no_grad():
+        for parameter in algorithm.worker.learner.named_parameters().values():
+            parameter.mul_(1.1)
+    return algorithm
+
+
 def first_gradient(algorithm: Matching, rows: slice) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     learner, epoch = algorithm.worker.learner, planned(algorithm, rows)
@@ -216,15 +267,17 @@ def first_gradient(algorithm: Matching, rows: slice) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_two_processes_are_one_with_the_same_pictures(small_ddpm: DiffusionModel) -> None:
-    """Gradients of the halves add up to the whole's."""
-    whole = algorithm_of(small_ddpm, updates_per_epoch=1, train="full")
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_two_processes_are_one_with_the_same_pictures(weight: float, small_ddpm: DiffusionModel) -> None:
+    """Gradients of the halves add up to the whole's, those of rehearsing too."""
+    changes = {"updates_per_epoch": 1, "train": "full", "rehearsal_weight": weight}
+    whole = off_its_base(algorithm_of(small_ddpm, **changes))
     pictures = whole.collect(planned(whole), Progress())
     scores = pictures.scored.columns["brightness"]
     expected = first_gradient(whole, slice(0, 8))
     halves = []
     for rank in (0, 1):
-        half = algorithm_of(small_ddpm, Half(rank, scores), updates_per_epoch=1, train="full")
+        half = off_its_base(algorithm_of(small_ddpm, Half(rank, scores), **changes))
         halves.append(first_gradient(half, slice(4 * rank, 4 * rank + 4)))
     for name, gradient in expected.items():
         torch.testing.assert_close(halves[0][name] + halves[1][name], gradient, rtol=1e-3, atol=1e-6)
@@ -291,6 +344,7 @@ def test_a_held_out_comparison_and_grids_are_made(small_sdxl: DiffusionModel) ->
         ),
         ({"algorithm": "matching", "kl_weight": 0.01}, "kl_weight", "Set reference_weight instead"),
         ({"reference_weight": 0.01}, "reference_weight", "kl_weight"),
+        ({"rehearsal_weight": 0.1}, "rehearsal_weight", "pick matching"),
         ({"algorithm": "matching", "proximal_weight": 0.0}, "proximal_weight", "nothing is learned"),
         ({"algorithm": "matching", "matching_form": "dpo"}, "matching_form", "nft, awm, regression"),
         ({"algorithm": "matching", "timesteps_per_picture": 0}, "timesteps_per_picture", "from 1 to 64"),

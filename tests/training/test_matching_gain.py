@@ -149,3 +149,21 @@ def test_preferences_by_dpo_leave_no_picture_dark(mixture: DiffusionModel) -> No
         _, after = preferred(mixture, seed, preference_form="dpo", beta=5.0)
         assert after.min() > 0.5
         assert after.std() < 0.03
+
+
+def test_rehearsing_forgets_neither_mode(mixture: DiffusionModel) -> None:
+    """Long after the reward alone has whitened every picture, both modes are painted, each as wide as it was: 0.1."""
+    for seed in range(2):
+        found = {}
+        for weight in (0.0, 0.3):
+            settings = {"samples_per_epoch": PICTURES, "group_size": 16, "steps": 10, "train": "full"}
+            config = quick(seed=seed, epochs=16, updates_per_epoch=2, train_batch_size=512, **settings, **MATCHING,
+                           rehearsal_weight=weight)  # fmt: skip
+            run = finetune(mixture, brightness, "", config)
+            list(run)
+            how = {"scheduler": "ddim", "steps": 10, "eta": 1.0}
+            found[weight] = sample(run.model, "", seeds=range(10**6, 10**6 + 256), **how).images.mean((1, 2, 3))
+        alone, rehearsed = found[0.0], found[0.3]
+        assert alone.min() > 0.6 and alone.mean() > 0.95  # neither mode, the reward's hole
+        assert 0.05 < (rehearsed < 0.5).float().mean() < 0.4
+        assert 0.6 < rehearsed[rehearsed > 0.5].mean() < 0.8  # the brighter mode is where it was

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -34,7 +34,10 @@ from ..worker import Worker
 from .base import Algorithm, Experience, check_finite
 from .losses import matching_loss, matching_terms
 
+REHEARSED = 4  # of so many pictures of an epoch, one is made by the base too where that is rehearsed
+
 _FEW_STEPS = ("LCMScheduler", "TCDScheduler")
+_NONE = Pairs(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long))
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,14 @@ class Finished(Experience):
         latents: this process's, (B / world_size, C, h, w).
         advantages: (B,) of all.
         held: (B,) of all, 1 where the distance to the base counts, else 0.
+        own: what the base would have made of this process's rows `rehearsed_rows`, (R, C, h, w); None where nothing is
+            rehearsed.
     """
 
     latents: torch.Tensor
     advantages: torch.Tensor
     held: torch.Tensor
+    own: torch.Tensor | None
 
 
 class Batch(NamedTuple):
@@ -73,6 +79,16 @@ class UpdateSums(NamedTuple):
     distance: float = 0.0
 
 
+class Rehearsal(NamedTuple):
+    """Hold sums over the pairs that an update rehearses, to be divided by `rehearsed`."""
+
+    rehearsed: float = 0.0
+    forgotten: float = 0.0
+
+
+Sums = TypeVar("Sums", UpdateSums, Rehearsal)
+
+
 class Matching(Algorithm[Finished]):
     """Learning from the forward process (NFT, AWM, weighted regression); the form is `matching_form`."""
 
@@ -81,6 +97,7 @@ class Matching(Algorithm[Finished]):
         Figure("error", "error in denoising its own pictures", floor=0),
         Figure("moved", "change within an epoch", floor=0, if_any=True),
         Figure("distance", "distance from the base", floor=0, if_any=True),
+        Figure("forgotten", "change in denoising the base's own pictures", floor=0, if_any=True),
         Figure("grad_norm", "gradient", floor=0),
         *map(Figure, ("learning_rate", "updates", "pairs", "dropped")),
     )
@@ -122,7 +139,23 @@ class Matching(Algorithm[Finished]):
             (loss.sum() / total * worker.gradient_scale).backward()
             done.append(_sums(loss.detach(), e.detach(), e_old, e_ref, batch.target))
             progress.advance(len(batch.prompts))
-        return _added(done)
+        return _added(done, UpdateSums())
+
+    def rehearse(self, batches: Sequence[Batch], total: int, progress: Progress) -> Rehearsal:
+        """Add the gradient that keeps the base's own pictures denoised as it does: `rehearsal_weight` |e - e_ref|^2.
+
+        On average over the noise it is the gradient of denoising them, |e - target|^2 (Ye et al. 2025, DDRL, arXiv
+        2512.04332), where the base has none, and with less variance.
+        """
+        worker, done = self.worker, []
+        for batch in batches:
+            e_ref = self._base_output(batch)
+            forgotten = (self._output(worker.learner.policy, batch) - e_ref).square().mean(dim=(1, 2, 3))
+            check_finite(forgotten)
+            (worker.config.rehearsal_weight * forgotten.sum() / total * worker.gradient_scale).backward()
+            done.append(Rehearsal(len(forgotten), float(forgotten.detach().sum())))
+            progress.advance(len(batch.prompts))
+        return _added(done, Rehearsal())
 
     # --- an epoch -------------------------------------------------------------------------------
 
@@ -140,7 +173,8 @@ class Matching(Algorithm[Finished]):
         advantages = saturated(keep_extremes(scored.advantages, config.learn_from), config.advantage_saturation)
         if config.matching_form == "regression":
             advantages = advantages.clamp(min=0)  # what pleased less has no part in it
-        return Finished(scored, latents, advantages, scored.held)
+        own = self._own(epoch, progress) if config.rehearsal_weight else None
+        return Finished(scored, latents, advantages, scored.held, own)
 
     def part(self, epoch: Epoch, rows: range, progress: Progress) -> Part:
         """Make some rows of an epoch by the policy as it is: sample them, and score them."""
@@ -155,6 +189,14 @@ class Matching(Algorithm[Finished]):
         parts = units(config.samples_per_epoch, config.group_size)
         return joined(shared.collect(epoch, parts, partial(self.part, epoch, progress=progress), progress))
 
+    def _own(self, epoch: Epoch, progress: Progress) -> torch.Tensor:
+        """Sample what the base would have made of some of this process's pictures, of the same seeds."""
+        rows = rehearsed_rows(epoch.local_rows)
+        starts = None if epoch.starts is None else [epoch.starts[i] for i in rows]
+        request = Request([epoch.prompts[i] for i in rows], [epoch.seeds[i] for i in rows], starts)
+        progress.phase("sampling by the base", len(rows) * len(self.worker.schedule.timesteps))
+        return self.worker.sample_latents(request, progress, base=True)
+
     def learn(self, epoch: Epoch, experience: Finished, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch.
 
@@ -165,8 +207,10 @@ class Matching(Algorithm[Finished]):
         draws = draw_timesteps(len(experience.advantages), len(self.levels.alphas), config, epoch.number)
         kept = [self._kept(pairs, experience) for pairs in draws.updates]
         plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in kept]
-        progress.phase("learning", sum(len(pairs.step) for update in plan for pairs in update))
-        parts, norms, rate = [], [], learner.learning_rate
+        again = [rehearsed_pairs(pairs) if config.rehearsal_weight else _NONE for pairs in draws.updates]
+        also = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in again]
+        progress.phase("learning", sum(len(pairs.step) for update in (*plan, *also) for pairs in update))
+        parts, rehearsed, norms, rate = [], [], [], learner.learning_rate
         with worker.learning():
             first = next((u for u, pairs in enumerate(kept) if len(pairs.step)), 0)  # of all processes
             old = self._old_outputs(plan, first, draws.timesteps, epoch, experience, progress)
@@ -175,11 +219,15 @@ class Matching(Algorithm[Finished]):
                     continue
                 batches = [self._batch(pairs, draws.timesteps, epoch, experience) for pairs in plan[u]]
                 parts.append(self.update(batches, old[u], len(whole.step), progress))
+                batches = [self._own_batch(pairs, draws.timesteps, epoch, experience) for pairs in also[u]]
+                rehearsed.append(self.rehearse(batches, len(again[u].step), progress))
                 rate = learner.learning_rate
                 norms += worker.step()
-        sums = torch.tensor(_added(parts), dtype=torch.float64)
-        worker.processes.all_reduce_sum([sums])
-        return _figures(sums, norms, rate, sum(len(pairs.step) for pairs in draws.updates))
+        sums = torch.tensor(_added(parts, UpdateSums()), dtype=torch.float64)
+        more = torch.tensor(_added(rehearsed, Rehearsal()), dtype=torch.float64)
+        worker.processes.all_reduce_sum([sums, more])
+        figures = _figures(sums, norms, rate, sum(len(pairs.step) for pairs in draws.updates))
+        return figures | {"forgotten": float(more[1] / max(more[0], 1))}
 
     def sample(
         self, request: Request, progress: Progress, *, base: bool = False, averaged: bool = False
@@ -197,9 +245,19 @@ class Matching(Algorithm[Finished]):
 
     def _batch(self, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished) -> Batch:
         """Noise pictures; `pairs` count those of all processes, and are this one's."""
+        return self._noised(experience.latents[pairs.picture - epoch.local_rows.start], pairs, timesteps, epoch, experience)
+
+    def _own_batch(self, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished) -> Batch:
+        """Noise what the base made of the pictures that `pairs` name, as these are."""
+        assert experience.own is not None
+        place = torch.searchsorted(torch.tensor(rehearsed_rows(epoch.local_rows)), pairs.picture)
+        return self._noised(experience.own[place], pairs, timesteps, epoch, experience)
+
+    def _noised(
+        self, x0: torch.Tensor, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished
+    ) -> Batch:
         device = self.worker.device
-        chosen = timesteps[pairs.picture, pairs.step]
-        x0 = experience.latents[pairs.picture - epoch.local_rows.start].to(device)
+        chosen, x0 = timesteps[pairs.picture, pairs.step], x0.to(device)
         noise = draw_noise(pairs, x0.shape[1:], self.worker.config, epoch.number, device)
         x_t, target = noised(x0, noise, self.levels.alphas[chosen].to(device), self.levels.prediction_type)
         prompts = [epoch.prompts[i] for i in pairs.picture.tolist()]
@@ -267,6 +325,17 @@ def local_pairs(pairs: Pairs, local_rows: slice) -> Pairs:
     return Pairs(pairs.picture[rows], pairs.step[rows])
 
 
+def rehearsed_rows(rows: slice) -> list[int]:
+    """Return which of some rows are made by the base too: every fourth of all processes' rows."""
+    return [i for i in range(rows.start, rows.stop) if i % REHEARSED == 0]
+
+
+def rehearsed_pairs(pairs: Pairs) -> Pairs:
+    """Return the pairs of pictures that are made by the base too."""
+    rows = pairs.picture % REHEARSED == 0
+    return Pairs(pairs.picture[rows], pairs.step[rows])
+
+
 def pair_batches(pairs: Pairs, size: int) -> list[Pairs]:
     """Split pairs into micro-batches of `size`, in their order."""
     parts = zip(pairs.picture.split(size), pairs.step.split(size), strict=True)
@@ -289,8 +358,8 @@ def _sums(
     )
 
 
-def _added(parts: Sequence[UpdateSums]) -> UpdateSums:
-    return UpdateSums._make(map(sum, zip(*parts, strict=True))) if parts else UpdateSums()
+def _added(parts: Sequence[Sums], nothing: Sums) -> Sums:
+    return nothing._make(map(sum, zip(*parts, strict=True))) if parts else nothing
 
 
 def _figures(sums: torch.Tensor, norms: list[float], rate: float, total: int) -> dict[str, float]:
