@@ -6,7 +6,7 @@ nothing is learned from, so that a policy which games the trained one has no rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 FALL = 2.0  # standard errors
@@ -37,34 +37,31 @@ def fell(change: float, standard_error: float, mark: float = 0.0) -> bool:
     return change < mark - FALL * standard_error
 
 
-def rose(change: float, standard_error: float) -> bool:
-    """Return whether a paired change lies more than two of its standard errors above 0."""
-    return change > FALL * standard_error
-
-
 def judge(comparisons: Sequence[tuple[int, Mapping[str, Any]]], floor: float) -> Verdict:
     """Judge a run by its (epoch, comparison) pairs so far, in their order.
 
     It ends when a watched reward is more than two standard errors of its paired change below its start or below its
-    best so far, or diversity within a prompt is below `floor` times the base's. Kept is the best epoch before that: by
-    the watched rewards that have risen by more than two standard errors, as those say themselves what is best; by the
-    trained ones where none has. Rewards count in standard deviations of the base's scores.
+    best so far, or diversity within a prompt is below `floor` times the base's. Kept is the epoch before that whose gain
+    in the trained rewards and in the watched ones, on average each, adds up to the most, in standard deviations of the
+    base's scores.
     """
-    kept, best, by_watched = 0, 0.0, False
+    kept, best = 0, 0.0
     marks: dict[str, float] = {}
     for epoch, found in comparisons:
         stop = _trouble(epoch, found, marks, floor)
         if stop:
             return Verdict(kept, f"{stop} {_kept_words(kept)}")
         watched = {name: row for name, row in found["rewards"].items() if name.startswith(WATCHED)}
-        risen = [row for row in watched.values() if rose(row["change"], row["standard_error"])]
-        rows = risen or [row for name, row in found["rewards"].items() if name not in watched]
-        score = sum(row["gain_in_base_std"] for row in rows) / len(rows) if rows else 0.0
-        # once a watched reward has risen, only epochs where one has are compared with it
-        if kept == 0 or (bool(risen), score) >= (by_watched, best):
-            kept, best, by_watched = epoch, score, bool(risen)
+        trained = [row for name, row in found["rewards"].items() if name not in watched]
+        gain = _mean_gain(trained) + _mean_gain(watched.values())
+        if kept == 0 or gain >= best:
+            kept, best = epoch, gain
         marks.update({name: max(marks.get(name, 0.0), row["change"]) for name, row in watched.items()})
     return Verdict(kept, "")
+
+
+def _mean_gain(rows: Collection[Mapping[str, Any]]) -> float:
+    return sum(row["gain_in_base_std"] for row in rows) / len(rows) if rows else 0.0
 
 
 def _trouble(epoch: int, found: Mapping[str, Any], marks: Mapping[str, float], floor: float) -> str:
