@@ -1,14 +1,16 @@
 """All ways of learning on the same tasks: gain, diversity and what a checker reads, against processor seconds.
 
 `python -m benchmarks.ways run place matching --seed 0` trains once for the task's processor seconds and looks at
-held-out prompts and seeds on the way and at the end; `report` writes one table of what there is to RESULTS.md. Looking
-is not counted as learning; the guard's own comparisons are.
+held-out prompts and seeds on the way and at the end; `report` puts what there is into one table in RESULTS.md, in which
+rows of other ways stay as they are, as do the words below it. Looking is not counted as learning; the guard's own
+comparisons are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +29,7 @@ from tastemaker.sampling import sample
 from tastemaker.training import finetune, preset
 from tastemaker.training.heldout import diversity
 
-from .common import machine, write_section
+from .common import RESULTS, machine, write_section
 from .ddpo import PICTURES, PICTURES_FOLDER, TASKS, clean_shapes, prompts, reward_named, trained_steps
 
 EVERY = 30.0  # processor seconds between looks
@@ -240,26 +242,55 @@ def on_the_way(found: dict[str, Any]) -> str:
     return f"- {found['task']}, {found['way']}, seed {found['seed']}: {', '.join(steps)}"
 
 
+TITLE = "Ways of learning, one table"
+
+
+class Written(NamedTuple):
+    """What RESULTS.md says so far: rows of the table and looks by (task, way), and the words below them."""
+
+    rows: dict[tuple[str, str], list[str]]
+    looks: dict[tuple[str, str], list[str]]
+    words: str
+
+
+def written(text: str) -> Written:
+    """Read the section back."""
+    section = text.partition(f"\n## {TITLE}")[2].partition("\n## ")[0]
+    rows: dict[tuple[str, str], list[str]] = {}
+    looks: dict[tuple[str, str], list[str]] = {}
+    below = ""
+    for one in section.splitlines(keepends=True):
+        cells = [cell.strip() for cell in one.split("|")]
+        look = re.match(r"- (\w+), (.+), seed \d+:", one)
+        if look:
+            looks.setdefault((look[1], look[2]), []).append(one.strip())
+            below = ""
+        elif len(cells) > 3 and cells[1] in JOBS:
+            rows.setdefault((cells[1], cells[2]), []).append(one.strip())
+        else:
+            below += one
+    return Written(rows, looks, below.strip() if looks else "")
+
+
 def report(out: Path) -> None:
-    """Write the table of all runs in a folder."""
+    """Write the table of all runs in a folder, and of the ways that are in it already."""
     found = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    rows, wanted, looks = [], [], []
+    rows, looks, words = written(RESULTS.read_text(encoding="utf-8"))
     for name, job in JOBS.items():
-        there = [one for one in found if one["task"] == name]
-        if there:
-            wanted.append(f"{name}: {job.wanted}")
         for way in job.ways:
-            runs = sorted((one for one in there if one["way"] == way), key=lambda one: one["seed"])
+            runs = sorted((one for one in found if (one["task"], one["way"]) == (name, way)), key=lambda o: o["seed"])
             if not runs:
                 continue
-            rows += [line(runs, sampler) for sampler in runs[0]["end"]]
-            looks += [on_the_way(one) for one in runs]
+            rows[name, way] = [line(runs, sampler) for sampler in runs[0]["end"]]
+            looks[name, way] = [on_the_way(one) for one in runs]
             PICTURES_FOLDER.mkdir(exist_ok=True)
             stem = f"{name}-{way.replace(', ', '-')}"
             middle = sorted(runs, key=lambda one: one["end"]["as trained"]["gain"])[len(runs) // 2]
             (PICTURES_FOLDER / f"way-{stem}.jpg").write_bytes((out / f"{stem}-{middle['seed']}.jpg").read_bytes())
+    order = [(name, way) for name, job in JOBS.items() for way in job.ways]
+    wanted = [f"{name}: {job.wanted}" for name, job in JOBS.items() if any(key[0] == name for key in rows)]
     write_section(
-        "Ways of learning, one table",
+        TITLE,
         f"""
 {machine()} `python -m benchmarks.ways`; one thread, the CPU preset, {PICTURES} held-out prompts and seeds in pairs.
 Gain is in standard deviations of the base's scores. Means over the seeds, with the least and the most. "right": the
@@ -268,12 +299,14 @@ reward that nothing is learned from. Wanted: {"; ".join(wanted)}.
 
 | task | way | seeds | processor seconds | sampler | gain | change | diversity of the base's | checker | watched |
 |---|---|---|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
+{chr(10).join(one for key in order for one in rows.get(key, []))}
 
 On the way, as trained: seconds, gain / diversity of the base's. Pictures that obey "a small ... at the top" perfectly,
 drawn by the world's own program, have 37% of the base's diversity: less than that is collapse.
 
-{chr(10).join(looks)}
+{chr(10).join(one for key in order for one in looks.get(key, []))}
+
+{words}
 """,
     )
 
