@@ -18,9 +18,15 @@ const HEIGHT = {
 
 const CULLED = ["TastemakerLoadImages", "TastemakerScore"];
 
+/** What stands there before there is anything to say. */
+function nothingYet(node) {
+  if (node.comfyClass === "TastemakerVoteResult") return say("Vote first, then store the votes: that shows the result here.");
+  return say("Run the graph to see what was found.");
+}
+
 function addReport(node, height) {
   addStyle();
-  const text = element("div", "tm-empty", { text: say("Run the graph to see what was found.") });
+  const text = element("div", "tm-empty", { text: nothingYet(node) });
   const container = element("div", "tastemaker-report", {
     attributes: { role: "log", "aria-label": say("Report"), tabindex: "0" }, // a long list scrolls, with the keyboard too
     children: [text],
@@ -44,7 +50,6 @@ function addReport(node, height) {
     removed: () => culling?.close(),
   });
 }
-
 
 app.registerExtension({
   name: "tastemaker.report",

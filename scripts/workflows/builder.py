@@ -216,5 +216,5 @@ def _note(number: int, node: Node) -> dict[str, Any]:
         "properties": {},
         "widgets_values": [node.values["text"]],
         "color": "#432",
-        "bgcolor": "#653",
+        "bgcolor": "#3a3020",
     }
