@@ -53,8 +53,9 @@ class Job(NamedTuple):
     wanted: str
 
 
-_MATCHING = {"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4}
+_MATCHING = {"algorithm": "matching", "updates_per_epoch": 2, "timesteps_per_picture": 4, "rehearsal_weight": 0.0}
 _GRADIENT = {"algorithm": "reward_gradient", "samples_per_epoch": 32, "updates_per_epoch": 2, "learning_rate": 6e-4}
+_REHEARSED = {**_MATCHING, "rehearsal_weight": 0.1}
 _UNGUARDED = {"guard": "off"}
 _GUARDED = {"guard": "on", "evaluate_every": 1, "evaluate_samples": 32, "evaluate_steps": 0}
 JOBS = {
@@ -63,6 +64,7 @@ JOBS = {
         {
             "clipped": Way(810, _UNGUARDED),
             "matching": Way(270, {**_MATCHING, **_UNGUARDED}),
+            "matching, rehearsed": Way(270, {**_REHEARSED, **_UNGUARDED}),
             "reward_gradient": Way(120, {**_GRADIENT, **_UNGUARDED}),
         },
         "+1.23 in 270 s, diversity 60%, read right 95%",
@@ -90,6 +92,7 @@ JOBS = {
         {
             "matching": Way(240, {**_MATCHING, **_UNGUARDED}),
             "matching, guarded": Way(240, {**_MATCHING, **_GUARDED}),
+            "matching, guarded, rehearsed": Way(240, {**_REHEARSED, **_GUARDED}),
         },
         "guarded keeps 90% of the honest gain and loses at most a third of the diversity",
     ),
