@@ -31,7 +31,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # what an algorithm needs otherwise than the presets, which were found with clipped
 _FROM_FINISHED = {"updates_per_epoch": 2}
-_BY_ALGORITHM: dict[str, dict[str, Any]] = {"matching": _FROM_FINISHED, "reward_gradient": _FROM_FINISHED}
+_BY_ALGORITHM: dict[str, dict[str, Any]] = {
+    "matching": {**_FROM_FINISHED, "rehearsal_weight": 0.1},  # without it pictures of a prompt end up alike
+    "reward_gradient": _FROM_FINISHED,
+}
 _ON_CPU: dict[str, dict[str, Any]] = {
     "matching": {"timesteps_per_picture": 4},
     "reward_gradient": {"evaluate_every": 2},  # its epochs are short

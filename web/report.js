@@ -4,6 +4,7 @@ import { app } from "../../scripts/app.js";
 import { Culling } from "./cull/node.js";
 import { addStyle, element } from "./shared/dom.js";
 import { addPanel } from "./shared/panel.js";
+import { shownParts } from "./shared/tables.js";
 import { say } from "./shared/words.js";
 
 const HEIGHT = {
@@ -36,7 +37,7 @@ function addReport(node, height) {
   culling?.listen(container);
   const show = (message) => {
     text.classList.remove("tm-empty");
-    text.textContent = message.tastemaker_report.join("\n");
+    text.replaceChildren(...shownParts(message.tastemaker_report.join("\n")));
     culling?.show(message);
   };
   addPanel(node, {
