@@ -97,7 +97,7 @@ class Matching(Algorithm[Finished]):
         Figure("error", "error in denoising its own pictures", floor=0),
         Figure("moved", "change within an epoch", floor=0, if_any=True),
         Figure("distance", "distance from the base", floor=0, if_any=True),
-        Figure("forgotten", "change in denoising the base's own pictures", floor=0, if_any=True),
+        Figure("forgotten", "forgotten", floor=0, if_any=True),
         Figure("grad_norm", "gradient", floor=0),
         *map(Figure, ("learning_rate", "updates", "pairs", "dropped")),
     )

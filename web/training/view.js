@@ -7,7 +7,7 @@ import { say } from "../shared/words.js";
 
 /**
  * `rows` has one object an epoch; `figures` the columns of it that the run's algorithm reports, {name, title, floor,
- * minus}; `grids` one {epoch, entry} for each sample grid; `url(entry)` is where one is served.
+ * minus, if_any}; `grids` one {epoch, entry} for each sample grid; `url(entry)` is where one is served.
  */
 export class TrainingView {
   constructor(url) {
@@ -82,7 +82,8 @@ export class TrainingView {
     if (reward) reward.style.gridColumn = "1 / -1";
     const less = (value, minus) => (typeof value === "number" ? value - minus : null);
     const changed = ({ name, minus }) => column(name).map((value) => less(value, minus));
-    const own = this.figures.map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
+    const some = ({ name, if_any }) => !if_any || column(name).some((value) => value);
+    const own = this.figures.filter(some).map((figure) => chart(figure.title, changed(figure), { floor: figure.floor }));
     const asked = chart(say("held-out pairs"), this.rows.map(heldOut), { floor: 0.5 });
     const judged = comparisons(this.rows).map(({ title, values }) => chart(title, values, { mark }));
     // what says whether the pictures stay good stands before what says how learning goes
