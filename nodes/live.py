@@ -32,7 +32,7 @@ class LiveRun(EpochProgress):
     """Show the page where a run stands. Every advance is also where a cancel takes effect."""
 
     def __init__(self, node: str | None, epochs: int, folder: Path) -> None:
-        self._node, self._epochs, self._samples = node, epochs, folder / "samples"
+        self._node, self._epochs, self._folder = node, epochs, folder
         self._bar, self._ticks = host.HostProgress(), 0
         self._bar.phase("training", epochs * _TICKS)
         self._next = 0.0
@@ -64,8 +64,8 @@ class LiveRun(EpochProgress):
             self._send(f"{self._phase} {self._done} of {self._total}", self._epoch)
 
     def learned(self, run: FineTune, report: EpochReport) -> None:
-        """Show the curves up to an epoch that was finished."""
-        self._send(report.note or "learned", report.epoch, run)
+        """Show what an epoch that was finished adds to the curves."""
+        self._send(report.note or "learned", report.epoch, run, since=report.epoch - 1)
 
     def final(self, run: FineTune) -> dict[str, Any]:
         """Return what the node shows when it is done, and again when its result comes from the host's cache."""
@@ -84,18 +84,32 @@ class LiveRun(EpochProgress):
         lora = run.lora_state() if run.config.train == "lora" else host.blocked("A full fine-tune has no LoRA.")
         return io.NodeOutput(run.model, lora, loss, tuple(run.reports), ui=self.final(run))
 
-    def _send(self, state: str, epoch: int, run: FineTune | None = None) -> None:
-        host.tell_page(EVENT, self._message(state, epoch, run))
+    def _send(self, state: str, epoch: int, run: FineTune | None = None, since: int = 0) -> None:
+        host.tell_page(EVENT, self._message(state, epoch, run, since))
         self._next = time.monotonic() + _PAUSE
 
-    def _message(self, state: str, epoch: int, run: FineTune | None) -> dict[str, Any]:
+    def _message(self, state: str, epoch: int, run: FineTune | None, since: int = 0) -> dict[str, Any]:
+        """Say where a run stands; of its epochs those after `since`, so that a run of n sends n rows, not n^2 / 2.
+
+        A page that has not heard of the earlier ones finds them in the file `log`.
+        """
         message: dict[str, Any] = {"node": self._node, "state": state, "epoch": epoch, "epochs": self._epochs}
         message["seconds_left"] = self._left
         if run is not None:
-            message["rows"] = [report.record() for report in run.reports]
+            message["since"] = since
+            message["rows"] = [report.record() for report in run.reports[since:]]
             message["figures"] = [figure._asdict() for figure in run.algorithm.figures if figure.title]
-            message["grids"] = [_grid(path) for path in sorted(self._samples.glob(_GRIDS))]
+            message["grids"] = [_grid(path) for path in self._grids(since)]
+            message["log"] = host.saved_entry(self._folder / "metrics.jsonl")
         return message
+
+    def _grids(self, since: int) -> list[Path]:
+        """Return the sample grids of epochs after `since`; with 0 those from before training too."""
+        folder = self._folder / "samples"
+        if not since:
+            return sorted(folder.glob(_GRIDS))
+        newest = folder / f"epoch-{since + 1:06d}.png"
+        return [newest] if newest.exists() else []
 
 
 def _grid(path: Path) -> dict[str, Any]:

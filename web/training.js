@@ -5,6 +5,7 @@ import { api } from "../../scripts/api.js";
 import { addPanel, rootGraph } from "./shared/panel.js";
 import { executionId, nodeAt } from "./shared/outputs.js";
 import { address } from "./shared/widgets.js";
+import { joined, rowsOf } from "./training/model.js";
 import { TrainingView } from "./training/view.js";
 import { say } from "./shared/words.js";
 
@@ -33,9 +34,20 @@ function addTraining(node) {
 
 /** A message of a run, kept until the run has ended. */
 function heard({ detail }) {
-  const said = { ...running.get(String(detail.node)), ...detail };
+  const said = joined(running.get(String(detail.node)), detail);
   running.set(String(detail.node), said);
-  nodeAt(rootGraph(), detail.node)?.tastemakerTraining?.show(detail);
+  nodeAt(rootGraph(), detail.node)?.tastemakerTraining?.show(said);
+  if (said.missing) catchUp(said);
+}
+
+/** A page that was opened while a run went on reads of its first epochs in the run's file. */
+async function catchUp(said) {
+  const id = String(said.node);
+  const answer = await fetch(address(said.log), { cache: "no-store" }).catch(() => null);
+  if (!answer?.ok || running.get(id)?.rows !== said.rows) return; // the next epoch tries again
+  const whole = { ...said, rows: rowsOf(await answer.text()), missing: false };
+  running.set(id, whole);
+  nodeAt(rootGraph(), said.node)?.tastemakerTraining?.show(whole);
 }
 
 /** A run that ended, by itself or not: what it said last is no longer what goes on. */

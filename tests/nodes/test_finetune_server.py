@@ -75,7 +75,11 @@ def test_a_run_from_the_graph(server, client) -> None:
     assert result.status == "success", result.error
     assert told[0]["state"] == "starting"
     assert {m["node"] for m in told} == {"5"}
-    assert [len(m["rows"]) for m in told if "rows" in m] == [0, 1, 2, 2]  # at the start, after each epoch, at the end
+    # at the start, after each epoch what it adds, at the end all
+    assert [(m["since"], [r["epoch"] for r in m["rows"]]) for m in told if "rows" in m] == [
+        (0, []), (0, [1]), (1, [2]), (0, [1, 2])
+    ]  # fmt: skip
+    assert [[g["epoch"] for g in m["grids"]] for m in told if "rows" in m] == [[], [0, 1], [2], [0, 1, 2]]
     phases = {m["state"].split()[0] for m in told}  # within an epoch at most two a second, so a fast machine has none
     assert (
         {"starting", "learned", "done"}

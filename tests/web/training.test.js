@@ -3,11 +3,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { comparisons, heldOut, keptEpoch, keptLine, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
+import { comparisons, heldOut, joined, keptEpoch, keptLine, rowsOf, statusLine, stoppedLine, timeLeft } from "../../web/training/model.js";
 import { fitted, short } from "../../web/training/chart.js";
 
 test("time is said in the unit that fits", () => {
   assert.deepEqual([null, undefined, 0, 89, 90, 2100].map(timeLeft), ["", "", "1 s left", "89 s left", "2 min left", "35 min left"]);
+});
+
+const row = (epoch) => ({ epoch });
+const told = (since, ...epochs) => ({ since, rows: epochs.map(row), grids: epochs.map(row) });
+
+test("what a message adds goes behind what is known", () => {
+  const first = joined(undefined, { ...told(0, 1), log: "log" });
+  assert.deepEqual(first.rows, [row(1)]);
+  const second = joined(first, told(1, 2));
+  assert.deepEqual([second.rows, second.grids, second.missing, second.log], [[row(1), row(2)], [row(1), row(2)], false, "log"]);
+  assert.deepEqual(joined(second, { state: "sampling" }).rows, second.rows); // within an epoch
+  assert.deepEqual(joined(second, told(1, 2)).rows, second.rows); // an epoch that was done again
+  assert.deepEqual(joined(second, told(0, 1)).rows, [row(1)]); // another run of the same node
+});
+
+test("a page that has not heard all knows it, and reads whole lines", () => {
+  assert.equal(joined(undefined, told(2, 3)).missing, true);
+  assert.equal(joined(joined(undefined, told(0, 1)), told(2, 3)).missing, true);
+  assert.deepEqual(rowsOf('{"epoch": 1}\n{"epoch": 2}\n{"epo'), [row(1), row(2)]);
+  assert.deepEqual(rowsOf(""), []);
 });
 
 test("the status has what is known", () => {

@@ -2,6 +2,23 @@
 
 import { say, sayState } from "../shared/words.js";
 
+/**
+ * What is known of a run once a message has come, for one that says only what is new: its rows and grids go behind
+ * those of the first `since` epochs. `missing` says that the page has not heard of all of them.
+ */
+export function joined(before, message) {
+  const since = message.since ?? 0;
+  if (!message.rows || !since) return { ...before, ...message };
+  const rows = [...(before?.rows ?? []).slice(0, since), ...message.rows];
+  const grids = [...(before?.grids ?? []).filter(({ epoch }) => epoch <= since), ...message.grids];
+  return { ...before, ...message, rows, grids, missing: rows.length < since + message.rows.length };
+}
+
+/** The rows of a run's metrics.jsonl; a last line that is not whole yet is left out. */
+export function rowsOf(text) {
+  return text.split("\n").slice(0, -1).map((line) => JSON.parse(line));
+}
+
 /** Seconds as words; nothing for none. */
 export function timeLeft(seconds) {
   if (seconds === null || seconds === undefined) return "";
