@@ -175,7 +175,7 @@ class FineTune(Iterator[EpochReport]):
             self.close()
             raise StopIteration
         with outside_inference_mode():
-            before = self._store.snapshot() if self.learner.adapter is not None else None
+            before = self._store.way_back() if self.learner.adapter is not None else None
             try:
                 if self.config.guarded and self.epoch == 0:
                     self._kept.hold(0)

@@ -268,6 +268,19 @@ def test_cancel_saves_the_last_whole_epoch_though_none_was_due(small: DiffusionM
     assert equal(again, whole)
 
 
+@pytest.mark.parametrize(("every", "copies"), [(1, 5), (2, 5)])
+def test_a_state_that_was_just_written_is_not_copied_again(
+    every: int, copies: int, small: DiffusionModel, tmp_path: Path
+) -> None:
+    """Four epochs: a copy before the first, and one for each checkpoint; another only where none was due before."""
+    config = quick(epochs=4, checkpoint_every=every)
+    run = finetune(small, brightness, "", config, run_folder=tmp_path / "run")
+    counted, state = [], run.learner.state
+    run.learner.state = lambda: counted.append(1) or state()  # type: ignore[func-returns-value,method-assign]
+    list(run)
+    assert len(counted) == copies
+
+
 def test_cancel_before_the_first_step_leaves_a_run_that_starts(small: DiffusionModel, tmp_path: Path) -> None:
     def cancel(said: Said) -> None:
         raise Cancelled

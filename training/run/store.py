@@ -45,6 +45,7 @@ class RunStore:
         self._worker, self._scorer = worker, scorer
         self._given = dict(given or {})
         self.epoch, self._saved = 0, 0
+        self._written: Checkpoint | None = None
         self.reports: list[EpochReport] = []
         self.remark = ""
         self._folder: RunFolder | None = None
@@ -81,6 +82,11 @@ class RunStore:
         learner = self._worker.learner
         return Checkpoint(learner.state(), self.epoch, learner.updates, self._scorer.state())
 
+    def way_back(self) -> Checkpoint:
+        """Return the state between two epochs, to go back to: what was just written down, or a snapshot now."""
+        written, self._written = self._written, None  # to let go of what the next epoch makes old
+        return written if written is not None and written.epoch == self.epoch else self.snapshot()
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put a state back."""
         self._worker.learner.load(checkpoint.tensors, checkpoint.updates)
@@ -115,6 +121,8 @@ class RunStore:
         self.save_result(checkpoint.epoch)
         self._folder.save(checkpoint)
         self._saved = checkpoint.epoch
+        if self._worker.learner.adapter is not None:  # a whole network is not copied to go back to
+            self._written = checkpoint
 
     def save_result(self, epoch: int) -> None:
         """Write the LoRA as it is now, which is that of `epoch`, where there is a folder."""
