@@ -47,6 +47,7 @@ SIZES = {
     "VAEDecode": (290, 90),
     "ImageStitch": (320, 210),
     "SaveImage": (420, 500),
+    "PreviewImage": (390, 420),
 }
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom

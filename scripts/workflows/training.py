@@ -84,6 +84,7 @@ work you would: by **picks**, **Vote**, two tables, or a folder of pairs.
    pairs* says how often it prefers what you do where nobody told it.
 3. The reward only watches: the curve *reward in comparisons* is the tuned model's pictures of prompts with shapes
    that it never practised on, against the untrained one's from the same seeds.
+4. **Sample** paints those prompts with the tuned model.
 
 It takes about eight minutes on two processor cores, and gains less than **fine_tune**, which makes new pictures
 and has them judged as it goes. It needs nobody who judges.
@@ -166,19 +167,20 @@ def preference_tune(info: dict[str, Any]) -> dict[str, Any]:
     tune = Node("TastemakerPreferenceTune", values, known | watched)
     tuned = {"model": (tune, "model"), "prompts": (unseen, "prompts")}
     sample = Node("TastemakerSample", SAMPLING, tuned, title="Sample as it is")
+    shown = Node("PreviewImage", {}, {"images": (sample, "images")}, title="what it paints now")
     curve = Node("TastemakerRewardCurve", {}, {"report": (tune, "report")})
     note = Node("MarkdownNote", {"text": PREFERENCE_NOTE}, size=(290, 500))
     groups = lay_out(
-        [[note, model, reward, prompts], [made, ordered], [tune], [unseen, sample], [curve]],
+        [[note, model, reward, prompts], [made, ordered], [tune], [unseen, sample], [curve, shown]],
         [
             Frame("1  Choose", BLUE, [model, reward, prompts]),
             Frame("2  Make and order", GREEN, [made, ordered]),
             Frame("3  Learn", AMBER, [tune]),
-            Frame("4  Look", BLUE, [unseen, sample, curve]),
+            Frame("4  Look", BLUE, [unseen, sample, curve, shown]),
         ],
         gap=46,
     )
-    nodes = [note, model, reward, prompts, made, ordered, tune, unseen, sample, curve]
+    nodes = [note, model, reward, prompts, made, ordered, tune, unseen, sample, curve, shown]
     return build("preference_tune", nodes, groups, info)
 
 

@@ -160,3 +160,14 @@ def test_it_is_an_app_too_where_the_page_has_them(workflow: Any, name: str) -> N
         "TastemakerCompare",
     }
     assert app["outputs"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_in_a_template_is_run(client: Any, name: str) -> None:
+    """ComfyUI runs what leads to a node that shows or saves something: nothing stands in a template for nothing."""
+    graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    used = {link[1] for link in graph["links"]}
+    ends = {node["type"] for node in graph["nodes"] if node["id"] not in used} - {"MarkdownNote"}
+    known = client.get("/object_info")
+    assert ends
+    assert {kind for kind in ends if not known[kind]["output_node"]} == set()
