@@ -116,9 +116,9 @@ def train_on_my_taste(info: dict[str, Any]) -> dict[str, Any]:
         "TastemakerVote",
         {"study": "my taste", "pairs": 24},
         {"before": (mine, "scores"), "after": (now, "scores")},
-        size=(280, 400),
+        size=(280, 490),
     )
-    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(280, 620))
+    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(280, 530))
     for node in (model, reward, prompts):
         node.size = (250, (node.size or SIZES[node.type])[1])
     note = Node("MarkdownNote", {"text": TRAIN_NOTE}, size=(250, 420))
