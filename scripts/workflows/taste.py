@@ -118,7 +118,7 @@ def train_on_my_taste(info: dict[str, Any]) -> dict[str, Any]:
         {"before": (mine, "scores"), "after": (now, "scores")},
         size=(280, 490),
     )
-    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(280, 530))
+    result = Node("TastemakerVoteResult", {"study": "my taste"}, {"votes": (vote, "votes")}, size=(280, 620))
     for node in (model, reward, prompts):
         node.size = (250, (node.size or SIZES[node.type])[1])
     note = Node("MarkdownNote", {"text": TRAIN_NOTE}, size=(250, 420))
