@@ -21,7 +21,8 @@ _SHARES = {  # of an epoch's bar: from, width
     "sampling": (0.0, 0.3),
     "encoding": (0.0, 0.4),
     "scoring": (0.3, 0.1),
-    "learning": (0.4, 0.6),
+    "rehearsing": (0.4, 0.1),
+    "learning": (0.5, 0.5),
 }
 _TICKS = 1000  # of the bar, an epoch
 _GRIDS = f"epoch-{'[0-9]' * 6}.png"  # people put copies beside them

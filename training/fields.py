@@ -260,9 +260,9 @@ class FineTuneFields:
     )
     rehearsal_weight: float = setting(
         0.0,
-        "algorithm matching: the untrained model makes a quarter of the pictures too, and they are denoised as it does, "
-        "so that nothing it can paint is forgotten and pictures of a prompt stay different. 0.02 to 0.3 is usual, 0 is "
-        "off. Epochs take a third longer with it.",
+        "algorithm matching: the untrained model makes a quarter of the pictures too, and they are denoised as it "
+        "does, so that nothing it can paint is forgotten and pictures of a prompt stay different. 0.02 to 0.3 is "
+        "usual, 0 is off. Epochs take a third longer with it.",
         low=0.0,
         high=100.0,
         step=0.01,

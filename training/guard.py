@@ -41,9 +41,9 @@ def judge(comparisons: Sequence[tuple[int, Mapping[str, Any]]], floor: float) ->
     """Judge a run by its (epoch, comparison) pairs so far, in their order.
 
     It ends when a watched reward is more than two standard errors of its paired change below its start or below its
-    best so far, or diversity within a prompt is below `floor` times the base's. Kept is the epoch before that whose gain
-    in the trained rewards and in the watched ones, on average each, adds up to the most, in standard deviations of the
-    base's scores.
+    best so far, or diversity within a prompt is below `floor` times the base's. Kept is the epoch before that whose
+    gain in the trained rewards and in the watched ones, on average each, adds up to the most, in standard deviations of
+    the base's scores.
     """
     kept, best = 0, 0.0
     marks: dict[str, float] = {}

@@ -142,9 +142,7 @@ def test_rehearsal_adds_the_gradient_of_its_distance_on_the_bases_own_pictures(s
     from tastemaker.training.forward_process import draw_noise, draw_timesteps, noised
 
     def gradient(weight: float) -> tuple[dict[str, torch.Tensor], Matching]:
-        algorithm = off_its_base(
-            algorithm_of(small_ddpm, updates_per_epoch=1, train="full", rehearsal_weight=weight)
-        )
+        algorithm = off_its_base(algorithm_of(small_ddpm, updates_per_epoch=1, train="full", rehearsal_weight=weight))
         return first_gradient(algorithm, slice(0, 8)), algorithm
 
     with_it, algorithm = gradient(2.0)
@@ -199,13 +197,15 @@ def test_pictures_are_those_that_sample_makes(scheduler: str, small_ddpm: Diffus
     torch.testing.assert_close(found, theirs, rtol=0, atol=2e-5)
 
 
-def test_progress_counts_what_it_said_it_would(small_ddpm: DiffusionModel) -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_progress_counts_what_it_said_it_would(weight: float, small_ddpm: DiffusionModel) -> None:
     recorder = Recorder()
-    run = finetune(small_ddpm, brightness, "", quick(**MATCHING, epochs=1), progress=recorder)
-    list(run)
+    config = quick(**MATCHING, epochs=1, rehearsal_weight=weight)
+    list(finetune(small_ddpm, brightness, "", config, progress=recorder))
     last = {said.phase: (said.done, said.total) for said in recorder.said}
     assert last["sampling"] == (32, 32)
-    assert last["learning"] == (16, 16)
+    assert last.get("rehearsing") == ((8, 8) if weight else None)  # two of eight pictures, in four steps
+    assert last["learning"] == ((20, 20) if weight else (16, 16))
 
 
 # --- it holds what every algorithm holds ---------------------------------------------------------

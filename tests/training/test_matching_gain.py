@@ -164,6 +164,7 @@ def test_rehearsing_forgets_neither_mode(mixture: DiffusionModel) -> None:
             how = {"scheduler": "ddim", "steps": 10, "eta": 1.0}
             found[weight] = sample(run.model, "", seeds=range(10**6, 10**6 + 256), **how).images.mean((1, 2, 3))
         alone, rehearsed = found[0.0], found[0.3]
-        assert alone.min() > 0.6 and alone.mean() > 0.95  # neither mode, the reward's hole
+        assert alone.min() > 0.6  # neither mode, but the reward's hole
+        assert alone.mean() > 0.95
         assert 0.05 < (rehearsed < 0.5).float().mean() < 0.4
         assert 0.6 < rehearsed[rehearsed > 0.5].mean() < 0.8  # the brighter mode is where it was

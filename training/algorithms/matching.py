@@ -194,7 +194,7 @@ class Matching(Algorithm[Finished]):
         rows = rehearsed_rows(epoch.local_rows)
         starts = None if epoch.starts is None else [epoch.starts[i] for i in rows]
         request = Request([epoch.prompts[i] for i in rows], [epoch.seeds[i] for i in rows], starts)
-        progress.phase("sampling by the base", len(rows) * len(self.worker.schedule.timesteps))
+        progress.phase("rehearsing", len(rows) * len(self.worker.schedule.timesteps))
         return self.worker.sample_latents(request, progress, base=True)
 
     def learn(self, epoch: Epoch, experience: Finished, progress: Progress) -> dict[str, float]:
@@ -207,7 +207,7 @@ class Matching(Algorithm[Finished]):
         draws = draw_timesteps(len(experience.advantages), len(self.levels.alphas), config, epoch.number)
         kept = [self._kept(pairs, experience) for pairs in draws.updates]
         plan = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in kept]
-        again = [rehearsed_pairs(pairs) if config.rehearsal_weight else _NONE for pairs in draws.updates]
+        again = [self._again(*both) for both in zip(draws.updates, kept, strict=True)]
         also = [pair_batches(local_pairs(pairs, epoch.local_rows), worker.train_batch_size) for pairs in again]
         progress.phase("learning", sum(len(pairs.step) for update in (*plan, *also) for pairs in update))
         parts, rehearsed, norms, rate = [], [], [], learner.learning_rate
@@ -243,9 +243,14 @@ class Matching(Algorithm[Finished]):
             rows |= experience.held[pairs.picture] != 0
         return Pairs(pairs.picture[rows], pairs.step[rows])
 
+    def _again(self, pairs: Pairs, kept: Pairs) -> Pairs:
+        """Return the pairs of an update that it rehearses; none where it learns nothing."""
+        return rehearsed_pairs(pairs) if self.worker.config.rehearsal_weight and len(kept.step) else _NONE
+
     def _batch(self, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished) -> Batch:
         """Noise pictures; `pairs` count those of all processes, and are this one's."""
-        return self._noised(experience.latents[pairs.picture - epoch.local_rows.start], pairs, timesteps, epoch, experience)
+        x0 = experience.latents[pairs.picture - epoch.local_rows.start]
+        return self._noised(x0, pairs, timesteps, epoch, experience)
 
     def _own_batch(self, pairs: Pairs, timesteps: torch.Tensor, epoch: Epoch, experience: Finished) -> Batch:
         """Noise what the base made of the pictures that `pairs` name, as these are."""
