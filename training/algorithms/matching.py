@@ -364,7 +364,7 @@ def _sums(
 
 
 def _added(parts: Sequence[Sums], nothing: Sums) -> Sums:
-    return nothing._make(map(sum, zip(*parts, strict=True))) if parts else nothing
+    return type(nothing)(*map(sum, zip(*parts, strict=True))) if parts else nothing
 
 
 def _figures(sums: torch.Tensor, norms: list[float], rate: float, total: int) -> dict[str, float]:
