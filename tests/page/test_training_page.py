@@ -74,21 +74,6 @@ def test_run_again_goes_on_and_shows_every_epoch(opened: Any) -> None:
     opened.screenshot(path=str(shots() / "page_training.png"))
 
 
-def test_a_page_opened_late_reads_of_the_first_epochs_in_the_runs_file(opened: Any) -> None:
-    """As if the last of three epochs were all that this page had heard of."""
-    opened.evaluate(
-        """() => {
-            const node = String(window.app.graph._nodes.find(n => n.type === 'TastemakerFineTune').id);
-            const log = { filename: 'metrics.jsonl', subfolder: 'tastemaker/runs/in the page', type: 'output' };
-            const news = { since: 2, rows: [{ epoch: 3, reward: 1 }], grids: [], figures: [], log };
-            const detail = { node, state: 'heard late', epoch: 3, epochs: 3, ...news };
-            window.app.api.dispatchEvent(new CustomEvent('tastemaker.training', { detail }));
-        }"""
-    )
-    opened.wait_for_function(f"() => {STATUS}.startsWith('heard late') && {REWARD_POINTS} === 3", timeout=30_000)
-    opened.evaluate("() => window.app.api.dispatchEvent(new CustomEvent('execution_success', { detail: {} }))")
-
-
 def test_what_the_node_shows_is_not_saved_with_the_workflow(opened: Any) -> None:
     saved = opened.evaluate("() => window.app.graph.serialize().nodes.find(n => n.type === 'TastemakerFineTune')")
     assert len(saved["widgets_values"]) == 9  # the seed has no control that would change it
@@ -139,6 +124,21 @@ def test_figures_of_any_algorithm_are_drawn_and_a_missing_reward_is_not(opened: 
     figures = [{"name": "entropy", "title": "entropy - 1", "floor": 0, "minus": 1}]
     opened.evaluate(SHOW, {"rows": [{"reward": None, "entropy": 3}], "figures": figures})
     assert opened.evaluate(LABELS) == ["entropy - 1: 2.00"]
+
+
+def test_a_page_opened_late_reads_of_the_first_epochs_in_the_runs_file(opened: Any) -> None:
+    """As if the last of three epochs were all that this page had heard of."""
+    opened.evaluate(
+        """() => {
+            const node = String(window.app.graph._nodes.find(n => n.type === 'TastemakerFineTune').id);
+            const log = { filename: 'metrics.jsonl', subfolder: 'tastemaker/runs/in the page', type: 'output' };
+            const news = { since: 2, rows: [{ epoch: 3, reward: 1 }], grids: [], figures: [], log };
+            const detail = { node, state: 'heard late', epoch: 3, epochs: 3, ...news };
+            window.app.api.dispatchEvent(new CustomEvent('tastemaker.training', { detail }));
+        }"""
+    )
+    opened.wait_for_function(f"() => {STATUS}.startsWith('heard late') && {REWARD_POINTS} === 3", timeout=30_000)
+    opened.evaluate("() => window.app.api.dispatchEvent(new CustomEvent('execution_success', { detail: {} }))")
 
 
 def test_a_hostile_name_is_shown_as_text(opened: Any) -> None:
