@@ -19,7 +19,7 @@ TITLE = 34
 # name, words, sheet, and how many figures stand above its pairs
 WAYS = (
     ("clipped (DDPO)", "put things at the top, in 13.5 minutes of one core", "ddpo/imagereward.jpg", 2),
-    ("matching", "the same, in 4.7 minutes, as the presets do it: rehearsing", "ddpo/way-place-matching-rehearsed.jpg", 2),
+    ("matching", "the same, in 4.7 minutes, rehearsing", "ddpo/way-place-matching-rehearsed.jpg", 2),
     (
         "preference",
         "the same, from 200 pairs and no reward, in 3.7 minutes: two of three pictures gain, most of them little",
