@@ -38,9 +38,10 @@ def test_a_rollout_waits_only_for_what_it_keeps(gpu: PretendedGPU, there: Any) -
 @pytest.mark.parametrize("algorithm", ["clipped", "score", "matching"])
 def test_every_algorithm_makes_its_pictures_there(gpu: PretendedGPU, there: Any, algorithm: str) -> None:
     run = worker(there(), algorithm=algorithm, updates_per_epoch=1)
-    latents = run.sample_latents(Request(["a star", "a moon"], [1, 2]), Progress())
-    assert latents.shape == (2, 4, 8, 8)
-    assert latents.device.type == "cpu"
+    for base in (False, True):  # by what learns, and by the untrained model, as rehearsing needs
+        latents = run.sample_latents(Request(["a star", "a moon"], [1, 2]), Progress(), base=base)
+        assert latents.shape == (2, 4, 8, 8)
+        assert latents.device.type == "cpu"
     assert run.gradient_scale == run.elements  # float16
 
 
