@@ -53,7 +53,7 @@ class Hands:
 
     def run(self) -> None:
         self.page.evaluate(LISTEN)
-        self.click(self.page.get_by_test_id("queue-button").get_by_role("button").first, "Run")
+        self.click(self.page.get_by_test_id("queue-button").first, "Run")
         self.page.wait_for_function("() => window.ended", timeout=300_000)
         assert self.page.evaluate("() => window.ended") == "execution_success"
 
