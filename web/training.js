@@ -37,17 +37,19 @@ function heard({ detail }) {
   const said = joined(running.get(String(detail.node)), detail);
   running.set(String(detail.node), said);
   nodeAt(rootGraph(), detail.node)?.tastemakerTraining?.show(said);
-  if (said.missing) catchUp(said);
+  if (said.missing && detail.rows) catchUp(detail);
 }
 
 /** A page that was opened while a run went on reads of its first epochs in the run's file. */
-async function catchUp(said) {
-  const id = String(said.node);
-  const answer = await fetch(address(said.log), { cache: "no-store" }).catch(() => null);
-  if (!answer?.ok || running.get(id)?.rows !== said.rows) return; // the next epoch tries again
-  const whole = { ...said, rows: rowsOf(await answer.text()), missing: false };
-  running.set(id, whole);
-  nodeAt(rootGraph(), said.node)?.tastemakerTraining?.show(whole);
+async function catchUp({ node, log }) {
+  const answer = await fetch(address(log), { cache: "no-store" }).catch(() => null);
+  if (!answer?.ok) return; // the next epoch tries again
+  const rows = rowsOf(await answer.text());
+  const said = running.get(String(node));
+  if (!said || said.rows.at(-1).epoch > rows.length) return; // it has ended, or gone on, meanwhile
+  const whole = { ...said, rows, missing: false };
+  running.set(String(node), whole);
+  nodeAt(rootGraph(), node)?.tastemakerTraining?.show(whole);
 }
 
 /** A run that ended, by itself or not: what it said last is no longer what goes on. */

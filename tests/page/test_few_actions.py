@@ -21,6 +21,8 @@ WIDGET_AT = """([type, name]) => {
     const x = node.pos[0] + node.size[0] / 2, y = node.pos[1] + widget.last_y + 10;
     return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale];
 }"""
+DRAWN = """([type, name]) =>
+    app.graph._nodes.find(n => n.type === type)?.widgets.find(w => w.name === name)?.last_y > 0"""
 LISTEN = """() => {
     window.ended = '';
     for (const kind of ['execution_success', 'execution_error'])
@@ -41,8 +43,7 @@ class Hands:
 
     def widget(self, kind: str, name: str) -> None:
         self.done.append(f"click {name}")
-        self.page.wait_for_function(f"t => app.graph._nodes.some(n => n.type === t && n.widgets?.some(w => w.name === "
-                                    f"'{name}' && w.last_y))", arg=kind)  # fmt: skip
+        self.page.wait_for_function(DRAWN, arg=[kind, name])
         self.page.mouse.click(*self.page.evaluate(WIDGET_AT, [kind, name]))
 
     def type_in(self, text: str) -> None:

@@ -124,6 +124,10 @@ def test_figures_of_any_algorithm_are_drawn_and_a_missing_reward_is_not(opened: 
     figures = [{"name": "entropy", "title": "entropy - 1", "floor": 0, "minus": 1}]
     opened.evaluate(SHOW, {"rows": [{"reward": None, "entropy": 3}], "figures": figures})
     assert opened.evaluate(LABELS) == ["entropy - 1: 2.00"]
+    figures.append({"name": "distance", "title": "distance", "floor": 0, "minus": 0, "if_any": True})
+    for distance, titles in ((0, 1), (0.5, 2)):  # one that is 0 throughout is left out
+        opened.evaluate(SHOW, {"rows": [{"reward": None, "entropy": 3, "distance": distance}], "figures": figures})
+        assert len(opened.evaluate(LABELS)) == titles
 
 
 def test_a_page_opened_late_reads_of_the_first_epochs_in_the_runs_file(opened: Any) -> None:

@@ -284,6 +284,28 @@ def test_two_processes_are_one_with_the_same_pictures(weight: float, small_ddpm:
     assert max(g.abs().max() for g in expected.values()) > 1e-3
 
 
+def test_a_process_none_of_whose_pictures_is_rehearsed_learns_as_the_others(small_ddpm: DiffusionModel) -> None:
+    """Of eight pictures the base makes the first and the fifth: a process with the second to the fourth makes none."""
+    whole = algorithm_of(small_ddpm, rehearsal_weight=0.1)
+    scores = whole.collect(planned(whole), Progress()).scored.columns["brightness"]
+    one = algorithm_of(small_ddpm, Given(scores), rehearsal_weight=0.1)
+    epoch = planned(one, slice(1, 4))
+    experience = one.collect(epoch, Progress())
+    assert experience.own is not None
+    assert experience.own.shape == (0, 3, 8, 8)
+    assert one.learn(epoch, experience, Progress())["forgotten"] == 0
+
+
+class Given(SingleProcess):
+    """A process that knows what all of them found."""
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        self.scores = scores
+
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.scores
+
+
 def test_a_process_without_pairs_in_the_first_update_knows_that_others_moved(small_ddpm: DiffusionModel) -> None:
     """One timestep of two groups in two updates: one process learns in the first, the other in the second only."""
     changes = {"timesteps_per_picture": 1, "updates_per_epoch": 2}

@@ -191,11 +191,14 @@ class Matching(Algorithm[Finished]):
 
     def _own(self, epoch: Epoch, progress: Progress) -> torch.Tensor:
         """Sample what the base would have made of some of this process's pictures, of the same seeds."""
-        rows = rehearsed_rows(epoch.local_rows)
+        worker, rows = self.worker, rehearsed_rows(epoch.local_rows)
+        if not rows:  # of so many processes that this one has none
+            height, width = (side // worker.model.downscale for side in worker.size)
+            return torch.empty(0, worker.model.channels, height, width)
         starts = None if epoch.starts is None else [epoch.starts[i] for i in rows]
         request = Request([epoch.prompts[i] for i in rows], [epoch.seeds[i] for i in rows], starts)
-        progress.phase("rehearsing", len(rows) * len(self.worker.schedule.timesteps))
-        return self.worker.sample_latents(request, progress, base=True)
+        progress.phase("rehearsing", len(rows) * len(worker.schedule.timesteps))
+        return worker.sample_latents(request, progress, base=True)
 
     def learn(self, epoch: Epoch, experience: Finished, progress: Progress) -> dict[str, float]:
         """Make all updates of an epoch.

@@ -143,6 +143,7 @@ class RunStore:
 
     def close(self) -> None:
         """Let others open the folder."""
+        self._written = None
         if self._folder is not None:
             self._folder.close()
             self._folder = None
