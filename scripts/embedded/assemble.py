@@ -5,10 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tastemaker.core.assets import asset_folder
+
+from . import reward, sdxl
+from .tokenizers import write_bert_vocabulary
 
 VARIANT = "fp16"  # Playground v2's file names: diffusion_pytorch_model.fp16.safetensors
 
@@ -18,8 +22,7 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _fresh(name: str) -> Path:
-    folder = asset_folder(name)
+def _fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -52,10 +55,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def write_sdxl(trained, vae, write_tokenizers) -> None:
-    """`assets/tiny-sdxl`: a StableDiffusionXLPipeline folder."""
-    folder = _fresh("tiny-sdxl")
-    write_tokenizers(folder)
+def write_vae(folder: Path, vae) -> None:
+    """Write an AutoencoderKL folder."""
+    _save(vae, _fresh(folder), VARIANT)
+
+
+def write_sdxl(folder: Path, trained, vae, words: Sequence[str]) -> None:
+    """Write a StableDiffusionXLPipeline folder."""
+    _fresh(folder)
+    sdxl.tokenizers(folder, words)
     _save(trained.unet, folder / "unet", VARIANT)
     _save(trained.text_encoder, folder / "text_encoder", VARIANT)
     _save(trained.text_encoder_2, folder / "text_encoder_2", VARIANT)
@@ -98,7 +106,7 @@ def write_sdxl(trained, vae, write_tokenizers) -> None:
 
 def write_ddpm(unet, scheduler) -> None:
     """`assets/tiny-ddpm`: a DDPMPipeline folder, as google/ddpm-church-256 has it."""
-    folder = _fresh("tiny-ddpm")
+    folder = _fresh(asset_folder("tiny-ddpm"))
     _save(unet, folder / "unet", None)
     scheduler.save_pretrained(folder / "scheduler")
     _drop_versions(folder / "scheduler" / "scheduler_config.json")
@@ -112,16 +120,16 @@ def write_ddpm(unet, scheduler) -> None:
     )
 
 
-def write_reward(network, write_vocabulary, vit: dict[str, int], med: dict[str, Any]) -> None:
-    """`assets/tiny-imagereward`: official key names, `med_config.json`, the ViT's sizes, the words."""
+def write_reward(folder: Path, network, plan: reward.Plan) -> None:
+    """Write official key names, `med_config.json`, the ViT's sizes, the words."""
     from safetensors.torch import save_file
 
     from tastemaker.rewards.models._blip_models import to_official
 
-    folder = _fresh("tiny-imagereward")
-    write_vocabulary(folder)
-    _write_json(folder / "config.json", {"vit": vit})
-    _write_json(folder / "med_config.json", med)
+    _fresh(folder)
+    words = write_bert_vocabulary(folder, plan.world.vocabulary())
+    _write_json(folder / "config.json", {"vit": plan.vit})
+    _write_json(folder / "med_config.json", reward.med_config(words))
     state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(to_official(state), folder / "ImageReward.safetensors", metadata={"format": "pt"})
 
@@ -130,6 +138,6 @@ def write_aesthetic(network) -> None:
     """`assets/tiny-aesthetic`: the weights alone; their sizes stand in `rewards/models/tiny_aesthetic.py`."""
     from safetensors.torch import save_file
 
-    folder = _fresh("tiny-aesthetic")
+    folder = _fresh(asset_folder("tiny-aesthetic"))
     state = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

@@ -10,27 +10,28 @@ import json
 import logging
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from tastemaker.core.assets import asset_folder
+from tastemaker.core.assets import EMBEDDED_MODELS, EMBEDDED_REWARDS, asset_folder
 from tastemaker.core.progress import LoggedProgress
 from tastemaker.loaders import load_diffusion_model
 from tastemaker.rewards import Reward, load_reward
 from tastemaker.sampling import SampleOptions, sample
 
 from . import aesthetic
-from .checker import CLEAN_IOU, Reading, read
+from .checker import CLEAN_IOU, read
 from .reward import altered, unrelated
-from .world import Caption, Jitter, Scene, caption, draw, random_scene
+from .worlds import SHAPES, World
 
+Scores = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 log = logging.getLogger(__name__)
 SEED = 2024
-FIELDS = ("shape", "colour", "background", "size", "position")
 
 
 class Correlation(NamedTuple):
@@ -55,35 +56,46 @@ class Share(NamedTuple):
         return f"{100 * self.right / self.total:.1f}% ({self.right} of {self.total})"
 
 
-def agreement(scenes: list[Scene], readings: list[Reading], said: list[tuple[str, ...]]) -> dict[str, Share]:
-    """For each field, how often a reading has it right, over the rows whose caption `said` it."""
+def agreement(
+    world: World, scenes: Sequence[Any], readings: Sequence[Any], said: Sequence[tuple[str, ...]]
+) -> dict[str, Share]:
+    """For each field, and for all of them, how often a reading is right, over the rows whose caption `said` it."""
     right, total = Counter(), Counter()
     for scene, reading, fields in zip(scenes, readings, said, strict=True):
-        for name in fields:
+        agreed = [getattr(scene, name) == getattr(reading, name) for name in fields]
+        for name, one in zip((*fields, "everything"), (*agreed, all(agreed)), strict=True):
             total[name] += 1
-            right[name] += getattr(scene, name) == getattr(reading, name)
-    return {name: Share(right[name], total[name]) for name in FIELDS if total[name]}
+            right[name] += one
+    return {name: Share(right[name], total[name]) for name in (*world.fields, "everything") if total[name]}
 
 
-def measure_checker(count: int = 2000) -> dict[str, Share]:
-    """Measure the checker on pictures as drawn."""
+def measure_checker(count: int = 2000, *, world: World = SHAPES) -> dict[str, Share]:
+    """Measure a world's checker on pictures as drawn."""
     rng = np.random.default_rng(SEED)
-    scenes = [random_scene(rng, from_held_out=i % 2 == 0) for i in range(count)]
-    pictures = [np.round(draw(s, Jitter.random(rng)) * 255) / 255 for s in scenes]
-    return agreement(scenes, [read(p) for p in pictures], [FIELDS] * count)
+    scenes = [world.random_scene(rng, from_held_out=i % 2 == 0) for i in range(count)]
+    readings = [world.read(world.draw(s, rng) / 255) for s in scenes]
+    figures = agreement(world, scenes, readings, [world.fields] * count)
+    return {name: figures[name] for name in world.fields}
 
 
-def held_out_captions(count: int) -> tuple[list[Scene], list[Caption]]:
+def held_out_captions(world: World, count: int) -> tuple[list[Any], list[Any]]:
     """Scenes of combinations never trained on, and their captions."""
     rng = np.random.default_rng(SEED + 1)
-    scenes = [random_scene(rng, from_held_out=True) for _ in range(count)]
-    return scenes, [caption(s, rng) for s in scenes]
+    scenes = [world.random_scene(rng, from_held_out=True) for _ in range(count)]
+    return scenes, [world.caption(s, rng) for s in scenes]
 
 
-def measure_sdxl(count: int = 500, *, steps: int = 25, guidance_scale: float = 4.0) -> dict[str, Share]:
-    """tiny-sdxl on held-out captions, DDIM."""
-    model = load_diffusion_model("tiny-sdxl")
-    scenes, said = held_out_captions(count)
+def measure_sdxl(
+    count: int = 500,
+    *,
+    source: str | Path = "tiny-sdxl",
+    world: World = SHAPES,
+    steps: int = 25,
+    guidance_scale: float = 4.0,
+) -> dict[str, Share]:
+    """Measure an embedded SDXL model on held-out captions, DDIM."""
+    model = load_diffusion_model(source)
+    scenes, said = held_out_captions(world, count)
     samples = sample(
         model,
         [c.text for c in said],
@@ -94,8 +106,8 @@ def measure_sdxl(count: int = 500, *, steps: int = 25, guidance_scale: float = 4
         options=SampleOptions(at_once=50),
         progress=LoggedProgress(log),
     )
-    readings = [read(image.numpy()) for image in samples.images]
-    return agreement(scenes, readings, [c.mentions for c in said])
+    readings = [world.read(image.numpy()) for image in samples.images]
+    return agreement(world, scenes, readings, [c.mentions for c in said])
 
 
 def measure_ddpm(count: int = 300, *, steps: int = 50, eta: float = 1.0) -> Share:
@@ -113,17 +125,17 @@ def measure_ddpm(count: int = 300, *, steps: int = 50, eta: float = 1.0) -> Shar
     return Share(sum(read(image.numpy()).clean for image in samples.images), count)
 
 
-def measure_reward(count: int = 2000) -> dict[str, Share]:
-    """tiny-imagereward on held-out captions: how often the matching picture scores higher."""
-    reward = load_reward("tiny-imagereward")
-    scenes, said = held_out_captions(count)
+def measure_reward(count: int = 2000, *, reward: Scores | None = None, world: World = SHAPES) -> dict[str, Share]:
+    """Measure how often a reward, else tiny-imagereward, scores the matching picture of held-out captions higher."""
+    reward = reward or load_reward("tiny-imagereward")
+    scenes, said = held_out_captions(world, count)
     rng = np.random.default_rng(SEED + 2)
     differing = [str(rng.choice(c.mentions)) for c in said]
-    near = [altered(s, [field], rng) for s, field in zip(scenes, differing, strict=True)]
-    far = [unrelated(s, rng, from_held_out=True) for s in scenes]
+    near = [altered(world, s, [field], rng) for s, field in zip(scenes, differing, strict=True)]
+    far = [unrelated(world, s, rng, from_held_out=True) for s in scenes]
     prompts = [c.text for c in said]
     matching, one_off, other = (
-        reward(torch.from_numpy(np.stack([draw(s, Jitter.random(rng)) for s in group])), prompts)
+        reward(torch.from_numpy(np.stack([world.draw(s, rng) for s in group])).float() / 255, prompts)
         for group in (scenes, near, far)
     )
     wins = matching > one_off
@@ -131,7 +143,7 @@ def measure_reward(count: int = 2000) -> dict[str, Share]:
         "one attribute differs": Share(int(wins.sum()), count),
         "unrelated": Share(int((matching > other).sum()), count),
     }
-    for field in FIELDS:
+    for field in world.fields:
         rows = torch.tensor([d == field for d in differing])
         figures[f"only the {field} differs"] = Share(int(wins[rows].sum()), int(rows.sum()))
     return figures
@@ -184,7 +196,7 @@ MEASURES = {
 }
 WANTED = {
     "tiny-aesthetic": {"drawn pictures, clean and spoilt": "0.9"},
-    "checker": dict.fromkeys(FIELDS, "99%"),
+    "checker": dict.fromkeys(SHAPES.fields, "99%"),
     "tiny-imagereward": {"one attribute differs": "97%", "unrelated": "99%"},
     "tiny-ddpm": {"read as a clean shape": "90%"},
     "tiny-sdxl": {"colour": "95%", "background": "95%", "shape": "90%"},
@@ -209,7 +221,7 @@ def write_card(names: Sequence[str] = tuple(MEASURES)) -> None:
         }
     store.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     tables = {name: _table(name, known[name]) if name in known else "Not measured yet." for name in MEASURES}
-    sizes = {name: _size(name) for name in ("tiny-sdxl", "tiny-ddpm", "tiny-imagereward", "tiny-aesthetic")}
+    sizes = {name: _size(name) for name in (*EMBEDDED_MODELS, *EMBEDDED_REWARDS)}
     card = CARD.format(iou=CLEAN_IOU, tables=tables, sizes=sizes)
     (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     log.info("wrote MODEL_CARD.md")

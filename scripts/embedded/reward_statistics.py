@@ -12,29 +12,29 @@ import numpy as np
 import torch
 
 from scripts.embedded.measure import held_out_captions
-from scripts.embedded.world import Jitter, draw
+from scripts.embedded.worlds import SHAPES
 from tastemaker.rewards import Statistics, load_reward, measured
 
 COUNT, SEED = 500, 0
-SOURCE = (
-    f"measured by scripts/embedded/reward_statistics.py on {COUNT} drawn pictures of the embedded world, half of them "
-    "with their own caption, half with another's"
-)
-
-
-AESTHETIC_SOURCE = f"measured by scripts/embedded/reward_statistics.py on {COUNT} drawn pictures of the embedded world"
+SOURCE = f"measured by scripts/embedded/reward_statistics.py on {COUNT} drawn pictures of the embedded world"
+CAPTIONED = SOURCE + ", half of them with their own caption, half with another's"
 
 
 def main() -> None:
-    scenes, captions = held_out_captions(COUNT)
+    images, texts = _pictures()
+    _show(measured(load_reward("tiny-imagereward"), images, texts, CAPTIONED))
+    _show(measured(load_reward("tiny-aesthetic"), images, [""] * COUNT, SOURCE))
+
+
+def _pictures() -> tuple[torch.Tensor, list[str]]:
+    """Pictures (N, H, W, 3) in [0, 1], and texts, the second half moved on by one."""
+    scenes, captions = held_out_captions(SHAPES, COUNT)
     rng = np.random.default_rng(SEED)
-    images = torch.from_numpy(np.stack([draw(scene, Jitter.random(rng)) for scene in scenes]))
+    images = torch.from_numpy(np.stack([SHAPES.draw(scene, rng) for scene in scenes])).float() / 255
     texts = [caption.text for caption in captions]
     half = COUNT // 2
     texts[half:] = texts[half + 1 :] + texts[half : half + 1]
-    found = measured(load_reward("tiny-imagereward"), images, texts, SOURCE)
-    _show(found)
-    _show(measured(load_reward("tiny-aesthetic"), images, [""] * COUNT, AESTHETIC_SOURCE))
+    return images, texts
 
 
 def _show(found: Statistics) -> None:

@@ -1,11 +1,10 @@
-"""Tokenizer files for the embedded models: real formats, vocabularies of the world's words."""
+"""Tokenizer files for the embedded models: real formats, vocabularies of a world's words."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-
-from .world import vocabulary
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -35,7 +34,7 @@ def _apply(symbols: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
         symbols = merged
 
 
-def bpe_merges(words: list[str]) -> list[tuple[str, str]]:
+def bpe_merges(words: Sequence[str]) -> list[tuple[str, str]]:
     """Return merges under which each word is one token. Later merges rank lower: they undo no earlier one."""
     ranks: dict[tuple[str, str], int] = {}
     for word in words:
@@ -46,18 +45,18 @@ def bpe_merges(words: list[str]) -> list[tuple[str, str]]:
     return list(ranks)
 
 
-def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def clip_vocabulary(words: Sequence[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """(vocabulary, merges) in CLIP's order: bytes, bytes that end a word, merges, start, end."""
     alphabet = byte_alphabet()
-    merges = bpe_merges(vocabulary())
+    merges = bpe_merges(words)
     tokens = [*alphabet, *(c + "</w>" for c in alphabet), *("".join(m) for m in merges)]
     return {token: i for i, token in enumerate([*tokens, START, END])}, merges
 
 
-def write_clip_tokenizer(folder: Path, *, pad_token: str) -> None:
+def write_clip_tokenizer(folder: Path, words: Sequence[str], *, pad_token: str) -> None:
     """Write vocab.json, merges.txt and their configs. SDXL pads with the end token, then with `!`."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocab, merges = clip_vocabulary()
+    vocab, merges = clip_vocabulary(words)
     (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(m) for m in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -70,12 +69,12 @@ def write_clip_tokenizer(folder: Path, *, pad_token: str) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def write_bert_vocabulary(folder: Path) -> int:
+def write_bert_vocabulary(folder: Path, words: Sequence[str]) -> int:
     """Write vocab.txt: letters, word pieces and the world's words, then BLIP's two. Its length."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
-    tokens += ["##" + c for c in letters] + [w for w in vocabulary() if len(w) > 1]
+    tokens += ["##" + c for c in letters] + [w for w in words if len(w) > 1]
     tokens += ["[DEC]", "[ENC]"]
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     return len(tokens)

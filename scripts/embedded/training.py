@@ -7,38 +7,47 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from .world import Jitter, Scene, caption, draw, random_scene
+from .world import Jitter, Scene, draw, random_scene
+from .worlds import World, to_bytes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Pictures:
-    """Drawn pictures, uint8 (N, 3, H, W), their scenes and one caption each."""
+    """Drawn pictures, uint8 (N, 3, H, W), and their scenes."""
 
     pixels: torch.Tensor
-    scenes: list[Scene]
-    captions: list[str]
+    scenes: list[Any]
+
+
+def draw_world(world: World, count: int, seed: int) -> Pictures:
+    """Draw `count` pictures of a world, none of them held out, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    scenes = [world.random_scene(rng, from_held_out=False) for _ in range(count)]
+    return Pictures(_stacked([world.draw(scene, rng) for scene in scenes]), scenes)
+
+
+def _stacked(pictures: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
 def draw_pictures(count: int, seed: int, *, from_held_out: bool = False) -> Pictures:
-    """Draw `count` pictures from one side of the split, the same for the same seed."""
+    """Draw `count` pictures of shapes from one side of the split, the same for the same seed."""
     rng = np.random.default_rng(seed)
     return draw_scenes([random_scene(rng, from_held_out=from_held_out) for _ in range(count)], rng)
 
 
 def draw_scenes(scenes: list[Scene], rng: np.random.Generator, jitters: list[Jitter] | None = None) -> Pictures:
-    """Draw and caption scenes, each with a little jitter: one of `jitters`, or a random one."""
+    """Draw scenes of shapes, each with a little jitter: one of `jitters`, or a random one."""
     jitters = [Jitter.random(rng) for _ in scenes] if jitters is None else jitters
-    pictures = [np.round(draw(s, j) * 255).astype(np.uint8) for s, j in zip(scenes, jitters, strict=True)]
-    captions = [caption(s, rng).text for s in scenes]
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-    return Pictures(pixels, scenes, captions)
+    return Pictures(_stacked([to_bytes(draw(s, j)) for s, j in zip(scenes, jitters, strict=True)]), scenes)
 
 
 def to_model_range(pixels: torch.Tensor) -> torch.Tensor:
@@ -94,6 +103,15 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=native)
 
 
+def plain_attention(module: nn.Module) -> None:
+    """Let diffusers' blocks multiply matrices: the CPU's fused attention is slow backward in bfloat16."""
+    from diffusers.models.attention_processor import AttnProcessor
+
+    for part in module.modules():
+        if hasattr(part, "set_processor"):
+            part.set_processor(AttnProcessor())
+
+
 @torch.no_grad()
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """Return the (R, C) matrix with its singular values brought near 1 (0.7 to 1.2): Newton-Schulz, five rounds.
@@ -107,6 +125,12 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
         gram = wide @ wide.T
         wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
     return (wide if matrix.shape[0] <= matrix.shape[1] else wide.T).float()
+
+
+def matrices(module: nn.Module) -> list[nn.Parameter]:
+    """Return what Muon is for: the weights of linear layers and convolutions, but for the narrowest."""
+    layers = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    return [m.weight for m in layers if m.weight.requires_grad and min(len(m.weight), m.weight[0].numel()) >= 8]
 
 
 class Muon(torch.optim.Optimizer):
@@ -123,7 +147,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
-            for weight in group["params"]:
+            for weight in (w for w in group["params"] if w.grad is not None):
                 memory = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 memory.mul_(group["momentum"]).add_(weight.grad)
                 ahead = (weight.grad + group["momentum"] * memory).flatten(1)
