@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+import torch.distributed as dist
 
 from tastemaker.core.assets import asset_folder
 
@@ -56,10 +59,12 @@ def make_emoji(device: str) -> None:
 
 def _make_sdxl(folder: Path, world: World, pictures: Pictures, autoencoder, plan: sdxl.Plan, device: str) -> None:
     words = world.vocabulary()
-    tokenizers = sdxl.tokenizers(folder, words)
+    with TemporaryDirectory() as scratch:
+        tokenizers = sdxl.tokenizers(Path(scratch), words)
     lessons = sdxl.prepare(pictures, autoencoder, tokenizers, world.caption, seed=SDXL_SEED, device=device)
     trained = sdxl.train(lessons, plan, words, seed=SDXL_SEED, device=device)
-    assemble.write_sdxl(folder, trained, autoencoder, words)
+    if not dist.is_initialized() or dist.get_rank() == 0:
+        assemble.write_sdxl(folder, trained, autoencoder, words)
 
 
 def make_ddpm(device: str) -> None:
@@ -98,6 +103,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
+    if "RANK" in os.environ:  # torchrun's; what sdxl.py trains is shared out, all else would be done twice
+        dist.init_process_group("gloo")
+        torch.set_num_threads(1)
     if options.what == "measure":
         measure.write_card([options.only] if options.only else tuple(measure.MEASURES))
     else:

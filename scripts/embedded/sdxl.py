@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
 from . import vae as vae_training
 from .tokenizers import END, START, clip_vocabulary, write_clip_tokenizer
-from .training import Learner, Pictures, autocast, batches, matrices, plain_attention
+from .training import Learner, Pictures, autocast, batches, matrices, my_part, plain_attention
 
 WORDINGS = 4  # captions drawn for each picture
 BLURRED = 1200  # extra pictures shown enlarged from fewer pixels, so that original_size means something
@@ -172,20 +173,18 @@ def _weights(alphas: torch.Tensor, limit: float | None) -> torch.Tensor:
     return snr.clamp(max=limit) / snr
 
 
-def train(
-    lessons: Lessons, plan: Plan, words: Sequence[str], *, seed: int, device: str, keep: Callable | None = None
-) -> TextAndUNet:
-    """Return the averaged encoders and UNet, taught to predict the noise given the caption.
-
-    `keep` is called with the step and the average after each.
-    """
+def train(lessons: Lessons, plan: Plan, words: Sequence[str], *, seed: int, device: str) -> TextAndUNet:
+    """Return the averaged encoders and UNet, taught to predict the noise given the caption."""
     from diffusers import DDPMScheduler
 
     torch.manual_seed(seed)
     model, noise_schedule = TextAndUNet(plan, words).to(device), DDPMScheduler(**SCHEDULER)
     by_matrix = matrices(model) if plan.by_matrix else []
     learner = Learner(plan.name, model, lr=plan.learning_rate, steps=plan.steps, by_matrix=by_matrix)
-    for step, index in enumerate(batches(len(lessons.latents), plan.batch, plan.steps, seed)):
+    if dist.is_initialized():
+        torch.manual_seed(seed + dist.get_rank())  # the same network, each process its own noise
+    for batch in batches(len(lessons.latents), plan.batch, plan.steps, seed):
+        index = my_part(batch)
         clean = lessons.latents[index].to(device)
         wording = index * WORDINGS + torch.randint(0, WORDINGS, index.shape)
         ids, ids_2 = lessons.ids[wording].long(), lessons.ids_2[wording].long()
@@ -206,8 +205,6 @@ def train(
         weights = _weights(noise_schedule.alphas_cumprod.to(device)[timesteps], plan.snr_limit)
         loss = ((predicted.float() - noise).square().mean((1, 2, 3)) * weights).mean()
         learner(loss)
-        if keep is not None:
-            keep(step, learner.average)
     return learner.average
 
 

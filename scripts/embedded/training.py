@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from .world import Jitter, Scene, draw, random_scene
@@ -156,6 +157,23 @@ class Muon(torch.optim.Optimizer):
                 weight.add_(orthogonal(ahead).view_as(weight), alpha=-group["lr"] * size)
 
 
+def my_part(index: torch.Tensor) -> torch.Tensor:
+    """Return this process's rows of a batch: all of them, unless torchrun started several processes."""
+    return index[dist.get_rank() :: dist.get_world_size()] if dist.is_initialized() else index
+
+
+def _average_over_processes(parameters: Iterable[nn.Parameter]) -> None:
+    """Make every process's gradients the mean of all."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
 class Learner:
     """The optimizer's side of a training: AdamW, a one-cycle learning rate, clipping, averaging.
 
@@ -194,6 +212,7 @@ class Learner:
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        _average_over_processes(self._learning)
         torch.nn.utils.clip_grad_norm_(self._clipped, 1.0)
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
             optimizer.step()
