@@ -103,7 +103,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if options.threads:
         torch.set_num_threads(options.threads)
-    if "RANK" in os.environ:  # torchrun's; what sdxl.py trains is shared out, all else would be done twice
+    if "RANK" in os.environ:  # torchrun's
+        if options.what != "emoji":
+            parser.error("only emoji is trained by several processes: run this one without torchrun.")
         dist.init_process_group("gloo")
         torch.set_num_threads(1)
     if options.what == "measure":

@@ -34,7 +34,7 @@ class Plan:
     batch: int = 32
     learning_rate: float = 1e-3
     by_matrix: bool = False  # Muon for what is a matrix or a convolution, AdamW for the rest
-    noisiest: float = 0.0  # share of the timesteps drawn from 600 to 999, where places are decided
+    noisiest: float = 0.0  # share of the timesteps drawn from 600 to 999
     snr_limit: float | None = None  # min-SNR weights (Hang et al. 2023, eq. 7, arXiv 2303.09556); None: all alike
 
 

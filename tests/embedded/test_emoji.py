@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.embedded import measure, vae
+from scripts.embedded import measure, sdxl, vae
 from scripts.embedded.emoji import world
 from scripts.embedded.emoji.checker import read
 from scripts.embedded.reward import EMOJI_PLAN, Gallery
@@ -96,6 +96,27 @@ def test_pictures_of_a_reward_s_gallery_are_of_no_held_out_scene() -> None:
 
 def _other(size: str) -> str:
     return next(s for s in world.SIZES if s != size)
+
+
+def test_everything_said_is_right_where_every_field_is() -> None:
+    scenes = [world.Scene("fox", "night", "small", "left"), world.Scene("owl", "snow", "large", "right")]
+    readings = [dataclasses.replace(scenes[0], size="large"), scenes[1]]
+    found = measure.agreement(EMOJI, scenes, readings, [("thing", "landscape", "size"), ("thing", "landscape")])
+    assert found == {"thing": (2, 2), "landscape": (2, 2), "size": (0, 1), "everything": (1, 2)}
+
+
+def test_weights_by_hand() -> None:
+    # alpha 0.9: the signal is 9 times the noise, capped at 5; alpha 0.2: a quarter, not capped
+    found = sdxl._weights(torch.tensor([0.9, 0.2]), 5.0)
+    torch.testing.assert_close(found, torch.tensor([5 / 9, 1.0]))
+    assert sdxl._weights(torch.tensor([0.9, 0.2]), None).tolist() == [1.0, 1.0]
+
+
+def test_a_share_of_the_timesteps_is_drawn_from_the_noisiest() -> None:
+    torch.manual_seed(0)
+    late = (sdxl._timesteps(20_000, 0.3) >= 600).float().mean()
+    assert abs(late - (0.3 + 0.7 * 0.4)) < 0.015
+    assert (sdxl._timesteps(1000, 1.0) >= 600).all()
 
 
 def test_standardising_moves_latents_and_leaves_what_is_decoded() -> None:

@@ -1,1 +1,1 @@
-"""The second embedded world: 3D emoji in drawn landscapes, its checker, its models' training."""
+"""The second embedded world: 3D emoji in drawn landscapes, its checker, and what was trained on it."""

@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from ..world import Caption
+
 SIZE_PX, OVER = 96, 3  # pictures are drawn at OVER times the size
 FOLDER = Path(__file__).parent / "things"
 
@@ -63,9 +65,6 @@ class Scene:
     landscape: str
     size: str
     place: str
-
-
-FIELDS = ("thing", "landscape", "size", "place")
 
 
 @dataclass(frozen=True)
@@ -227,14 +226,6 @@ TEMPLATES = (
     "{thing}, {size}, {where}, {place}",
     "a cute {thing} {where}",
 )
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A wording of a scene; `mentions` are the fields of `Scene` it says."""
-
-    text: str
-    mentions: tuple[str, ...]
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> Caption:
